@@ -1,0 +1,1 @@
+"""Recipes: read one and you know what happens."""

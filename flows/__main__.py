@@ -1,0 +1,168 @@
+"""`hybrid-ml COMMAND`: one sub-command for each flow, its flags taken from the flow's request.
+
+Heavy libraries are imported when a command runs, so that `--help` answers at once.
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, Field, ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_settings import (
+    BaseSettings,
+    CliApp,
+    CliSubCommand,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+from hybrid_ml.errors import HybridMLError
+from hybrid_ml.requests import AnalysisRequest, BackfillRequest, TrainingRequest
+
+PROGRAM = "hybrid-ml"
+FAILED, MISUSED = 1, 2
+Request = TypeVar("Request", bound=BaseModel)
+
+
+class Output(BaseModel):
+    """How a command answers."""
+
+    json_output: bool = Field(
+        False, validation_alias="json", description="one JSON document on standard output and nothing else there"
+    )
+
+
+class Train(Output, TrainingRequest):
+    """Train a base model, judge it on rows it has not seen, and let it serve if it is not worse.
+
+    examples: hybrid-ml train --progressive --validate
+              hybrid-ml train --symbols BTCUSD,EOSUSD --week 6
+    """
+
+    def cli_cmd(self) -> None:
+        from flows import commands
+
+        commands.train(_request(self, TrainingRequest), json_output=self.json_output)
+
+
+class Analyze(Output, AnalysisRequest):
+    """Ask the saved model about the next ten minutes; only a sure answer becomes an alert.
+
+    examples: hybrid-ml analyze --preset balanced
+              hybrid-ml analyze --symbol BTCUSD --fast_mode --as_of 2018-06-01T10:20
+    """
+
+    def cli_cmd(self) -> None:
+        from flows import commands
+
+        commands.analyze(_request(self, AnalysisRequest), json_output=self.json_output)
+
+
+class Backfill(Output, BackfillRequest):
+    """Load bars into the database; loading the same bars again does no harm.
+
+    examples: hybrid-ml backfill --source csv --csv_path bars.parquet --symbol BTCUSD
+              hybrid-ml backfill --source demo --bars 30000
+    """
+
+    def cli_cmd(self) -> None:
+        from flows import commands
+
+        commands.backfill(_request(self, BackfillRequest), json_output=self.json_output)
+
+
+class Scaling(Output):
+    """Show the timeline of progressive scaling: week by week the row limit, the bars there are, what was trained."""
+
+    symbol: str | None = Field(None, description="symbol to look at; empty: the default one")
+
+    def cli_cmd(self) -> None:
+        from flows import commands
+
+        commands.scaling(self.symbol, json_output=self.json_output)
+
+
+class Check(Output):
+    """Check this installation: database, schema, freshness, model, Telegram, Prefect, and a dry run of the job."""
+
+    def cli_cmd(self) -> None:
+        from flows import commands
+
+        commands.check(json_output=self.json_output)
+
+
+class Migrate(BaseModel):
+    """Bring the database's schema to the newest version; the embedded database does so by itself."""
+
+    def cli_cmd(self) -> None:
+        from flows import commands
+
+        commands.migrate()
+
+
+class Demo(BaseModel):
+    """Do the main job once on simulated bars in the embedded database."""
+
+    def cli_cmd(self) -> None:
+        from flows import commands
+
+        commands.demo()
+
+
+class Root(BaseSettings):
+    """Ten-minute signals from one-minute bars: train weekly, fine-tune every ten minutes, alert only when sure."""
+
+    model_config = SettingsConfigDict(
+        cli_prog_name=PROGRAM, cli_implicit_flags=True, cli_hide_none_type=True, cli_avoid_json=True, extra="forbid"
+    )
+
+    train: CliSubCommand[Train] = Field(description="train a base model (weekly)")
+    analyze: CliSubCommand[Analyze] = Field(description="ask about the next ten minutes (every ten minutes)")
+    backfill: CliSubCommand[Backfill] = Field(description="load bars into the database")
+    scaling: CliSubCommand[Scaling] = Field(description="show how the training window grows")
+    check: CliSubCommand[Check] = Field(description="check this installation")
+    migrate: CliSubCommand[Migrate] = Field(description="bring the database's schema up to date")
+    demo: CliSubCommand[Demo] = Field(description="the main job once, on simulated bars")
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **_: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags come from the command line alone; an environment variable named like one must not slip in."""
+        return (init_settings,)
+
+
+def _request(flags: BaseModel, request: type[Request]) -> Request:
+    return request(**flags.model_dump(exclude={"json_output"}))
+
+
+def _flag(problem: ErrorDetails) -> str:
+    """A validation error as `--week=-1: Input should be greater than or equal to 0`."""
+    name = next((str(part) for part in reversed(problem["loc"]) if isinstance(part, str)), "")
+    said = problem["msg"].removeprefix("Value error, ")
+    flag = {"json_output": "json", "full_report": "validate"}.get(name, name)
+    return f"--{flag} {problem['input']}: {said}" if name and problem["type"] != "value_error" else said
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command. Exits 0 when it was done, 1 when it failed, 2 when it was asked the impossible."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        CliApp.run_subcommand(CliApp.run(Root, cli_args=given or ["--help"]))
+    except ValidationError as error:
+        for problem in error.errors():
+            print(f"{PROGRAM}: error: {_flag(problem)}", file=sys.stderr)
+        print(f"see `{PROGRAM} {' '.join(given[:1])} --help`", file=sys.stderr)
+        raise SystemExit(MISUSED) from None
+    except SettingsError as error:
+        print(f"{PROGRAM}: error: {error}", file=sys.stderr)
+        raise SystemExit(MISUSED) from None
+    except HybridMLError as error:
+        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        raise SystemExit(FAILED) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""Analysis: load, validate, fine-tune, predict, gates, save, alert. Every ten minutes."""
+
+from datetime import UTC, datetime
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+
+from flows.ending import Stopwatch, asleep, collect, ended, run_name
+from flows.weekly_training import train_symbol
+from hybrid_ml.errors import ModelUnavailable
+from hybrid_ml.market.bars import age_minutes
+from hybrid_ml.reports import Analysis, AnalysisReport, Failure, ModelSummary
+from hybrid_ml.requests import AnalysisRequest
+from hybrid_ml.run import Proposal, Run, limit_signals
+from hybrid_ml.signals.gates import refused_by
+from hybrid_ml.signals.quiet_hours import QuietHours
+from tasks.alert import send_alert
+from tasks.fine_tune import fine_tune
+from tasks.load import load_model, load_window, open_run
+from tasks.predict import pass_gates, predict
+from tasks.report import report_analysis
+from tasks.save import save_copy, save_proposal
+from tasks.validate import decide_fallback, validate_model
+
+QUIET_HOURS = QuietHours()
+
+
+@flow(name="analysis", flow_run_name=run_name)
+def analysis(request: AnalysisRequest = AnalysisRequest()) -> State | AnalysisReport:
+    """Ask every symbol's model about the next ten minutes; only a sure answer becomes an alert."""
+    run = open_run(request, now=datetime.now(UTC))
+    if QUIET_HOURS.covers(run.as_of) and not request.disable_sleep_window:
+        return asleep(AnalysisReport(as_of=run.as_of, asleep=True, analyses=[]), str(QUIET_HOURS))
+    proposals, failures = collect(run.symbols, lambda symbol: propose(symbol, run, request))
+    ranked = limit_signals(proposals, request.bounds.max_signals)
+    analyses, unsettled = collect(ranked, lambda proposal: settle(proposal, run, request))
+    failures += unsettled + [Failure(symbol=a.symbol, error=problem) for a in analyses for problem in a.problems]
+    report = AnalysisReport(as_of=run.as_of, asleep=False, analyses=analyses, failures=failures)
+    report_analysis(report)
+    return ended(report)
+
+
+def propose(symbol: str, run: Run, request: AnalysisRequest) -> Proposal:
+    """One symbol from bars to an answer and every gate's verdict on it."""
+    watch = Stopwatch()
+    with watch("load"):
+        window = load_window(symbol, run)
+        saved = load_model(symbol, run)
+    with watch("validate"):
+        recent = validate_model(symbol, saved.model, window) if saved.model else None
+        reason = decide_fallback(symbol, run, saved, recent, window, request.max_bar_age_minutes)
+    if reason:
+        with watch("train"):
+            train_symbol(symbol, run, kind="scratch")
+            saved = load_model(symbol, run)
+            recent = validate_model(symbol, saved.model, window) if saved.model else None
+    model = saved.model
+    if model is None or recent is None:
+        raise ModelUnavailable(f"{symbol}: {saved.problem}, and training from scratch gave none")
+    stale = age_minutes(window.bar_time, run.as_of) > request.max_bar_age_minutes
+    trial = None
+    if not request.fast_mode and not stale:
+        with watch("fine_tune"):
+            trial = fine_tune(symbol, run, model, window, request.fine_tune_rows)
+            model = model.with_adapter(trial.adapter) if trial else model
+    with watch("predict"):
+        answer = predict(symbol, model, window)
+        verdicts = pass_gates(symbol, run, request, window, answer, recent)
+    return Proposal(symbol, window, model, recent, trial, answer, verdicts, bool(reason), stale, watch.stage_ms)
+
+
+def settle(proposal: Proposal, run: Run, request: AnalysisRequest) -> Analysis:
+    """Record one symbol's answer, send its alert, and keep the local copy in step."""
+    symbol, watch = proposal.symbol, Stopwatch()
+    alert, problems = None, []
+    if not proposal.stale:
+        with watch("save"):
+            save_proposal(symbol, run, request, proposal)
+        if proposal.signal:
+            with watch("alert"):
+                sent, unsent = collect([symbol], lambda _: send_alert(symbol, proposal.window.bar_time))
+            alert = sent[0] if sent else "not sent"
+            problems += [failure.error for failure in unsent]
+        if proposal.trial:
+            with watch("copy"):
+                _, uncopied = collect([symbol], lambda _: save_copy(symbol, run, proposal.model))
+            problems += [failure.error for failure in uncopied]
+    return _analysis(proposal, alert, problems, proposal.stage_ms | watch.stage_ms)
+
+
+def _analysis(
+    proposal: Proposal, alert: str | None, problems: list[str], stage_ms: dict[str, float]
+) -> Analysis:
+    answer, model, recent = proposal.answer, proposal.model, proposal.recent
+    return Analysis(
+        symbol=proposal.symbol,
+        bar_time=proposal.window.bar_time,
+        close=proposal.window.close,
+        probabilities={"down": answer.down, "flat": answer.flat, "up": answer.up},
+        direction=answer.direction,
+        confidence=answer.confidence,
+        margin=answer.margin,
+        entropy=answer.entropy,
+        signal=proposal.signal,
+        refused_by=refused_by(proposal.verdicts),
+        gates=proposal.verdicts,
+        model=ModelSummary(version=model.version, kind=model.kind, trained_until=model.trained_until),
+        recent_accuracy=recent.accuracy,
+        recent_rows=recent.rows,
+        recent_majority_accuracy=recent.majority_accuracy,
+        fell_back=proposal.fell_back,
+        degraded=proposal.degraded,
+        fine_tune_step=proposal.trial.adapter.step if proposal.trial else None,
+        alert=alert,
+        problems=problems,
+        stage_ms=stage_ms,
+    )

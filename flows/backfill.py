@@ -1,0 +1,37 @@
+"""Backfill: read, set bad rows aside, store by COPY."""
+
+import time
+from datetime import UTC, datetime
+
+from prefect import flow
+
+from hybrid_ml.market.simulation import SIMULATED_SYMBOL
+from hybrid_ml.reports import BackfillReport
+from hybrid_ml.requests import BackfillRequest
+from tasks.backfill import read_bars, simulate, store_bars
+
+
+@flow(name="backfill", flow_run_name="backfill {request.symbol}")
+def backfill(request: BackfillRequest) -> BackfillReport:
+    """Load bars into the database; loading the same ones again does no harm."""
+    started = time.perf_counter()
+    if request.source == "demo":
+        symbol, source = SIMULATED_SYMBOL, f"the simulated market (seed {request.seed})"
+        cleaned = simulate(request.until or datetime.now(UTC), request.bars, request.seed, request.sessions)
+    else:
+        symbol, source = str(request.symbol).strip(), str(request.csv_path)
+        cleaned = read_bars(request.csv_path)
+    written = store_bars(symbol, source, cleaned)
+    times = cleaned.bars["time"]
+    return BackfillReport(
+        symbol=symbol,
+        source=source,
+        rows_read=len(cleaned.bars) + len(cleaned.set_aside),
+        rows_written=written,
+        rows_unchanged=len(cleaned.bars) - written,
+        rows_set_aside=len(cleaned.set_aside),
+        reasons=cleaned.reasons,
+        first=None if times.empty else times.iloc[0].to_pydatetime(),
+        last=None if times.empty else times.iloc[-1].to_pydatetime(),
+        seconds=round(time.perf_counter() - started, 3),
+    )

@@ -1,0 +1,77 @@
+"""What each command does: run a flow, print what it found, end with the right exit code."""
+
+import os
+import sys
+from typing import Any
+
+# A server that lives for one command must not spend it on telemetry, and its SQLite cannot take both.
+os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+
+from prefect import Flow
+from prefect.client.schemas.objects import State
+
+from flows.__main__ import FAILED
+from hybrid_ml import console
+from hybrid_ml.reports import AnalysisReport, BackfillReport, TrainingReport
+from hybrid_ml.requests import AnalysisRequest, BackfillRequest, TrainingRequest
+from hybrid_ml.settings import load_settings
+from hybrid_ml.store.engine import connect_only, newest_revision, open_engine, shown
+from hybrid_ml.store.engine import migrate as migrate_schema
+
+
+def train(request: TrainingRequest, *, json_output: bool) -> None:
+    """`hybrid-ml train`, `python train_model.py`."""
+    from flows.weekly_training import weekly_training
+
+    report: TrainingReport = _run(weekly_training, request)
+    _show(report, json_output, lambda: console.show_training(report, full=request.full_report))
+    _exit(failed=bool(report.failures))
+
+
+def analyze(request: AnalysisRequest, *, json_output: bool) -> None:
+    """`hybrid-ml analyze`, `python analyze.py`."""
+    from flows.analysis import analysis
+
+    report: AnalysisReport = _run(analysis, request)
+    _show(report, json_output, lambda: console.show_analysis(report))
+    _exit(failed=bool(report.failures))
+
+
+def backfill(request: BackfillRequest, *, json_output: bool) -> None:
+    """`hybrid-ml backfill`."""
+    from flows.backfill import backfill as backfill_flow
+
+    report: BackfillReport = _run(backfill_flow, request)
+    _show(report, json_output, lambda: console.show_backfill(report))
+
+
+def migrate() -> None:
+    """`hybrid-ml migrate`."""
+    engine = connect_only(load_settings())
+    migrate_schema(engine)
+    console.out.print(f"the schema of {shown(engine)} is at revision {newest_revision()}")
+
+
+def _run(flow: Flow, request: Any) -> Any:
+    """Run a flow to its end and return its report; an error written for people is raised as it is.
+
+    The database is opened first: what is wrong with it should be said at once, not after a server
+    has been started and a task retried.
+    """
+    open_engine(load_settings())
+    state: State = flow(request, return_state=True)
+    return state.result(raise_on_failure=isinstance(state.data, BaseException))
+
+
+def _show(report: Any, json_output: bool, show: Any) -> None:
+    if json_output:
+        sys.stdout.write(report.model_dump_json(indent=2) + "\n")
+    else:
+        show()
+
+
+def _exit(*, failed: bool) -> None:
+    if failed:
+        raise SystemExit(FAILED)
+
+

@@ -1,0 +1,66 @@
+"""What every flow over symbols does alike: isolate failures, name its runs and its end."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
+from prefect.states import Completed, Failed
+
+from hybrid_ml.reports import AnalysisReport, Failure, TrainingReport
+from tasks.stage import log
+
+Report = TypeVar("Report", TrainingReport, AnalysisReport)
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def collect(items: Iterable[Item], work: Callable[[Item], Result]) -> tuple[list[Result], list[Failure]]:
+    """Do `work` for each item; one that fails is named and does not stop the others."""
+    results: list[Result] = []
+    failures: list[Failure] = []
+    for item in items:
+        symbol = str(getattr(item, "symbol", item))
+        try:
+            results.append(work(item))
+        except Exception as error:  # whatever it is, the other symbols must go on; it is named at the end
+            log().error("%s failed: %s", symbol, error)
+            failures.append(Failure(symbol=symbol, error=str(error) or type(error).__name__))
+    return results, failures
+
+
+def ended(report: Report) -> State | Report:
+    """The report, as the data of a failed state when a symbol failed."""
+    if not report.failures:
+        return report
+    return Failed(message="; ".join(f"{f.symbol}: {f.error}" for f in report.failures), data=report)
+
+
+def asleep(report: AnalysisReport, quiet_hours: str) -> State:
+    """The run's end in quiet hours."""
+    return Completed(name="Asleep", message=f"quiet hours {quiet_hours}", data=report)
+
+
+def run_name() -> str:
+    """`analysis BTCUSD 2018-06-01 10:20`: what, for whom, as of when."""
+    request = flow_run.parameters["request"]
+    stated = getattr(request, "symbols", None)
+    moment = getattr(request, "as_of", None) or flow_run.scheduled_start_time
+    return f"{flow_run.flow_name} {','.join(stated or ['all symbols'])} {moment:%Y-%m-%d %H:%M}"
+
+
+class Stopwatch:
+    """Milliseconds by stage."""
+
+    def __init__(self) -> None:
+        self.stage_ms: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.stage_ms[name] = round((time.perf_counter() - started) * 1000, 1)

@@ -1,0 +1,69 @@
+"""Weekly training: load, validate the data, train, judge on unseen rows, save."""
+
+import time
+from datetime import UTC, datetime
+from typing import Literal
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+
+from flows.ending import collect, ended, run_name
+from hybrid_ml.learning.model import HybridModel
+from hybrid_ml.reports import Training, TrainingReport
+from hybrid_ml.requests import TrainingRequest
+from hybrid_ml.run import Run
+from tasks.load import load_training_window, open_run
+from tasks.report import report_training
+from tasks.save import save_base, save_copy
+from tasks.train import choose_rows, train_base
+from tasks.validate import compare_with_champion, validate_data
+
+
+@flow(name="weekly training", flow_run_name=run_name)
+def weekly_training(request: TrainingRequest = TrainingRequest()) -> State | TrainingReport:
+    """Train a base model for every symbol; it serves from now on where it is not worse than the champion."""
+    run = open_run(request, now=datetime.now(UTC))
+    trainings, failures = collect(
+        run.symbols, lambda symbol: train_symbol(symbol, run, week=request.week, limit=request.limit)
+    )
+    report = TrainingReport(trainings=trainings, failures=failures)
+    report_training(report)
+    return ended(report)
+
+
+def train_symbol(
+    symbol: str,
+    run: Run,
+    *,
+    kind: Literal["base", "scratch"] = "base",
+    week: int | None = None,
+    limit: int | None = None,
+) -> Training:
+    """One symbol from bars to a judged model in the registry."""
+    started = time.perf_counter()
+    week, row_limit = choose_rows(symbol, run, week, limit)
+    window = load_training_window(symbol, run, row_limit)
+    validate_data(symbol, run, window)
+    model, hold_out = train_base(symbol, run, window, week, row_limit, kind)
+    promotion = compare_with_champion(symbol, run, model, hold_out)
+    save_base(symbol, model, promotion)
+    path = save_copy(symbol, run, model)
+    return _training(model, promotion.promoted, promotion.reason, time.perf_counter() - started, path and str(path))
+
+
+def _training(model: HybridModel, promoted: bool, reason: str, seconds: float, path: str | None) -> Training:
+    base = model.base
+    return Training(
+        symbol=base.symbol,
+        version=base.version,
+        kind=base.kind,
+        week=base.week,
+        row_limit=base.row_limit,
+        rows=base.rows,
+        trained_until=base.trained_until,
+        metrics=base.metrics,
+        promoted=promoted,
+        reason=reason,
+        seconds=round(seconds, 3),
+        path=path,
+    )

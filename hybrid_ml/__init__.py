@@ -1,0 +1,1 @@
+"""What the system knows about bars, models and signals. Imports no Prefect."""

@@ -1,0 +1,148 @@
+"""What a person sees in a terminal: tables, plain words, progress bars."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from hybrid_ml.market.labels import CLASSES
+from hybrid_ml.reports import Analysis, AnalysisReport, BackfillReport, Failure, Training, TrainingReport
+from hybrid_ml.summaries import symbol_title
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+TICK, CROSS = "[green]✓[/green]", "[red]✗[/red]"
+
+
+@contextmanager
+def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar on standard error; yields the function that moves it forward."""
+    columns = [
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    ]
+    with Progress(*columns, console=err, transient=False) as bar:
+        task = bar.add_task(description, total=total)
+        yield lambda amount: bar.advance(task, amount)
+
+
+def show_training(report: TrainingReport, *, full: bool) -> None:
+    """Each training, its metrics beside guessing, and where the model lies."""
+    for training in report.trainings:
+        _show_training(training)
+        if full:
+            _show_validation(training)
+    show_failures(report.failures)
+
+
+def _show_training(training: Training) -> None:
+    metrics = training.metrics
+    out.print(
+        f"\n[bold]{symbol_title(training.symbol)}[/bold]  trained on {training.rows:,} rows "
+        f"(week {training.week}, limit {training.row_limit:,}) until {training.trained_until:%Y-%m-%d %H:%M} UTC "
+        f"in {training.seconds:.1f} s"
+    )
+    if training.rows < training.row_limit:
+        out.print(f"  there were only {training.rows:,} rows to train on, fewer than the limit")
+    table = Table("on the hold-out", "model", "guessing", "", box=None, padding=(0, 2))
+    table.add_row("rows it has not seen", f"{metrics['rows']:,}", "", "")
+    table.add_row(
+        "accuracy", f"{metrics['accuracy']:.3f}", f"{metrics['majority_accuracy']:.3f}", "always the most frequent class"
+    )
+    table.add_row(
+        "log loss (nats, lower is better)", f"{metrics['log_loss']:.4f}", f"{metrics['prior_log_loss']:.4f}", "class prior"
+    )
+    table.add_row("calibration error", f"{metrics['calibration_error']:.3f}", "", "")
+    out.print(table)
+    verdict = "serves from now on" if training.promoted else "does not replace the champion"
+    out.print(f"  {training.version} {verdict}: {training.reason}")
+    if training.path:
+        out.print(f"  model file: {training.path}")
+
+
+def _show_validation(training: Training) -> None:
+    confusion = training.metrics["confusion"]
+    table = Table("hold-out, truth in rows", *CLASSES, "recall", box=None, padding=(0, 2))
+    for name, row, index in zip(CLASSES, confusion, range(len(CLASSES)), strict=True):
+        table.add_row(name, *map(str, row), _share(row[index], sum(row)))
+    columns = list(zip(*confusion, strict=True))
+    precision = [_share(column[index], sum(column)) for index, column in enumerate(columns)]
+    table.add_row("precision", *precision, "")
+    out.print(table)
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part / whole:.3f}" if whole else "-"
+
+
+def show_analysis(report: AnalysisReport) -> None:
+    """Each answer, each gate's verdict, what became of it."""
+    out.print(f"\nAs of {report.as_of:%Y-%m-%d %H:%M} UTC")
+    if report.asleep:
+        out.print("Asleep: quiet hours 01:00-09:00 Asia/Kolkata, nothing was asked (--disable_sleep_window asks anyway)")
+    for analysis in report.analyses:
+        _show_analysis(analysis)
+    show_failures(report.failures)
+
+
+def _show_analysis(analysis: Analysis) -> None:
+    chances = analysis.probabilities
+    out.print(
+        f"\n[bold]{symbol_title(analysis.symbol)}[/bold]  next ten minutes after {analysis.bar_time:%H:%M}, "
+        f"price {analysis.close:,.8g}: [bold]{analysis.direction.upper()}[/bold]  "
+        f"(down {chances['down']:.3f}, flat {chances['flat']:.3f}, up {chances['up']:.3f})"
+    )
+    out.print(f"  model {analysis.model.version}, trained until {analysis.model.trained_until:%Y-%m-%d %H:%M} UTC")
+    if analysis.fell_back:
+        out.print("  the saved model could not be relied on: trained from scratch")
+    out.print(f"  {_recent(analysis)}; {_fine_tuned(analysis)}")
+    table = Table("", "gate", "value", "bound", "meaning", box=None, padding=(0, 2))
+    for gate in analysis.gates:
+        value, bound = ("" if number is None else f"{number:.3f}" for number in (gate.value, gate.bound))
+        table.add_row(TICK if gate.passed else CROSS, gate.gate, value, bound, gate.meaning)
+    out.print(table)
+    if analysis.signal:
+        out.print(f"  [bold]signal[/bold]; alert: {analysis.alert or 'settled before'}")
+    else:
+        out.print(f"  no signal: refused by {', '.join(analysis.refused_by)}")
+
+
+def _recent(analysis: Analysis) -> str:
+    if analysis.recent_accuracy is None:
+        return "no recent rows to judge the model on yet"
+    return (
+        f"accuracy {analysis.recent_accuracy:.3f} on {analysis.recent_rows} recent rows "
+        f"(most frequent class: {analysis.recent_majority_accuracy:.3f})"
+    )
+
+
+def _fine_tuned(analysis: Analysis) -> str:
+    if analysis.fine_tune_step is None:
+        return "asked as it is"
+    return f"fine-tuned, step {analysis.fine_tune_step:g}" if analysis.fine_tune_step else "fine-tuning kept the base"
+
+
+def show_backfill(report: BackfillReport) -> None:
+    """What came in, what was there already, what could not be used."""
+    out.print(
+        f"\n[bold]{symbol_title(report.symbol)}[/bold]  {report.rows_read:,} rows read from {report.source}: "
+        f"{report.rows_written:,} new or changed, {report.rows_unchanged:,} there already, "
+        f"{report.rows_set_aside:,} set aside, in {report.seconds:.1f} s"
+    )
+    if report.first and report.last:
+        out.print(f"  {report.first:%Y-%m-%d %H:%M} to {report.last:%Y-%m-%d %H:%M} UTC")
+    for reason, count in report.reasons.items():
+        out.print(f"  {count:,} set aside: {reason}")
+    if report.rows_set_aside:
+        out.print("  they are kept, with their reasons, in table bars_set_aside")
+
+
+def show_failures(failures: list[Failure]) -> None:
+    """Symbols that could not be finished, on standard error."""
+    for failure in failures:
+        err.print(f"[red]failed[/red] {failure.symbol}: {failure.error}", soft_wrap=True)

@@ -1,0 +1,25 @@
+"""What can go wrong, named. Every message carries the value at fault and the remedy."""
+
+
+class HybridMLError(Exception):
+    """Base of every error a user is meant to read; the command line prints it and exits 1."""
+
+
+class BadInput(HybridMLError):
+    """A file, a flag or a setting holds something that cannot be used."""
+
+
+class DataUnavailable(HybridMLError):
+    """There are no bars, or too few, for what was asked."""
+
+
+class ModelUnavailable(HybridMLError):
+    """No saved model can be trusted: missing, damaged, or made for something else."""
+
+
+class StoreUnavailable(HybridMLError):
+    """The database cannot be reached or does not have the expected schema."""
+
+
+class AlertRefused(HybridMLError):
+    """Telegram refused a message for good; repeating it would not help."""

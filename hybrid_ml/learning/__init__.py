@@ -1,0 +1,1 @@
+"""The hybrid model: training, fine-tuning, evaluation, promotion."""

@@ -1,0 +1,86 @@
+"""How good the answers are, always beside what guessing would have given."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import confusion_matrix, log_loss
+
+from hybrid_ml.learning.model import CLASS_COUNT, HybridModel
+from hybrid_ml.learning.rows import Rows
+
+CALIBRATION_BINS = 10
+
+
+@dataclass(frozen=True)
+class RecentRecord:
+    """Accuracy of a model on the newest labelled rows it has not seen.
+
+    `accuracy` and `majority_accuracy` are None when no such row exists.
+    """
+
+    rows: int
+    accuracy: float | None
+    majority_accuracy: float | None
+
+
+def evaluate(
+    probabilities: NDArray[np.float64], labels: NDArray[np.int64], class_prior: tuple[float, float, float]
+) -> dict[str, Any]:
+    """Judge probabilities (n, 3) by what happened, labels (n,) of 0..2.
+
+    `log_loss` in nats stands beside `prior_log_loss`, that of always stating the class shares of the
+    training rows; `accuracy` beside `majority_accuracy`, that of always naming the class that turned
+    out most frequent in these very rows (harder than any constant guess made beforehand).
+    `calibration_error` is the expected calibration error of the top class over ten equal-width bins
+    (Guo et al., "On Calibration of Modern Neural Networks", 2017).
+    """
+    counts = np.bincount(labels, minlength=CLASS_COUNT)
+    prior = np.asarray(class_prior, dtype=np.float64)
+    everything = list(range(CLASS_COUNT))
+    return {
+        "rows": len(labels),
+        "accuracy": float(np.mean(probabilities.argmax(axis=1) == labels)),
+        "majority_accuracy": float(counts.max() / len(labels)),
+        "log_loss": float(log_loss(labels, probabilities, labels=everything)),
+        "prior_log_loss": float(-np.mean(np.log(prior[labels]))),
+        "calibration_error": calibration_error(probabilities, labels),
+        "confusion": confusion_matrix(labels, probabilities.argmax(axis=1), labels=everything).tolist(),
+    }
+
+
+def calibration_error(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
+    """Expected calibration error of the top class, 0 (perfect) to 1."""
+    confidence = probabilities.max(axis=1)
+    right = (probabilities.argmax(axis=1) == labels).astype(np.float64)
+    place = np.minimum((confidence * CALIBRATION_BINS).astype(np.intp), CALIBRATION_BINS - 1)
+    gap = np.bincount(place, weights=confidence - right, minlength=CALIBRATION_BINS)
+    return float(np.abs(gap).sum() / len(labels))
+
+
+def mean_log_loss(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
+    """Mean negative log probability of the labels (n,) under softmax of raw scores (n, 3), in nats."""
+    top = scores.max(axis=1)
+    normaliser = top + np.log(np.exp(scores - top[:, None]).sum(axis=1))
+    return float(np.mean(normaliser - scores[np.arange(len(labels)), labels]))
+
+
+def judge(model: HybridModel, rows: Rows, *, num_threads: int = 1) -> dict[str, Any]:
+    """Evaluate `model` on labelled `rows`; the caller sees to it that the model has not seen them."""
+    probabilities = model.probabilities(rows.features, num_threads=num_threads)
+    return evaluate(probabilities, rows.labels(model.base.label_threshold), model.base.class_prior)
+
+
+def recent_record(model: HybridModel, rows: Rows, *, count: int, num_threads: int = 1) -> RecentRecord:
+    """Accuracy of `model` on its newest `count` labelled rows that it was not trained on."""
+    unseen = rows.labelled().newer_than(model.trained_until).last(count)
+    if not len(unseen):
+        return RecentRecord(rows=0, accuracy=None, majority_accuracy=None)
+    labels = unseen.labels(model.base.label_threshold)
+    predicted = model.probabilities(unseen.features, num_threads=num_threads).argmax(axis=1)
+    return RecentRecord(
+        rows=len(unseen),
+        accuracy=float(np.mean(predicted == labels)),
+        majority_accuracy=float(np.bincount(labels, minlength=CLASS_COUNT).max() / len(labels)),
+    )

@@ -1,0 +1,131 @@
+"""Fine-tuning: an adapter that moves the base's leaves a small step towards recent rows.
+
+The method is LightGBM's leaf refit: the splits stay, and tree by tree each leaf value becomes
+decay * old + (1 - decay) * learning rate * Newton step of the recent rows that fall into it.
+Doing it on cached leaf indices costs a third of `Booster.refit` and gives the same numbers (a test
+holds the two equal). The line from the base (step 0) to the refit (step 1) is then walked with
+early stopping on newer rows the refit has not seen: the first step that is no better ends the walk,
+and step 0, the base as it is, is always among the candidates.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hybrid_ml.learning.evaluation import mean_log_loss
+from hybrid_ml.learning.model import CLASS_COUNT, Adapter, HybridModel, sum_leaves
+from hybrid_ml.learning.model_bytes import pack
+from hybrid_ml.learning.rows import Rows, labels_known_at, split_hold_out
+from hybrid_ml.market.bars import BAR_LENGTH
+
+DECAY = 0.9
+"""Share of its old value that a leaf keeps; one minus it is the lower learning rate of fine-tuning."""
+STEPS = (0.25, 0.5, 0.75, 1.0)
+JUDGING_ROWS = 200
+MINIMUM_FINE_TUNE_ROWS = 500
+MAXIMUM_FINE_TUNE_ROWS = 1_000
+
+
+@dataclass(frozen=True)
+class FineTuneTrial:
+    """What a trial found: the adapter (its leaf values None when the base stays), and why."""
+
+    adapter: Adapter
+    base_log_loss: float
+    adapted_log_loss: float
+
+
+def fine_tune(model: HybridModel, rows: Rows, *, count: int, as_of: datetime, num_threads: int = 1) -> FineTuneTrial:
+    """Fit an adapter to the base of `model` on its newest `count` labelled rows.
+
+    The oldest part of them is fitted on, the newest JUDGING_ROWS judge, one horizon apart. Any
+    earlier adapter is ignored: every adapter starts from the base. Raises ValueError when fewer than
+    MINIMUM_FINE_TUNE_ROWS labelled rows are at hand.
+    """
+    window = rows.labelled().last(count)
+    if len(window) < MINIMUM_FINE_TUNE_ROWS:
+        raise ValueError(f"fine-tuning needs {MINIMUM_FINE_TUNE_ROWS} labelled rows, not {len(window)}")
+    base = model.base
+    fitting, judging = split_hold_out(window, count, JUDGING_ROWS)
+    labels = window.labels(base.label_threshold)
+    leaves = model.leaves(window.features, num_threads)
+    fitted, judged = slice(0, len(fitting)), slice(len(window) - len(judging), len(window))
+
+    refit = refit_leaves(
+        base.leaf_values,
+        leaves[fitted],
+        labels[fitted],
+        learning_rate=base.parameters["learning_rate"],
+        lambda_l2=base.parameters["lambda_l2"],
+    )
+    start = sum_leaves(base.leaf_values, leaves[judged]) / base.temperature
+    end = sum_leaves(refit, leaves[judged]) / base.temperature
+    step, loss, stay = walk(start, end, labels[judged])
+    adapter = Adapter(
+        parent=base.version,
+        leaf_values=(base.leaf_values + step * (refit - base.leaf_values)).astype(np.float32) if step else None,
+        step=step,
+        as_of=as_of,
+        trained_from=fitting.times[0].to_pydatetime(),
+        trained_until=labels_known_at(fitting),
+        data_until=rows.times[-1].to_pydatetime() + BAR_LENGTH,
+        rows=len(fitting),
+        metrics={"log_loss": loss, "base_log_loss": stay, "judging_rows": len(judging)},
+    )
+    return FineTuneTrial(pack(adapter), base_log_loss=stay, adapted_log_loss=loss)
+
+
+def refit_leaves(
+    leaf_values: NDArray[np.float64],
+    leaves: NDArray[np.intp],
+    labels: NDArray[np.int64],
+    *,
+    learning_rate: float,
+    lambda_l2: float,
+    decay: float = DECAY,
+) -> NDArray[np.float64]:
+    """Leaf values after one leaf refit, same shape as `leaf_values` (trees, leaves).
+
+    `leaves`: (n, trees) leaf of each row in each tree; `labels`: (n,) of 0..2. Gradients are those
+    of the multiclass log loss with LightGBM's hessian factor K / (K - 1). A leaf that no row reaches
+    keeps `decay` of its value, as in LightGBM (GBDT::RefitTree).
+    """
+    trees, width = leaf_values.shape
+    # Rows of one round lie side by side: class k of a round counts its leaves from k * width.
+    place = np.ascontiguousarray(leaves.T) + (np.arange(trees) % CLASS_COUNT * width)[:, None]
+    truth = np.zeros((CLASS_COUNT, len(labels)))
+    truth[labels, np.arange(len(labels))] = 1.0
+    scores = np.zeros_like(truth)
+    refitted = np.empty_like(leaf_values)
+    for first in range(0, trees, CLASS_COUNT):
+        exponentials = np.exp(scores - scores.max(axis=0))
+        chance = exponentials / exponentials.sum(axis=0)
+        curvature = chance * (1.0 - chance) * (CLASS_COUNT / (CLASS_COUNT - 1))
+        where = place[first : first + CLASS_COUNT].ravel()
+        gradient = np.bincount(where, weights=(chance - truth).ravel(), minlength=CLASS_COUNT * width)
+        hessian = np.bincount(where, weights=curvature.ravel(), minlength=CLASS_COUNT * width)
+        newton = -gradient / (hessian + lambda_l2)
+        values = decay * leaf_values[first : first + CLASS_COUNT].ravel() + (1.0 - decay) * learning_rate * newton
+        refitted[first : first + CLASS_COUNT] = values.reshape(CLASS_COUNT, width)
+        scores += values[where].reshape(CLASS_COUNT, -1)
+    return refitted
+
+
+def walk(
+    start: NDArray[np.float64], end: NDArray[np.float64], labels: NDArray[np.int64]
+) -> tuple[float, float, float]:
+    """Walk from scores `start` (n, 3) towards `end` while the log loss on `labels` (n,) falls.
+
+    Raw scores are linear in the leaf values, so a step between two models is a blend of their
+    scores. Returns the step, its log loss and the log loss of staying (step 0).
+    """
+    stay = mean_log_loss(start, labels)
+    best_step, best = 0.0, stay
+    for step in STEPS:
+        loss = mean_log_loss(start + step * (end - start), labels)
+        if not loss < best:  # also when the loss is NaN
+            break
+        best_step, best = step, loss
+    return best_step, best, stay

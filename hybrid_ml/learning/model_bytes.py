@@ -1,0 +1,163 @@
+"""Models as bytes: written with builtins only, checked before anything parses them.
+
+A part (base or adapter) is a pickle of a dictionary of builtins. The serving file holds the bytes
+of both parts, so each can be compared with its row in the registry. LightGBM aborts the process on
+damaged text, and a pickle can name any function to call; so length and sha256 come first, the
+unpickler refuses every global, and only then is a model built.
+"""
+
+import hashlib
+import io
+import pickle
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
+from typing import Any, TypeVar
+
+import numpy as np
+
+from hybrid_ml.errors import ModelUnavailable
+from hybrid_ml.learning.model import Adapter, Base, HybridModel
+from hybrid_ml.market.features import FEATURE_NAMES
+from hybrid_ml.market.labels import CLASSES
+
+FORMAT = 1
+DERIVED = {"version", "packed"}
+Part = TypeVar("Part", Base, Adapter)
+
+
+@dataclass(frozen=True)
+class Seal:
+    """What bytes must be before they are parsed: their length and sha256 (hexadecimal)."""
+
+    length: int
+    sha256: str
+
+
+def seal(data: bytes) -> Seal:
+    """The seal of `data`."""
+    return Seal(len(data), hashlib.sha256(data).hexdigest())
+
+
+def check_seal(data: bytes, expected: Seal) -> None:
+    """Raise ModelUnavailable, saying which check failed, unless `data` is what was sealed."""
+    if len(data) != expected.length:
+        raise ModelUnavailable(f"length check failed: {len(data):,} bytes instead of {expected.length:,}")
+    if hashlib.sha256(data).hexdigest() != expected.sha256:
+        raise ModelUnavailable(f"sha256 check failed: the bytes are not those of {expected.sha256[:12]}…")
+
+
+class _BuiltinsOnly(pickle.Unpickler):
+    def find_class(self, module_name: str, global_name: str) -> Any:
+        raise ModelUnavailable(f"pickle check failed: it names {module_name}.{global_name}; a model holds builtins only")
+
+    def persistent_load(self, pid: Any) -> Any:
+        raise ModelUnavailable("pickle check failed: it refers to something outside itself")
+
+
+def _unpickle(data: bytes) -> dict[str, Any]:
+    try:
+        content = _BuiltinsOnly(io.BytesIO(data)).load()
+    except ModelUnavailable:
+        raise
+    except Exception as error:  # damaged pickles raise nearly anything: EOFError, KeyError, struct.error, …
+        raise ModelUnavailable(f"pickle check failed: {type(error).__name__}: {error}") from None
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise ModelUnavailable(f"format check failed: not a model of format {FORMAT}")
+    return content
+
+
+def pack(part: Part) -> Part:
+    """`part` with `packed` and `version` filled in; the same training gives the same of both."""
+    content: dict[str, Any] = {"format": FORMAT, "part": type(part).__name__.lower()}
+    for item in fields(part):
+        if item.name not in DERIVED:
+            content[item.name] = _plain(getattr(part, item.name))
+    data = pickle.dumps(content, protocol=5)
+    return replace(part, version=_version(part, data), packed=data)
+
+
+def _version(part: Base | Adapter, data: bytes) -> str:
+    symbol, kind = (part.symbol, part.kind) if isinstance(part, Base) else (part.parent.rsplit("@", 1)[0], "adapter")
+    return f"{symbol}@{part.as_of:%Y%m%dT%H%M%SZ}-{kind}-{hashlib.sha256(data).hexdigest()[:8]}"
+
+
+def _plain(value: Any) -> Any:
+    """`value` in builtins: arrays as dtype, shape and bytes, times as ISO text, tuples as lists."""
+    if isinstance(value, np.ndarray):
+        return {"dtype": value.dtype.str, "shape": list(value.shape), "data": value.tobytes()}
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        return value.item()
+    return value
+
+
+def _array(value: dict[str, Any]) -> Any:
+    return np.frombuffer(value["data"], dtype=np.dtype(value["dtype"])).reshape(value["shape"])
+
+
+def unpack_base(data: bytes) -> Base:
+    """The base in `data`, whose seal has been checked. Raises ModelUnavailable when it does not fit."""
+    content = _part(data, Base)
+    for name in ("as_of", "trained_from", "trained_until", "data_until"):
+        content[name] = datetime.fromisoformat(content[name])
+    for name in ("feature_names", "classes", "class_prior"):
+        content[name] = tuple(content[name])
+    content["leaf_values"] = _array(content["leaf_values"])
+    base = Base(**content)
+    if base.feature_names != FEATURE_NAMES:
+        different = sorted(set(base.feature_names) ^ set(FEATURE_NAMES)) or ["their order"]
+        raise ModelUnavailable(f"feature check failed: the model and this program differ in {', '.join(different[:5])}")
+    if base.classes != CLASSES:
+        raise ModelUnavailable(f"class check failed: the model answers {base.classes}, not {CLASSES}")
+    return replace(base, version=_version(base, data), packed=data)
+
+
+def unpack_adapter(data: bytes, base: Base) -> Adapter:
+    """The adapter in `data`, whose seal has been checked, for `base`."""
+    content = _part(data, Adapter)
+    for name in ("as_of", "trained_from", "trained_until", "data_until"):
+        content[name] = datetime.fromisoformat(content[name])
+    if content["leaf_values"] is not None:
+        content["leaf_values"] = _array(content["leaf_values"])
+    adapter = Adapter(**content)
+    if adapter.parent != base.version:
+        raise ModelUnavailable(f"parent check failed: the adapter belongs to {adapter.parent}, not {base.version}")
+    if adapter.leaf_values is not None and adapter.leaf_values.shape != base.leaf_values.shape:
+        raise ModelUnavailable("parent check failed: the adapter has other leaves than its base")
+    return replace(adapter, version=_version(adapter, data), packed=data)
+
+
+def _part(data: bytes, kind: type[Base] | type[Adapter]) -> dict[str, Any]:
+    content = _unpickle(data)
+    expected = {item.name for item in fields(kind)} - DERIVED
+    if content.pop("part", None) != kind.__name__.lower() or set(content) - {"format"} != expected:
+        raise ModelUnavailable(f"format check failed: not the {kind.__name__.lower()} of a model")
+    content.pop("format")
+    return content
+
+
+def pack_file(model: HybridModel) -> bytes:
+    """The serving file of a model with packed parts: the bytes of both in one pickle of builtins."""
+    adapter = model.adapter.packed if model.adapter is not None and model.adapted else None
+    return pickle.dumps({"format": FORMAT, "base": model.base.packed, "adapter": adapter}, protocol=5)
+
+
+def unpack_file(data: bytes, symbol: str) -> HybridModel:
+    """The model in a serving file whose seal has been checked; it must be one of `symbol`."""
+    content = _unpickle(data)
+    if not isinstance(content.get("base"), bytes):
+        raise ModelUnavailable("format check failed: the file holds no base")
+    return build(content["base"], content.get("adapter"), symbol)
+
+
+def build(base_data: bytes, adapter_data: bytes | None, symbol: str) -> HybridModel:
+    """The model made of checked parts."""
+    base = unpack_base(base_data)
+    if base.symbol != symbol:
+        raise ModelUnavailable(f"symbol check failed: the model was made for {base.symbol}, not {symbol}")
+    return HybridModel(base, None if adapter_data is None else unpack_adapter(adapter_data, base))

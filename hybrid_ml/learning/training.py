@@ -1,0 +1,141 @@
+"""Training a base model from labelled rows."""
+
+from collections.abc import Callable
+from datetime import datetime
+from importlib.metadata import version as installed_version
+from typing import Any, Literal
+
+import lightgbm
+import numpy as np
+from numpy.typing import NDArray
+
+from hybrid_ml.errors import DataUnavailable
+from hybrid_ml.learning.evaluation import judge
+from hybrid_ml.learning.model import CLASS_COUNT, Base, HybridModel
+from hybrid_ml.learning.model_bytes import pack
+from hybrid_ml.learning.rows import Rows, labels_known_at, split_hold_out
+from hybrid_ml.learning.scaling import MINIMUM_HOLD_OUT_ROWS, MINIMUM_TRAINING_ROWS, hold_out_rows
+from hybrid_ml.market.bars import BAR_LENGTH
+from hybrid_ml.market.features import FEATURE_NAMES
+from hybrid_ml.market.labels import CLASSES, tercile_threshold
+
+BOOSTING_ROUNDS = 300
+PARAMETERS: dict[str, Any] = {
+    "objective": "multiclass",
+    "num_class": CLASS_COUNT,
+    "learning_rate": 0.05,
+    "max_depth": 8,
+    # Ten-minute returns are nearly noise: few leaves, many rows in each, half the features and
+    # random split points keep 300 trees from memorising (measured; see docs/architecture.md).
+    "num_leaves": 31,
+    "min_data_in_leaf": 500,
+    "lambda_l2": 20.0,
+    "feature_fraction": 0.5,
+    "extra_trees": True,
+    # The classes are terciles, so there is no average to start from; without one every tree's
+    # leaves are plain steps and a leaf refit treats all trees alike.
+    "boost_from_average": False,
+    "deterministic": True,
+    "force_col_wise": True,
+    "seed": 7,
+    "verbosity": -1,
+}
+ROWS_PER_LEAF_DIVISOR = 46
+"""Windows under 23,000 rows get proportionally smaller leaves, down to LEAST_ROWS_PER_LEAF."""
+LEAST_ROWS_PER_LEAF = 40
+
+RoundCallback = Callable[[int], None]
+
+
+def training_parameters(rows: int, num_threads: int) -> dict[str, Any]:
+    """LightGBM parameters for a window of `rows`, with the thread count spelled out."""
+    leaf = min(PARAMETERS["min_data_in_leaf"], max(LEAST_ROWS_PER_LEAF, rows // ROWS_PER_LEAF_DIVISOR))
+    return {**PARAMETERS, "min_data_in_leaf": leaf, "num_threads": num_threads}
+
+
+def train_base(
+    rows: Rows,
+    *,
+    symbol: str,
+    kind: Literal["base", "scratch"],
+    row_limit: int,
+    week: int,
+    as_of: datetime,
+    num_threads: int,
+    on_round: RoundCallback | None = None,
+) -> tuple[HybridModel, Rows]:
+    """Train on the most recent `row_limit` labelled rows before an embargoed hold-out.
+
+    `rows` may hold unlabelled rows and more than is needed. Returns the model, judged on the
+    hold-out, and the hold-out itself. Raises DataUnavailable when fewer than MINIMUM_TRAINING_ROWS
+    labelled rows are left to train on.
+    """
+    labelled = rows.labelled()
+    training, hold_out = _split(labelled, row_limit)
+    if len(training) < MINIMUM_TRAINING_ROWS:
+        raise DataUnavailable(
+            f"{symbol}: {len(labelled):,} labelled rows leave {len(training):,} to train on, fewer than the minimum "
+            f"of {MINIMUM_TRAINING_ROWS:,}; load more bars with `hybrid-ml backfill`"
+        )
+    threshold = tercile_threshold(training.forward_returns)
+    labels = training.labels(threshold)
+    parameters = training_parameters(len(training), num_threads)
+    booster = boost(training.features, labels, parameters, on_round)
+    shares = np.bincount(labels, minlength=CLASS_COUNT) + 1  # Laplace: a class never seen is not impossible
+    prior = (shares / shares.sum()).tolist()
+    base = Base(
+        symbol=symbol,
+        kind=kind,
+        trees=booster.model_to_string(),
+        leaf_values=leaf_values(booster),
+        feature_names=FEATURE_NAMES,
+        classes=CLASSES,
+        label_threshold=threshold,
+        class_prior=(prior[0], prior[1], prior[2]),
+        temperature=1.0,
+        as_of=as_of,
+        trained_from=training.times[0].to_pydatetime(),
+        trained_until=labels_known_at(training),
+        data_until=rows.times[-1].to_pydatetime() + BAR_LENGTH,
+        rows=len(training),
+        row_limit=row_limit,
+        week=week,
+        parameters={"boosting_rounds": BOOSTING_ROUNDS, **parameters},
+        library_versions={name: installed_version(name) for name in ("lightgbm", "numpy", "pandas")},
+    )
+    base.metrics.update(judge(HybridModel(base), hold_out, num_threads=num_threads))
+    return HybridModel(pack(base)), hold_out
+
+
+def _split(labelled: Rows, row_limit: int) -> tuple[Rows, Rows]:
+    """Training rows and hold-out; with few rows the hold-out shrinks to its minimum first."""
+    training, hold_out = split_hold_out(labelled, row_limit, hold_out_rows(min(row_limit, len(labelled))))
+    if len(training) < MINIMUM_TRAINING_ROWS:
+        training, hold_out = split_hold_out(labelled, row_limit, MINIMUM_HOLD_OUT_ROWS)
+    return training, hold_out
+
+
+def boost(
+    features: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    parameters: dict[str, Any],
+    on_round: RoundCallback | None = None,
+) -> lightgbm.Booster:
+    """Bare LightGBM: features (n, k), labels (n,) of 0..2; `on_round` hears of each finished round."""
+    callbacks = [] if on_round is None else [lambda state: on_round(state.iteration + 1)]
+    return lightgbm.train(
+        parameters, lightgbm.Dataset(features, labels), num_boost_round=BOOSTING_ROUNDS, callbacks=callbacks
+    )
+
+
+def leaf_values(booster: lightgbm.Booster) -> NDArray[np.float64]:
+    """Leaf outputs of every tree, (trees, most leaves of any tree) float64, padded with zero.
+
+    Read from the text form, which writes each number with enough digits to be exact.
+    """
+    lines = [line for line in booster.model_to_string().splitlines() if line.startswith("leaf_value=")]
+    values = [np.array(line.removeprefix("leaf_value=").split(), dtype=np.float64) for line in lines]
+    table = np.zeros((len(values), max(map(len, values))))
+    for tree, row in enumerate(values):
+        table[tree, : len(row)] = row
+    return table

@@ -1,0 +1,1 @@
+"""Bars, features, labels and where bars come from."""

@@ -1,0 +1,166 @@
+"""One-minute bars: the contract, cleaning, the grid, freshness.
+
+A bar is stamped with the time its minute opens, in UTC. `time`, `open`, `high`, `low`, `close`
+(quote currency, > 0) and `volume` (base units, >= 0) are all a bar has; it counts once its minute
+is over.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import numpy as np
+import pandas as pd
+
+from hybrid_ml.errors import BadInput
+
+PRICE_COLUMNS = ["open", "high", "low", "close"]
+VALUE_COLUMNS = [*PRICE_COLUMNS, "volume"]
+BAR_COLUMNS = ["time", *VALUE_COLUMNS]
+BAR_LENGTH = timedelta(minutes=1)
+MAX_GAP_MINUTES = 30
+"""Longest gap that is filled by carrying the last close; a longer one ends the session."""
+ABSURD_PRICE_RATIO = 10.0
+"""A bar further than this factor from the median of its neighbours is a typing error, not a market."""
+ABSURD_PRICE_NEIGHBOURS = 21
+
+
+@dataclass(frozen=True)
+class CleanBars:
+    """Bars that can be used, and the rows that cannot.
+
+    `bars`: BAR_COLUMNS, `time` datetime64[us, UTC] ascending and unique, values float64.
+    `set_aside`: columns row (position in the input, from 1), reason, raw (the row as text).
+    """
+
+    bars: pd.DataFrame
+    set_aside: pd.DataFrame
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """How many rows were set aside for each reason, the most frequent first."""
+        return {str(reason): int(count) for reason, count in self.set_aside["reason"].value_counts().items()}
+
+
+def clean_bars(raw: pd.DataFrame) -> CleanBars:
+    """Sort `raw` (any dtypes, any order, the columns of BAR_COLUMNS) into good and bad rows.
+
+    A repeated time keeps its last row, as a correction would. Naive times are taken as UTC; times
+    with an offset are converted. Raises BadInput when a column is missing.
+    """
+    missing = [column for column in BAR_COLUMNS if column not in raw.columns]
+    if missing:
+        raise BadInput(
+            f"columns {', '.join(missing)} are missing (found: {', '.join(map(str, raw.columns))}); "
+            f"a bar needs {', '.join(BAR_COLUMNS)}"
+        )
+    bars = pd.DataFrame({"time": _utc_times(raw["time"])})
+    for column in VALUE_COLUMNS:
+        bars[column] = _numbers(raw[column])
+    reasons = _reasons(bars)
+    bad = reasons.notna().to_numpy()
+    set_aside = pd.DataFrame(
+        {
+            "row": np.flatnonzero(bad) + 1,
+            "reason": reasons[bad].to_numpy(dtype=object),
+            "raw": [" ".join(map(str, row)) for row in raw.loc[bad, BAR_COLUMNS].itertuples(index=False)],
+        }
+    )
+    good = bars[~bad].sort_values("time", kind="stable").reset_index(drop=True)
+    return CleanBars(good, set_aside)
+
+
+def _numbers(values: pd.Series) -> pd.Series:
+    numbers = values if pd.api.types.is_numeric_dtype(values) else pd.to_numeric(values, errors="coerce")
+    return numbers.astype("float64").reset_index(drop=True)
+
+
+def _utc_times(values: pd.Series) -> pd.Series:
+    """`values` as UTC minutes; what is not a time becomes NaT. Numbers are Unix seconds or milliseconds."""
+    if pd.api.types.is_numeric_dtype(values):
+        numbers = values.astype("float64")
+        unit = "ms" if numbers.abs().median() > 1e11 else "s"
+        times = pd.to_datetime(numbers, unit=unit, utc=True, errors="coerce")
+    elif pd.api.types.is_datetime64_any_dtype(values):
+        times = pd.to_datetime(values, utc=True)
+    else:
+        times = pd.to_datetime(values, utc=True, errors="coerce", format="ISO8601")
+    return times.astype("datetime64[us, UTC]").reset_index(drop=True)
+
+
+def _reasons(bars: pd.DataFrame) -> pd.Series:
+    """Why each row cannot be used (object, None when it can). The first matching reason is given."""
+    prices = bars[PRICE_COLUMNS].to_numpy()
+    high, low = bars["high"].to_numpy(), bars["low"].to_numpy()
+    body_high = np.maximum(bars["open"].to_numpy(), bars["close"].to_numpy())
+    body_low = np.minimum(bars["open"].to_numpy(), bars["close"].to_numpy())
+    volume = bars["volume"].to_numpy()
+    with np.errstate(invalid="ignore"):
+        rules = {
+            "time is not a date and time": bars["time"].isna().to_numpy(),
+            "time is not a whole minute": (bars["time"] != bars["time"].dt.floor("min")).to_numpy(),
+            "price is not a number": ~np.isfinite(prices).all(axis=1),
+            "volume is not a number": ~np.isfinite(volume),
+            "price is zero or negative": (prices <= 0).any(axis=1),
+            "volume is negative": volume < 0,
+            "high is below low": high < low,
+            "open or close lies outside low..high": (body_high > high * (1 + 1e-9)) | (body_low < low * (1 - 1e-9)),
+        }
+    reasons = pd.Series([None] * len(bars), dtype=object)
+    for reason, broken in rules.items():
+        reasons[broken & reasons.isna().to_numpy()] = reason
+    usable = reasons.isna().to_numpy()
+    reasons[usable & bars["time"].where(usable).duplicated(keep="last").to_numpy()] = (
+        "time is repeated; the last row of that time is kept"
+    )
+    reasons[_absurd(bars, reasons.isna().to_numpy())] = (
+        f"price is more than {ABSURD_PRICE_RATIO:g} times off its neighbours"
+    )
+    return reasons
+
+
+def _absurd(bars: pd.DataFrame, usable: np.ndarray) -> np.ndarray:
+    """Mark usable bars with a price far off the median close of the bars around them, in time order."""
+    ordered = bars[usable].sort_values("time", kind="stable")
+    median = ordered["close"].rolling(ABSURD_PRICE_NEIGHBOURS, center=True, min_periods=1).median()
+    ratio = ordered[PRICE_COLUMNS].div(median, axis=0)
+    absurd = ((ratio > ABSURD_PRICE_RATIO) | (ratio < 1 / ABSURD_PRICE_RATIO)).any(axis=1)
+    marked = np.zeros(len(bars), dtype=bool)
+    marked[ordered.index[absurd].to_numpy(dtype=np.intp)] = True
+    return marked
+
+
+def to_grid(bars: pd.DataFrame, max_gap_minutes: int = MAX_GAP_MINUTES) -> pd.DataFrame:
+    """Lay clean bars on a one-minute grid.
+
+    A gap of up to `max_gap_minutes` missing minutes is filled: every price is the last close, the
+    volume zero, `carried` true. A longer one starts a new `session` (int64, from 0). Nothing is
+    added after the last bar. Returns a frame indexed by time with VALUE_COLUMNS, session, carried.
+    """
+    minutes = bars["time"].astype("datetime64[us, UTC]").astype("int64").to_numpy() // 60_000_000
+    missing = np.diff(minutes, append=minutes[-1:] + 1) - 1
+    fill = np.where(missing <= max_gap_minutes, missing, 0)
+    source = np.repeat(np.arange(len(minutes)), fill + 1)
+    first = np.cumsum(fill + 1) - (fill + 1)
+    offset = np.arange(len(source)) - first[source]
+    carried = offset > 0
+    breaks = np.concatenate([[0], (missing[:-1] > max_gap_minutes).astype(np.int64)]) if len(minutes) else missing
+    grid = pd.DataFrame(index=pd.to_datetime((minutes[source] + offset) * 60_000_000, unit="us", utc=True))
+    grid.index.name = "time"
+    close = bars["close"].to_numpy(dtype=np.float64)[source]
+    for column in PRICE_COLUMNS:
+        grid[column] = np.where(carried, close, bars[column].to_numpy(dtype=np.float64)[source])
+    grid["volume"] = np.where(carried, 0.0, bars["volume"].to_numpy(dtype=np.float64)[source])
+    grid["session"] = np.cumsum(breaks)[source]
+    grid["carried"] = carried
+    return grid
+
+
+def closed_before(as_of: datetime) -> datetime:
+    """The open time of the last bar whose minute is over at `as_of`."""
+    minute = as_of.replace(second=0, microsecond=0)
+    return minute - BAR_LENGTH
+
+
+def age_minutes(bar_time: datetime, as_of: datetime) -> float:
+    """Minutes between the close of the bar opened at `bar_time` and `as_of`."""
+    return (as_of - bar_time - BAR_LENGTH).total_seconds() / 60

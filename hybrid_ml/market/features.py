@@ -1,0 +1,176 @@
+"""Causal features of one-minute bars, each a function of at most the last LOOK_BACK_BARS bars.
+
+Every window stays inside one session; a window that would reach over a session break is NaN,
+which LightGBM routes on its own. Scale-free by construction: returns are measured in units of
+recent volatility and volume in units of its own recent average, so one model serves any price.
+"""
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from hybrid_ml.market.bars import PRICE_COLUMNS
+from hybrid_ml.market.rolling import FloatArray, Rolling, shift
+
+LOOK_BACK_BARS = 480
+RETURN_BARS = (1, 2, 3, 5, 10, 15, 30, 60, 120, 240)
+VOLATILITY_BARS = (5, 15, 30, 60, 120, 240, 479)
+STOCHASTIC_BARS = (15, 60, 240)
+STRENGTH_BARS = (7, 14, 30)
+EFFICIENCY_BARS = (10, 30, 60)
+ZSCORE_BARS = (20, 60, 240)
+VOLUME_BARS = (60, 240)
+TINY = 1e-12
+"""Below this a volatility, a range or a volume counts as none: the ratio over it is NaN."""
+
+
+def make_features(grid: pd.DataFrame) -> pd.DataFrame:
+    """Features of every bar on the grid, (n, FEATURE_NAMES) float32, indexed by time.
+
+    `grid` is what `to_grid` returns. NaN where a window is not yet full within the session, or
+    where a ratio has nothing to be measured against (constant prices, no volume).
+    """
+    in_session = _bars_into_session(grid["session"].to_numpy())
+    log_close = np.log(grid["close"].to_numpy())
+    change = _within(log_close - shift(log_close, 1), in_session, 1)
+    features: dict[str, FloatArray] = {}
+    with np.errstate(invalid="ignore", divide="ignore"):
+        volatility = _volatility(features, change)
+        _returns(features, log_close, in_session, volatility)
+        _ranges(features, grid, in_session, volatility)
+        _oscillators(features, grid, change, log_close, in_session)
+        _volume(features, grid, change, in_session)
+        _shape(features, change)
+    _clock(features, grid.index, in_session)
+    return pd.DataFrame(features, index=grid.index).astype(np.float32)
+
+
+def _bars_into_session(session: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How many bars of the same session lie before each bar, (n,) int64, as far as they are known."""
+    starts = np.flatnonzero(np.diff(session, prepend=session[:1] - 1))
+    return np.arange(len(session)) - np.repeat(starts, np.diff(starts, append=len(session)))
+
+
+def _within(values: FloatArray, in_session: NDArray[np.int64], bars_back: int) -> FloatArray:
+    """NaN wherever looking `bars_back` bars back would leave the session."""
+    return np.where(in_session >= bars_back, values, np.nan)
+
+
+def _ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
+    return np.where(denominator > TINY, numerator / denominator, np.nan)
+
+
+def _volatility(features: dict[str, FloatArray], change: FloatArray) -> dict[int, FloatArray]:
+    """Root mean square of one-minute log returns; a NaN at a session's first bar keeps windows inside it."""
+    squares = Rolling(change * change)
+    volatility = {bars: np.sqrt(squares.mean(bars)) for bars in VOLATILITY_BARS}
+    for bars, value in volatility.items():
+        features[f"log_volatility_{bars}"] = np.where(value > TINY, np.log(value), np.nan)
+    features["volatility_ratio_5_60"] = _ratio(volatility[5], volatility[60])
+    features["volatility_ratio_15_120"] = _ratio(volatility[15], volatility[120])
+    features["volatility_ratio_60_479"] = _ratio(volatility[60], volatility[479])
+    return volatility
+
+
+def _returns(
+    features: dict[str, FloatArray],
+    log_close: FloatArray,
+    in_session: NDArray[np.int64],
+    volatility: dict[int, FloatArray],
+) -> None:
+    """Log returns over several horizons in units of the hour's volatility scaled to that horizon."""
+    for bars in RETURN_BARS:
+        move = _within(log_close - shift(log_close, bars), in_session, bars)
+        features[f"return_{bars}"] = _ratio(move, volatility[60] * np.sqrt(bars))
+
+
+def _ranges(
+    features: dict[str, FloatArray],
+    grid: pd.DataFrame,
+    in_session: NDArray[np.int64],
+    volatility: dict[int, FloatArray],
+) -> None:
+    """High-low range of the bar and its recent mean (Parkinson 1980 measures volatility by it)."""
+    opened, high, low, close = (np.log(grid[column].to_numpy()) for column in PRICE_COLUMNS)
+    spread = high - low
+    ranges = Rolling(spread)
+    features["range_1"] = _ratio(spread, volatility[60])
+    for bars in (10, 60):
+        mean_range = _within(ranges.mean(bars), in_session, bars - 1)
+        features[f"log_range_{bars}"] = np.where(mean_range > TINY, np.log(mean_range), np.nan)
+    features["body_share"] = _ratio(close - opened, spread)
+    features["close_in_bar"] = _ratio(close - low, spread)
+
+
+def _oscillators(
+    features: dict[str, FloatArray],
+    grid: pd.DataFrame,
+    change: FloatArray,
+    log_close: FloatArray,
+    in_session: NDArray[np.int64],
+) -> None:
+    """Stochastic %K (Lane), relative strength over plain sums (Cutler), Kaufman's efficiency ratio, z-scores."""
+    highs, lows = Rolling(np.log(grid["high"].to_numpy())), Rolling(np.log(grid["low"].to_numpy()))
+    for bars in STOCHASTIC_BARS:
+        top, bottom = highs.maximum(bars), lows.minimum(bars)
+        position = _ratio(log_close - bottom, top - bottom)
+        features[f"stochastic_{bars}"] = _within(position, in_session, bars - 1)
+    gains, moves = Rolling(np.maximum(change, 0.0)), Rolling(np.abs(change))
+    for bars in STRENGTH_BARS:
+        features[f"relative_strength_{bars}"] = _ratio(gains.sum(bars), moves.sum(bars))
+    for bars in EFFICIENCY_BARS:
+        features[f"efficiency_{bars}"] = _ratio(log_close - shift(log_close, bars), moves.sum(bars))
+    levels = Rolling(log_close)
+    for bars in ZSCORE_BARS:
+        mean, deviation = levels.mean_and_deviation(bars)
+        features[f"zscore_{bars}"] = _within(_ratio(log_close - mean, deviation), in_session, bars - 1)
+
+
+def _volume(
+    features: dict[str, FloatArray], grid: pd.DataFrame, change: FloatArray, in_session: NDArray[np.int64]
+) -> None:
+    """How much was traded against the recent usual, on which side, and how often nothing was."""
+    volume = grid["volume"].to_numpy()
+    log_volume = np.log1p(volume)
+    volumes, log_volumes = Rolling(volume), Rolling(log_volume)
+    for bars in VOLUME_BARS:
+        mean, deviation = log_volumes.mean_and_deviation(bars)
+        features[f"volume_zscore_{bars}"] = _within(_ratio(log_volume - mean, deviation), in_session, bars - 1)
+    features["volume_ratio_5_60"] = _within(_ratio(volumes.mean(5), volumes.mean(60)), in_session, 59)
+    signed = Rolling(np.sign(change) * volume)
+    for bars in (15, 60):
+        features[f"signed_volume_{bars}"] = _ratio(signed.sum(bars), volumes.sum(bars))
+    features["traded_share_30"] = _within(Rolling((volume > 0).astype(np.float64)).mean(30), in_session, 29)
+
+
+def _shape(features: dict[str, FloatArray], change: FloatArray) -> None:
+    """Lag-one autocorrelation of one-minute returns (bounce or trend), and the cube root of their skewness."""
+    products, squares, cubes = (
+        Rolling(change * shift(change, 1)),
+        Rolling(change * change),
+        Rolling(change * change * change),
+    )
+    for bars in (30, 120):
+        features[f"autocorrelation_{bars}"] = _ratio(products.sum(bars), squares.sum(bars))
+    features["skewness_60"] = _ratio(np.cbrt(cubes.mean(60)), np.sqrt(squares.mean(60)))
+
+
+def _clock(features: dict[str, FloatArray], times: pd.Index, in_session: NDArray[np.int64]) -> None:
+    """Time of day and of week in UTC, and bars since the session began (capped at the look-back)."""
+    stamps = pd.DatetimeIndex(times)
+    angle = 2 * np.pi * (stamps.hour.to_numpy() * 60 + stamps.minute.to_numpy()) / 1440
+    features["day_sine"], features["day_cosine"] = np.sin(angle), np.cos(angle)
+    features["weekday"] = stamps.dayofweek.to_numpy().astype(np.float64)
+    features["session_bars"] = np.minimum(in_session, LOOK_BACK_BARS - 1).astype(np.float64)
+
+
+def _feature_names() -> tuple[str, ...]:
+    """Column order of `make_features`, taken from the function itself so that they cannot differ."""
+    bar = pd.DataFrame(
+        {"open": 1.0, "high": 1.0, "low": 1.0, "close": 1.0, "volume": 0.0, "session": 0, "carried": False},
+        index=pd.DatetimeIndex(["2020-01-01T00:00:00Z"], name="time"),
+    )
+    return tuple(make_features(bar).columns)
+
+
+FEATURE_NAMES = _feature_names()

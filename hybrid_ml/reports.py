@@ -1,0 +1,101 @@
+"""What a run found: what `--json` prints, and what the tables and artifacts are made of."""
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel
+
+from hybrid_ml.signals.gates import Verdict
+
+
+class Failure(BaseModel):
+    """A symbol that could not be finished, and why."""
+
+    symbol: str
+    error: str
+
+
+class Training(BaseModel):
+    """One trained base. `seconds` is the wall time from first bar read to model saved."""
+
+    symbol: str
+    version: str
+    kind: str
+    week: int
+    row_limit: int
+    rows: int
+    trained_until: datetime
+    metrics: dict[str, Any]
+    promoted: bool
+    reason: str
+    seconds: float
+    path: str | None = None
+
+
+class TrainingReport(BaseModel):
+    """Every training of a run, and the symbols that failed."""
+
+    trainings: list[Training]
+    failures: list[Failure] = []
+
+
+class ModelSummary(BaseModel):
+    """Which model answered."""
+
+    version: str
+    kind: str
+    trained_until: datetime
+
+
+class Analysis(BaseModel):
+    """One symbol's ten-minute answer.
+
+    `alert`: sent, logged, not sent, or None where there was nothing to send. `problems`: what went
+    wrong after the answer was recorded.
+    """
+
+    symbol: str
+    bar_time: datetime
+    close: float
+    probabilities: dict[str, float]
+    direction: str
+    confidence: float
+    margin: float
+    entropy: float
+    signal: bool
+    refused_by: list[str]
+    gates: list[Verdict]
+    model: ModelSummary
+    recent_accuracy: float | None
+    recent_rows: int
+    recent_majority_accuracy: float | None
+    fell_back: bool
+    degraded: bool
+    fine_tune_step: float | None
+    alert: str | None
+    problems: list[str] = []
+    stage_ms: dict[str, float]
+
+
+class AnalysisReport(BaseModel):
+    """Every analysis of a run, and the symbols that failed."""
+
+    as_of: datetime
+    asleep: bool
+    analyses: list[Analysis]
+    failures: list[Failure] = []
+
+
+class BackfillReport(BaseModel):
+    """What a load brought."""
+
+    symbol: str
+    source: str
+    rows_read: int
+    rows_written: int
+    rows_unchanged: int
+    rows_set_aside: int
+    reasons: dict[str, int]
+    first: datetime | None
+    last: datetime | None
+    seconds: float

@@ -1,0 +1,144 @@
+"""What a run may be asked: one model is the flow's parameter, the form in the Prefect UI, the
+command line's flags and the deployment's parameters."""
+
+import re
+from dataclasses import fields, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from hybrid_ml.signals.presets import PRESETS, Bounds, PresetName
+
+Source = Literal["db", "csv", "demo"]
+LONGEST_SYMBOL = 64
+SYMBOL = re.compile(r"[^\s,@\x00-\x1f\x7f](?:[^,@\x00-\x1f\x7f]*[^\s,@\x00-\x1f\x7f])?")
+
+
+def _symbols(value: Any) -> Any:
+    """Split at commas, drop repetitions, refuse what cannot name a symbol."""
+    if isinstance(value, str):
+        value = value.split(",")
+    if not isinstance(value, (list, tuple)):
+        return value
+    names = list(dict.fromkeys(str(name).strip() for name in value))
+    for name in names:
+        if not SYMBOL.fullmatch(name) or len(name) > LONGEST_SYMBOL:
+            raise ValueError(f"{name!r} cannot name a symbol: 1 to {LONGEST_SYMBOL} characters, no commas, @ or control")
+    return names
+
+
+def _moment(value: Any) -> Any:
+    """A time with its zone; without one it is UTC. A bare number is no time."""
+    if isinstance(value, (int, float)) or (isinstance(value, str) and re.fullmatch(r"[\d.\s+-]{1,7}|\d+", value)):
+        raise ValueError(f"{value!r} is no time; write it like 2018-06-01T10:20 (UTC)")
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value.strip())
+        except ValueError:
+            raise ValueError(f"{value!r} is no time; write it like 2018-06-01T10:20 (UTC)") from None
+    if isinstance(value, datetime):
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    return value
+
+
+Symbols = Annotated[list[str], BeforeValidator(_symbols)]
+Moment = Annotated[datetime, BeforeValidator(_moment)]
+CsvPath = Annotated[
+    Path | None, Field(description="file of bars for --source csv: CSV or Parquet with time, open, high, low, close, volume")
+]
+
+
+class Request(BaseModel):
+    """What every run over symbols can be asked."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_by_name=True)
+
+    symbols: Symbols = Field(
+        [],
+        validation_alias=AliasChoices("symbols", "symbol"),
+        description="symbols, comma separated; empty: HYBRID_ML_SYMBOLS, else all in the database",
+    )
+    source: Source = Field("db", description="where bars are read: the database, a file, or the simulated market")
+    csv_path: CsvPath = None
+    as_of: Moment | None = Field(
+        None, description="judge the past as if it were now, e.g. 2018-06-01T10:20 (UTC); empty: now"
+    )
+
+    @model_validator(mode="after")
+    def _file_goes_with_csv(self) -> "Request":
+        if self.source == "csv" and self.csv_path is None:
+            raise ValueError("--source csv needs --csv_path FILE")
+        if self.source != "csv" and self.csv_path is not None:
+            raise ValueError(f"--csv_path {self.csv_path} goes with --source csv, not --source {self.source}")
+        return self
+
+
+class TrainingRequest(Request):
+    """Train a base model, judge it on a hold-out it has not seen, and let it serve if it is not worse."""
+
+    progressive: bool = Field(
+        False, description="row limit by week: 23,000, then 10,000 more a week up to 80,000 (the default without --limit)"
+    )
+    limit: int | None = Field(None, ge=2_000, le=2_000_000, description="train on this many rows instead")
+    week: int | None = Field(None, ge=0, le=520, description="week of progressive scaling, instead of the registry's count")
+    full_report: bool = Field(
+        False,
+        validation_alias=AliasChoices("validate", "full_report"),
+        description="also print the hold-out report in full: confusion matrix, precision of each class, calibration",
+    )
+
+    @model_validator(mode="after")
+    def _one_row_limit(self) -> "TrainingRequest":
+        if self.limit is not None and (self.progressive or self.week is not None):
+            other = "--progressive" if self.progressive else f"--week {self.week}"
+            raise ValueError(f"--limit {self.limit} and {other} exclude each other; give one of them")
+        return self
+
+
+class AnalysisRequest(Request):
+    """Ask the saved model about the next ten minutes; fine-tune it first unless in fast mode."""
+
+    preset: PresetName = Field("balanced", description="how sure an answer must be to become a signal")
+    min_confidence: float | None = Field(None, ge=0, le=1, description="top probability needed, instead of the preset's")
+    min_prob_margin: float | None = Field(None, ge=0, le=1, description="lead over the second class needed (preset: 0.20)")
+    max_entropy: float | None = Field(None, ge=0, le=1.1, description="largest entropy allowed, nats (preset: 0.85)")
+    max_signals: int | None = Field(None, ge=0, description="signals of one run at most, the surest first")
+    fast_mode: bool = Field(False, description="skip fine-tuning and ask the saved model as it is")
+    fine_tune_rows: int = Field(1_000, ge=500, le=1_000, description="labelled rows a fine-tune looks at")
+    enable_recent_penalty: bool = Field(False, description="ask for more confidence after poor recent signals")
+    disable_sleep_window: bool = Field(False, description="alert also between 01:00 and 09:00 Asia/Kolkata")
+    max_bar_age_minutes: float = Field(15, gt=0, description="older bars than this give no signal")
+
+    @property
+    def bounds(self) -> Bounds:
+        """The bounds of the preset, each replaced where the request states its own."""
+        stated = {item.name: getattr(self, item.name) for item in fields(Bounds)}
+        return replace(PRESETS[self.preset], **{name: value for name, value in stated.items() if value is not None})
+
+
+class BackfillRequest(BaseModel):
+    """Load bars into the database; loading the same bars again does no harm."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    source: Literal["csv", "demo"] = Field("csv", description="a file of bars, or the simulated market")
+    csv_path: CsvPath = None
+    symbol: str | None = Field(None, description="symbol of the bars; the simulated ones are always DEMO")
+    bars: int = Field(30_000, ge=1, le=2_000_000, description="how many bars to simulate with --source demo")
+    seed: int = Field(7, ge=0, description="seed of the simulated market")
+    sessions: bool = Field(False, description="simulate an exchange with sessions instead of one that never sleeps")
+    until: Moment | None = Field(None, description="end of the simulated bars; empty: now")
+
+    @model_validator(mode="after")
+    def _source_has_what_it_needs(self) -> "BackfillRequest":
+        if self.source == "csv":
+            if self.csv_path is None:
+                raise ValueError("--source csv needs --csv_path FILE")
+            if self.symbol is None:
+                raise ValueError("--source csv needs --symbol NAME, the symbol these bars belong to")
+            _symbols([self.symbol])
+        elif self.csv_path is not None:
+            raise ValueError(f"--csv_path {self.csv_path} goes with --source csv, not --source demo")
+        return self

@@ -1,0 +1,118 @@
+"""What all stages of one run share, and the proposal each symbol makes."""
+
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from hybrid_ml.errors import BadInput, DataUnavailable
+from hybrid_ml.learning.evaluation import RecentRecord
+from hybrid_ml.learning.fallback import is_under_the_bar
+from hybrid_ml.learning.fine_tuning import FineTuneTrial
+from hybrid_ml.learning.model import HybridModel
+from hybrid_ml.learning.rows import Window
+from hybrid_ml.market.simulation import SIMULATED_SYMBOL
+from hybrid_ml.requests import Request, Source
+from hybrid_ml.settings import Settings
+from hybrid_ml.signals.gates import Answer, Verdict, max_signals_verdict, refused_by
+from hybrid_ml.store.model_files import model_folder
+
+
+@dataclass(frozen=True)
+class Run:
+    """The moment a run judges, the symbols it is about, and where their bars and models are."""
+
+    as_of: datetime
+    symbols: list[str]
+    default_symbol: str
+    source: Source
+    csv_path: Path | None
+    models_dir: Path
+    max_gap_minutes: int
+    training_threads: int
+
+    def folder(self, symbol: str) -> Path:
+        """Where the local copies of `symbol`'s models lie."""
+        return model_folder(self.models_dir, symbol, self.default_symbol)
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """What loading found: a model, or the reason there is none to rely on."""
+
+    model: HybridModel | None
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """One symbol's answer before it is known whether it is among the surest of the run."""
+
+    symbol: str
+    window: Window
+    model: HybridModel
+    recent: RecentRecord
+    trial: FineTuneTrial | None
+    answer: Answer
+    verdicts: list[Verdict]
+    fell_back: bool
+    stale: bool
+    stage_ms: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def signal(self) -> bool:
+        return not refused_by(self.verdicts)
+
+    @property
+    def degraded(self) -> bool:
+        """Whether the model is under the bar, so that the answer is for the record only."""
+        return is_under_the_bar(self.recent)
+
+
+def open_run(request: Request, settings: Settings, symbols_with_bars: list[str], now: datetime) -> Run:
+    """Settle what a request leaves open. `now`: the moment of the run when it judges the present.
+
+    Raises BadInput for a moment in the future or symbols that do not fit the source, and
+    DataUnavailable when there is no symbol to work on.
+    """
+    if request.as_of is not None and request.as_of > now:
+        raise BadInput(f"--as_of {request.as_of:%Y-%m-%dT%H:%M} lies in the future (it is {now:%Y-%m-%dT%H:%M} UTC)")
+    offered = [symbol for symbol in symbols_with_bars if symbol != SIMULATED_SYMBOL] or symbols_with_bars
+    symbols = _symbols(request, settings, offered)
+    return Run(
+        as_of=(request.as_of or now).astimezone(UTC),
+        symbols=symbols,
+        default_symbol=(settings.symbols or offered or symbols)[0],
+        source=request.source,
+        csv_path=request.csv_path,
+        models_dir=settings.models_dir,
+        max_gap_minutes=settings.hybrid_ml_max_gap_minutes,
+        training_threads=settings.training_threads,
+    )
+
+
+def _symbols(request: Request, settings: Settings, offered: list[str]) -> list[str]:
+    if request.source == "demo":
+        if request.symbols not in ([], [SIMULATED_SYMBOL]):
+            raise BadInput(f"--source demo simulates {SIMULATED_SYMBOL} only, not {', '.join(request.symbols)}")
+        return [SIMULATED_SYMBOL]
+    if request.source == "csv":
+        named = request.symbols or settings.symbols[:1]
+        if len(named) != 1:
+            raise BadInput(f"--csv_path {request.csv_path} holds one symbol; say which with --symbol NAME")
+        return named
+    found = request.symbols or settings.symbols or offered
+    if not found:
+        raise DataUnavailable(
+            "the database holds no bars; load some with `hybrid-ml backfill --source csv --csv_path FILE --symbol NAME`"
+        )
+    return found
+
+
+def limit_signals(proposals: list[Proposal], max_signals: int) -> list[Proposal]:
+    """Let only the `max_signals` surest signals of a run through; the others get a verdict that says so."""
+    ranked = sorted((p for p in proposals if p.signal), key=lambda p: -p.answer.confidence)
+    rank = {proposal.symbol: place for place, proposal in enumerate(ranked, start=1)}
+    return [
+        replace(p, verdicts=[*p.verdicts, max_signals_verdict(rank[p.symbol], max_signals)]) if p.symbol in rank else p
+        for p in proposals
+    ]

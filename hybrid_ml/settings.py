@@ -1,0 +1,75 @@
+"""Where things are. The only reader of the environment and of `.env`."""
+
+import os
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from hybrid_ml.errors import BadInput
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+MOST_NUM_THREADS = 4
+MAX_GAP_MINUTES = 30
+
+
+def project_folder() -> Path:
+    """The checkout the program runs from, or the current folder for an installed copy."""
+    return CHECKOUT if (CHECKOUT / "pyproject.toml").is_file() else Path.cwd()
+
+
+class Settings(BaseSettings):
+    """Environment variables, each of which may also stand in `.env`; an empty one counts as unset."""
+
+    model_config = SettingsConfigDict(env_file=(project_folder() / ".env", ".env"), extra="ignore", frozen=True)
+
+    neon_conn_str: SecretStr = Field(SecretStr(""), description="PostgreSQL; unset: the embedded one")
+    telegram_bot_token: SecretStr = Field(SecretStr(""), description="token of the bot that sends alerts")
+    telegram_chat_id: str = Field("", description="the chat that receives them")
+    telegram_base_url: str = Field("", description="a self-hosted Bot API server, http://host:port/bot")
+    hybrid_ml_symbols: str = Field("", description="symbols, comma separated; the first is the default one")
+    hybrid_ml_models_dir: Path = Field(Path("models"), description="local copies of the serving models")
+    hybrid_ml_data_dir: Path = Field(Path(".data"), description="the embedded PostgreSQL and other working files")
+    hybrid_ml_max_gap_minutes: int = Field(
+        MAX_GAP_MINUTES, ge=0, le=1_440, description="missing minutes filled with the last close; more end a session"
+    )
+    hybrid_ml_num_threads: int = Field(
+        0, ge=0, le=256, description="threads for training; 0: one per core, four at most"
+    )
+
+    @property
+    def symbols(self) -> list[str]:
+        """The configured symbols in order; empty when none are configured."""
+        return [symbol.strip() for symbol in self.hybrid_ml_symbols.split(",") if symbol.strip()]
+
+    @property
+    def models_dir(self) -> Path:
+        return project_folder() / self.hybrid_ml_models_dir
+
+    @property
+    def data_dir(self) -> Path:
+        return project_folder() / self.hybrid_ml_data_dir
+
+    @property
+    def uses_embedded_database(self) -> bool:
+        return not self.neon_conn_str.get_secret_value().strip()
+
+    @property
+    def telegram_configured(self) -> bool:
+        return bool(self.telegram_bot_token.get_secret_value().strip() and self.telegram_chat_id.strip())
+
+    @cached_property
+    def training_threads(self) -> int:
+        """Threads for training; a crowded machine is faster with few, so never all of a big one."""
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return self.hybrid_ml_num_threads or min(cores, MOST_NUM_THREADS)
+
+
+def load_settings() -> Settings:
+    """Read the environment now. Raises BadInput naming the variable when a value cannot be used."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        problems = "; ".join(f"{str(item['loc'][0]).upper()}: {item['msg']}" for item in error.errors())
+        raise BadInput(problems) from None

@@ -1,0 +1,1 @@
+"""From probabilities to a signal: gates, presets, quiet hours, the message."""

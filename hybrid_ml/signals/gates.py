@@ -1,0 +1,143 @@
+"""Gates between a prediction and a signal: small rules, all of them evaluated, none hidden.
+
+Every verdict keeps its value and its bound, so that one can ask later what another bound would
+have given.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hybrid_ml.learning.fallback import MINIMUM_RECENT_ACCURACY, is_under_the_bar
+from hybrid_ml.learning.evaluation import RecentRecord
+from hybrid_ml.market.labels import CLASSES, FLAT
+from hybrid_ml.signals.presets import Bounds
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model says about the next ten minutes of a symbol."""
+
+    down: float
+    flat: float
+    up: float
+
+    @classmethod
+    def of(cls, probabilities: NDArray[np.float64]) -> "Answer":
+        """From one row of class probabilities, (3,)."""
+        return cls(*(float(value) for value in probabilities))
+
+    @property
+    def probabilities(self) -> tuple[float, float, float]:
+        return (self.down, self.flat, self.up)
+
+    @property
+    def top(self) -> int:
+        return int(np.argmax(self.probabilities))
+
+    @property
+    def direction(self) -> str:
+        return CLASSES[self.top]
+
+    @property
+    def confidence(self) -> float:
+        return max(self.probabilities)
+
+    @property
+    def margin(self) -> float:
+        """The most probable class's lead over the second."""
+        ordered = sorted(self.probabilities)
+        return ordered[-1] - ordered[-2]
+
+    @property
+    def entropy(self) -> float:
+        """Shannon entropy in nats: 0 when certain, 1.0986 when all three are equal."""
+        return float(-sum(p * np.log(p) for p in self.probabilities if p > 0))
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """What the gates know besides the answer itself."""
+
+    bounds: Bounds
+    penalty: float
+    recent: RecentRecord
+    bar_age_minutes: float
+    max_bar_age_minutes: float
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One gate's word: the value it saw, the bound it holds, whether the answer passed."""
+
+    gate: str
+    value: float | None
+    bound: float | None
+    passed: bool
+    meaning: str
+
+
+Gate = Callable[[Answer, Circumstances], Verdict]
+
+
+def direction(answer: Answer, _: Circumstances) -> Verdict:
+    """A FLAT answer is recorded, but there is nothing to act on."""
+    return Verdict("direction", None, None, answer.top != FLAT, f"{answer.direction.upper()}; only DOWN and UP alert")
+
+
+def confidence(answer: Answer, around: Circumstances) -> Verdict:
+    """The top probability reaches the preset's bound, raised by the recent-performance penalty."""
+    bound = min(0.99, around.bounds.min_confidence + around.penalty)
+    penalised = f" (raised by {around.penalty:.3f} after poor recent signals)" if around.penalty else ""
+    passed = answer.confidence >= bound
+    return Verdict("confidence", answer.confidence, bound, passed, f"top probability at least {bound:.3f}{penalised}")
+
+
+def margin(answer: Answer, around: Circumstances) -> Verdict:
+    """The lead over the second class."""
+    bound = around.bounds.min_prob_margin
+    return Verdict("margin", answer.margin, bound, answer.margin >= bound, f"top1 - top2 at least {bound:.2f}")
+
+
+def entropy(answer: Answer, around: Circumstances) -> Verdict:
+    """The spread of the whole distribution."""
+    bound = around.bounds.max_entropy
+    return Verdict("entropy", answer.entropy, bound, answer.entropy <= bound, f"at most {bound:.2f} nats")
+
+
+def freshness(_: Answer, around: Circumstances) -> Verdict:
+    """The newest bar is recent enough for its ten minutes to lie ahead."""
+    age, bound = around.bar_age_minutes, around.max_bar_age_minutes
+    return Verdict("freshness", age, bound, age <= bound, f"newest bar closed at most {bound:g} minutes ago")
+
+
+def recent_accuracy(_: Answer, around: Circumstances) -> Verdict:
+    """A model under the bar answers for the record only; one that cannot be judged yet passes."""
+    meaning = f"accuracy on {around.recent.rows} recent rows at least {MINIMUM_RECENT_ACCURACY:.2f}"
+    passed = not is_under_the_bar(around.recent)
+    return Verdict("recent_accuracy", around.recent.accuracy, MINIMUM_RECENT_ACCURACY, passed, meaning)
+
+
+GATES: tuple[Gate, ...] = (direction, confidence, margin, entropy, freshness, recent_accuracy)
+
+
+def evaluate_gates(answer: Answer, around: Circumstances) -> list[Verdict]:
+    """Every gate's verdict, in order."""
+    return [gate(answer, around) for gate in GATES]
+
+
+def refused_by(verdicts: list[Verdict]) -> list[str]:
+    """Names of the gates that said no."""
+    return [verdict.gate for verdict in verdicts if not verdict.passed]
+
+
+def max_signals_verdict(rank: int, bound: int) -> Verdict:
+    """Whether a signal that is the `rank`-th surest of its run (from 1) may leave."""
+    return Verdict("max_signals", rank, bound, rank <= bound, f"among the {bound} surest of this run")
+
+
+def as_record(verdicts: list[Verdict]) -> list[dict[str, Any]]:
+    """Verdicts as plain dictionaries, for the ledger."""
+    return [asdict(verdict) for verdict in verdicts]

@@ -1,0 +1,1 @@
+"""The edge to PostgreSQL and to the local model files."""

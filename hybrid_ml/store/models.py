@@ -1,0 +1,185 @@
+"""The registry of model versions. The database is the truth; local files are copies of it."""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from hybrid_ml.errors import ModelUnavailable
+from hybrid_ml.learning.model import Adapter, Base, HybridModel
+from hybrid_ml.learning.model_bytes import Seal, build, check_seal, pack_file, seal
+from hybrid_ml.learning.promotion import Promotion
+from hybrid_ml.store.sql import query
+
+
+@dataclass(frozen=True)
+class Part:
+    """A row of the registry without its bytes. `file` seals the serving file of that version."""
+
+    version: str
+    part: Seal
+    file: Seal
+
+
+@dataclass(frozen=True)
+class Serving:
+    """Which parts serve a symbol at a moment; `adapter` is None when the base answers alone."""
+
+    symbol: str
+    base: Part
+    adapter: Part | None
+    is_champion: bool
+
+    @property
+    def file(self) -> Seal:
+        return (self.adapter or self.base).file
+
+    @property
+    def version(self) -> str:
+        return (self.adapter or self.base).version
+
+
+def find_serving(connection: Connection, symbol: str, as_of: datetime) -> Serving | None:
+    """What serves `symbol` at `as_of`, never a model that has seen later bars; None when nothing can."""
+    base = connection.execute(query("serving_base"), {"symbol": symbol, "as_of": as_of}).one_or_none()
+    if base is None:
+        return None
+    adapter = connection.execute(query("newest_adapter"), {"parent": base.version, "as_of": as_of}).one_or_none()
+    adopted = adapter is not None and adapter.status == "adopted"
+    return Serving(symbol, _part(base), _part(adapter) if adopted else None, base.status == "champion")
+
+
+def find_champion(connection: Connection, symbol: str) -> Serving | None:
+    """The champion of `symbol`, whatever it has seen, without an adapter."""
+    base = connection.execute(
+        text(
+            "SELECT version, sha256, length, file_sha256, file_length FROM model_versions "
+            "WHERE symbol = :symbol AND status = 'champion'"
+        ),
+        {"symbol": symbol},
+    ).one_or_none()
+    return None if base is None else Serving(symbol, _part(base), None, True)
+
+
+def _part(row: Any) -> Part:
+    return Part(row.version, Seal(row.length, row.sha256), Seal(row.file_length, row.file_sha256))
+
+
+def fetch(connection: Connection, serving: Serving) -> HybridModel:
+    """The serving model from the registry; raises ModelUnavailable when its bytes are damaged."""
+    adapter_data = _bytes(connection, serving.adapter) if serving.adapter else None
+    return build(_bytes(connection, serving.base), adapter_data, serving.symbol)
+
+
+def _bytes(connection: Connection, part: Part) -> bytes:
+    found = connection.execute(
+        text("SELECT bytes FROM model_versions WHERE version = :version"), {"version": part.version}
+    ).scalar()
+    if found is None:
+        raise ModelUnavailable(f"{part.version} is not in the registry any more")
+    data = bytes(found)
+    check_seal(data, part.part)
+    return data
+
+
+def save_base(connection: Connection, model: HybridModel, decision: Promotion) -> None:
+    """Record a base and, where decided, make it champion, in the caller's transaction.
+
+    A base that is not promoted because it belongs to an earlier moment is retired at once; one that
+    was worse is rejected.
+    """
+    base = model.base
+    row = {
+        **_common(base, HybridModel(base)),
+        "kind": base.kind,
+        "symbol": base.symbol,
+        "parent": None,
+        "row_limit": base.row_limit,
+        "week": base.week,
+        "feature_names": list(base.feature_names),
+        "classes": list(base.classes),
+        "label_threshold": base.label_threshold,
+        "temperature": base.temperature,
+        "parameters": json.dumps(base.parameters),
+        "library_versions": json.dumps(base.library_versions),
+        "status": "candidate" if decision.promoted else "retired" if decision.of_the_past else "rejected",
+        "reason": decision.reason,
+    }
+    connection.execute(query("insert_version"), row)
+    if decision.promoted:
+        promote(connection, base.symbol, base.version, decision.reason)
+
+
+def promote(connection: Connection, symbol: str, version: str, reason: str) -> None:
+    """Make `version` the champion of `symbol`; the one before it retires."""
+    connection.execute(
+        text(
+            "UPDATE model_versions SET status = 'retired', reason = :reason "
+            "WHERE symbol = :symbol AND status = 'champion' AND version <> :version"
+        ),
+        {"symbol": symbol, "version": version, "reason": f"replaced by {version}"},
+    )
+    connection.execute(query("promote"), {"version": version, "reason": reason})
+
+
+def save_adapter(connection: Connection, base: Base, adapter: Adapter) -> None:
+    """Record a trial of an adapter to `base`, adopted or rejected, in the caller's transaction."""
+    row = {
+        **_common(adapter, HybridModel(base, adapter)),
+        "kind": "adapter",
+        "symbol": base.symbol,
+        "parent": adapter.parent,
+        "row_limit": None,
+        "week": None,
+        "feature_names": None,
+        "classes": None,
+        "label_threshold": None,
+        "temperature": None,
+        "parameters": json.dumps({"step": adapter.step}),
+        "library_versions": json.dumps({}),
+        "status": "adopted" if adapter.leaf_values is not None else "rejected",
+        "reason": "" if adapter.leaf_values is not None else "no step was better than the base on unseen rows",
+    }
+    connection.execute(query("insert_version"), row)
+
+
+def _common(part: Base | Adapter, whole_model: HybridModel) -> dict[str, Any]:
+    own, whole = seal(part.packed), seal(pack_file(whole_model))
+    return {
+        "version": part.version,
+        "as_of": part.as_of,
+        "trained_from": part.trained_from,
+        "trained_until": part.trained_until,
+        "data_until": part.data_until,
+        "rows": part.rows,
+        "metrics": json.dumps(part.metrics),
+        "bytes": part.packed,
+        "sha256": own.sha256,
+        "length": own.length,
+        "file_sha256": whole.sha256,
+        "file_length": whole.length,
+    }
+
+
+def first_base_at(connection: Connection, symbol: str) -> datetime | None:
+    """The moment of the first base of `symbol` in the registry, from which its weeks count."""
+    statement = text("SELECT min(as_of) FROM model_versions WHERE symbol = :symbol AND kind IN ('base', 'scratch')")
+    found: datetime | None = connection.execute(statement, {"symbol": symbol}).scalar()
+    return found
+
+
+def scratch_trained_within(connection: Connection, symbol: str, as_of: datetime, period: timedelta) -> bool:
+    """Whether a scratch model of `symbol` was trained in the `period` before `as_of`."""
+    statement = text(
+        "SELECT EXISTS (SELECT 1 FROM model_versions WHERE symbol = :symbol AND kind = 'scratch' "
+        "AND as_of > :after AND as_of <= :as_of)"
+    )
+    found = connection.execute(statement, {"symbol": symbol, "as_of": as_of, "after": as_of - period}).scalar_one()
+    return bool(found)
+
+
+def list_bases(connection: Connection, symbol: str) -> list[dict[str, Any]]:
+    """Every base of `symbol` with its metrics, oldest first."""
+    return [dict(row) for row in connection.execute(query("list_bases"), {"symbol": symbol}).mappings()]

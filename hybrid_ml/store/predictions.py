@@ -1,0 +1,90 @@
+"""The ledger: every prediction, why it was or was not a signal, and what came of it."""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, text
+
+from hybrid_ml.market.labels import HORIZON_MINUTES
+from hybrid_ml.signals.gates import Answer, Verdict, as_record
+from hybrid_ml.signals.penalty import SIGNALS_CONSIDERED, RecentSignals
+from hybrid_ml.store.sql import query
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """An answer about `symbol` after the bar opened at `bar_time`, and the verdicts on it."""
+
+    symbol: str
+    bar_time: datetime
+    as_of: datetime
+    close: float
+    answer: Answer
+    threshold: float
+    model_version: str
+    preset: str
+    verdicts: list[Verdict]
+    signal: bool
+    degraded: bool
+    fell_back: bool
+
+
+def record(connection: Connection, prediction: Prediction, message: str | None) -> bool:
+    """Write the prediction and, when `message` is given, its alert, in the caller's transaction.
+
+    Returns whether anything was new; a prediction or an alert that is there already stays.
+    """
+    answer = prediction.answer
+    written = connection.execute(
+        query("record_prediction"),
+        {
+            "symbol": prediction.symbol,
+            "bar_time": prediction.bar_time,
+            "as_of": prediction.as_of,
+            "close": prediction.close,
+            "p_down": answer.down,
+            "p_flat": answer.flat,
+            "p_up": answer.up,
+            "threshold": prediction.threshold,
+            "direction": answer.direction,
+            "confidence": answer.confidence,
+            "model_version": prediction.model_version,
+            "preset": prediction.preset,
+            "gates": json.dumps(as_record(prediction.verdicts)),
+            "signal": prediction.signal,
+            "degraded": prediction.degraded,
+            "fell_back": prediction.fell_back,
+        },
+    )
+    if message is not None:
+        connection.execute(
+            text(
+                "INSERT INTO alerts (symbol, bar_time, message, state) VALUES (:symbol, :bar_time, :message, 'pending') "
+                "ON CONFLICT (symbol, bar_time) DO NOTHING"
+            ),
+            {"symbol": prediction.symbol, "bar_time": prediction.bar_time, "message": message},
+        )
+    return bool(written.rowcount)
+
+
+def resolve(connection: Connection, symbol: str, as_of: datetime, max_gap_minutes: int) -> int:
+    """Fill in the outcomes that are known at `as_of`; returns how many."""
+    done = connection.execute(
+        query("resolve_predictions"),
+        {
+            "symbol": symbol,
+            "as_of": as_of,
+            "horizon_minutes": HORIZON_MINUTES,
+            "max_gap_minutes": max_gap_minutes,
+        },
+    )
+    return int(done.rowcount)
+
+
+def recent_signals(connection: Connection, symbol: str, as_of: datetime) -> RecentSignals:
+    """The newest resolved signals of `symbol`."""
+    row = connection.execute(
+        query("recent_signals"), {"symbol": symbol, "as_of": as_of, "count": SIGNALS_CONSIDERED}
+    ).one()
+    return RecentSignals(int(row.count), float(row.precision), float(row.mean_confidence))

@@ -1,0 +1,1 @@
+"""Migrations of the database, applied by `hybrid_ml.store.engine.migrate`."""

@@ -1,0 +1,18 @@
+"""SQL in named files with bound parameters."""
+
+from functools import cache
+from importlib.resources import files
+
+from sqlalchemy import TextClause, text
+
+
+@cache
+def read(name: str) -> str:
+    """The text of `name`.sql."""
+    return (files(__name__) / f"{name}.sql").read_text(encoding="utf-8")
+
+
+@cache
+def query(name: str) -> TextClause:
+    """The statement in `name`.sql, its parameters written `:like_this`."""
+    return text(read(name))

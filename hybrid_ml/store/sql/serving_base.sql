@@ -1,0 +1,10 @@
+-- The base that serves at :as_of: the champion, unless it has seen bars later than that; then the
+-- newest of its forerunners that has not.
+SELECT version, sha256, length, file_sha256, file_length, status
+FROM model_versions
+WHERE symbol = :symbol
+    AND kind IN ('base', 'scratch')
+    AND status IN ('champion', 'retired')
+    AND data_until <= :as_of
+ORDER BY (status = 'champion') DESC, data_until DESC, created_at DESC
+LIMIT 1

@@ -1,0 +1,59 @@
+"""The edge to Telegram, by way of python-telegram-bot."""
+
+import asyncio
+
+from hybrid_ml.errors import AlertRefused
+from hybrid_ml.settings import Settings
+
+TIMEOUT_SECONDS = 10.0
+
+
+def send_text(settings: Settings, message: str) -> None:
+    """Send `message` to the configured chat and return once Telegram confirmed it.
+
+    Raises AlertRefused when Telegram refuses for good (bad token, unknown chat, bot blocked), and
+    python-telegram-bot's own TelegramError for whatever is worth another try. Neither shows the token.
+    """
+    asyncio.run(_send(settings, message))
+
+
+def whoami(settings: Settings) -> str:
+    """The bot's user name, as a check that token and address are right; raises as `send_text` does."""
+    return asyncio.run(_whoami(settings))
+
+
+async def _send(settings: Settings, message: str) -> None:
+    from telegram.error import BadRequest, Forbidden, InvalidToken
+
+    try:
+        async with _bot(settings) as bot:
+            await bot.send_message(chat_id=settings.telegram_chat_id.strip(), text=message)
+    except InvalidToken:
+        raise AlertRefused("Telegram does not know the bot: check TELEGRAM_BOT_TOKEN") from None
+    except Forbidden as error:
+        raise AlertRefused(
+            f"Telegram refused ({error.message}): let chat {settings.telegram_chat_id} start or unblock the bot"
+        ) from None
+    except BadRequest as error:
+        raise AlertRefused(
+            f"Telegram refused ({error.message}): check TELEGRAM_CHAT_ID={settings.telegram_chat_id}"
+        ) from None
+
+
+async def _whoami(settings: Settings) -> str:
+    from telegram.error import Forbidden, InvalidToken
+
+    try:
+        async with _bot(settings) as bot:
+            return str(bot.username)
+    except (InvalidToken, Forbidden):
+        raise AlertRefused("Telegram does not know the bot: check TELEGRAM_BOT_TOKEN") from None
+
+
+def _bot(settings: Settings):  # type: ignore[no-untyped-def]  # telegram.Bot, imported only when used
+    from telegram import Bot
+    from telegram.request import HTTPXRequest
+
+    request = HTTPXRequest(connect_timeout=TIMEOUT_SECONDS, read_timeout=TIMEOUT_SECONDS, write_timeout=TIMEOUT_SECONDS)
+    address = {"base_url": settings.telegram_base_url} if settings.telegram_base_url else {}
+    return Bot(settings.telegram_bot_token.get_secret_value().strip(), request=request, **address)

@@ -1,0 +1,41 @@
+"""Backfill: bars of a file, or of the simulated market, into the database."""
+
+from datetime import datetime
+from pathlib import Path
+
+from hybrid_ml.console import progress
+from hybrid_ml.errors import BadInput
+from hybrid_ml.market.bars import CleanBars, clean_bars
+from hybrid_ml.market.simulation import simulate_bars
+from hybrid_ml.market.sources import read_bar_file
+from hybrid_ml.store import bars as stored_bars
+from tasks.stage import database, log, stage
+
+
+@stage("read {path}", timeout_seconds=1_800)
+def read_bars(path: Path) -> CleanBars:
+    """Good rows and rows set aside."""
+    cleaned = read_bar_file(path)
+    for reason, count in cleaned.reasons.items():
+        log().warning("%s: %s rows set aside: %s", path, f"{count:,}", reason)
+    return cleaned
+
+
+@stage("simulate {bars} bars", timeout_seconds=600)
+def simulate(until: datetime, bars: int, seed: int, sessions: bool) -> CleanBars:
+    """Bars of the simulated market."""
+    try:
+        return clean_bars(simulate_bars(until, bars=bars, seed=seed, sessions=sessions))
+    except ValueError as error:
+        raise BadInput(str(error)) from None
+
+
+@stage("store bars {symbol}", timeout_seconds=3_600, outside=True)
+def store_bars(symbol: str, source: str, cleaned: CleanBars) -> int:
+    """Upsert by COPY; returns how many rows were new or different."""
+    engine = database()
+    with progress(f"bars of {symbol}", len(cleaned.bars)) as advance:
+        written = stored_bars.store_bars(engine, symbol, cleaned.bars, advance)
+    stored_bars.store_set_aside(engine, symbol, source, cleaned)
+    log().info("%s: %s of %s bars were new or different", symbol, f"{written:,}", f"{len(cleaned.bars):,}")
+    return written

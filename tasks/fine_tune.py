@@ -1,0 +1,23 @@
+"""Fine-tune: a small step of the base's leaves towards recent rows, if unseen rows agree."""
+
+from hybrid_ml.learning import fine_tuning
+from hybrid_ml.learning.fine_tuning import MINIMUM_FINE_TUNE_ROWS, FineTuneTrial
+from hybrid_ml.learning.model import HybridModel
+from hybrid_ml.learning.rows import Window
+from hybrid_ml.run import Run
+from tasks.stage import log, stage
+
+
+@stage("fine-tune {symbol}", timeout_seconds=120)
+def fine_tune(symbol: str, run: Run, model: HybridModel, window: Window, rows: int) -> FineTuneTrial | None:
+    """Try an adapter on the newest `rows` labelled rows; None when there are too few to try."""
+    labelled = len(window.rows.labelled())
+    if labelled < MINIMUM_FINE_TUNE_ROWS:
+        log().warning("%s: %d labelled rows are too few to fine-tune on (%d)", symbol, labelled, MINIMUM_FINE_TUNE_ROWS)
+        return None
+    trial = fine_tuning.fine_tune(model, window.rows, count=rows, as_of=run.as_of)
+    verdict = f"step {trial.adapter.step:g}" if trial.adapter.step else "the base stays"
+    log().info(
+        "%s: %s (log loss on unseen rows %.4f, base %.4f)", symbol, verdict, trial.adapted_log_loss, trial.base_log_loss
+    )
+    return trial

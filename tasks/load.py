@@ -1,0 +1,114 @@
+"""Load: the run's frame, bars, and the saved model."""
+
+from datetime import datetime
+
+import pandas as pd
+
+from hybrid_ml.errors import DataUnavailable, HybridMLError, ModelUnavailable
+from hybrid_ml.learning.fine_tuning import MAXIMUM_FINE_TUNE_ROWS
+from hybrid_ml.learning.model import HybridModel
+from hybrid_ml.learning.rows import EMBARGO_BARS, Window, make_window
+from hybrid_ml.learning.scaling import MAXIMUM_HOLD_OUT_ROWS
+from hybrid_ml.market.bars import closed_before
+from hybrid_ml.market.features import LOOK_BACK_BARS
+from hybrid_ml.market.simulation import simulate_bars
+from hybrid_ml.market.sources import read_bar_file
+from hybrid_ml.requests import Request
+from hybrid_ml.run import Run, SavedModel
+from hybrid_ml.run import open_run as settle_run
+from hybrid_ml.settings import load_settings
+from hybrid_ml.store import bars as stored_bars
+from hybrid_ml.store import models as registry
+from hybrid_ml.store.model_files import read_model, write_model
+from tasks.stage import database, log, stage
+
+ANALYSIS_BARS = MAXIMUM_FINE_TUNE_ROWS + LOOK_BACK_BARS + 2 * EMBARGO_BARS
+SESSION_BREAKS_ALLOWANCE = 1.1
+"""Rows lost to the unlabelled end of each session: ten of 375 for an index."""
+
+
+@stage("open run", timeout_seconds=120, outside=True)
+def open_run(request: Request, now: datetime) -> Run:
+    """Settle moment, symbols and folders."""
+    with database().connect() as connection:
+        run = settle_run(request, load_settings(), stored_bars.symbols(connection), now)
+    log().info("as of %s UTC: %s, bars from %s", f"{run.as_of:%Y-%m-%d %H:%M}", ", ".join(run.symbols), run.source)
+    return run
+
+
+@stage("load bars {symbol}", timeout_seconds=120, outside=True)
+def load_window(symbol: str, run: Run) -> Window:
+    """The newest bars of `symbol`, as many as one analysis needs, with their features."""
+    window = make_window(_bars(symbol, run, ANALYSIS_BARS), run.max_gap_minutes)
+    log().info("%s: %s bars until %s UTC", symbol, f"{len(window.rows):,}", f"{window.bar_time:%Y-%m-%d %H:%M}")
+    return window
+
+
+@stage("load bars {symbol}", timeout_seconds=600, outside=True)
+def load_training_window(symbol: str, run: Run, row_limit: int) -> Window:
+    """Bars enough for `row_limit` labelled rows and their hold-out, or all there are."""
+    needed = row_limit + MAXIMUM_HOLD_OUT_ROWS + 2 * EMBARGO_BARS
+    count = int(needed * SESSION_BREAKS_ALLOWANCE) + LOOK_BACK_BARS
+    while True:
+        bars = _bars(symbol, run, count)
+        window = make_window(bars, run.max_gap_minutes)
+        labelled = len(window.rows.labelled())
+        if labelled >= needed or len(bars) < count:
+            log().info("%s: %s bars, %s labelled rows", symbol, f"{len(window.rows):,}", f"{labelled:,}")
+            return window
+        count *= 2
+
+
+def _bars(symbol: str, run: Run, count: int) -> pd.DataFrame:
+    """The newest `count` bars closed at the run's moment, from whichever source it reads."""
+    until = closed_before(run.as_of)
+    if run.source == "demo":
+        bars = simulate_bars(run.as_of, bars=count)
+    elif run.source == "csv":
+        assert run.csv_path is not None  # the request sees to it
+        cleaned = read_bar_file(run.csv_path)
+        if len(cleaned.set_aside):
+            log().warning("%s: %d rows set aside: %s", run.csv_path, len(cleaned.set_aside), cleaned.reasons)
+        bars = cleaned.bars[cleaned.bars["time"] <= pd.Timestamp(until)].tail(count).reset_index(drop=True)
+    else:
+        with database().connect() as connection:
+            span = stored_bars.bar_span(connection, symbol)
+            bars = stored_bars.recent_bars(connection, symbol, until, count)
+        if bars.empty:
+            raise DataUnavailable(f"{symbol} has no bar before {run.as_of:%Y-%m-%d %H:%M}; its first is {span.first}")
+    if bars.empty:
+        raise DataUnavailable(f"{symbol}: no usable bar before {run.as_of:%Y-%m-%d %H:%M} in {run.csv_path or run.source}")
+    return bars
+
+
+@stage("load model {symbol}", timeout_seconds=60, outside=True)
+def load_model(symbol: str, run: Run) -> SavedModel:
+    """The model that serves at the run's moment: the local copy when it is the right one, else the registry's."""
+    with database().connect() as connection:
+        serving = registry.find_serving(connection, symbol, run.as_of)
+        if serving is None:
+            log().warning("%s: there is no saved model for %s", symbol, f"{run.as_of:%Y-%m-%d %H:%M}")
+            return SavedModel(None, "there is no saved model")
+        if serving.is_champion:
+            try:
+                model = read_model(run.folder(symbol), serving.file, symbol)
+                log().info("%s: %s from its local copy", symbol, model)
+                return SavedModel(model)
+            except ModelUnavailable as error:
+                log().warning("%s: the local copy is not used (%s)", symbol, error)
+        try:
+            model = registry.fetch(connection, serving)
+        except ModelUnavailable as error:
+            log().error("%s: %s cannot be used: %s", symbol, serving.version, error)
+            return SavedModel(None, f"the saved model cannot be used: {error}")
+    if serving.is_champion:
+        _rebuild_copy(symbol, run, model)
+    log().info("%s: %s from the registry", symbol, model)
+    return SavedModel(model)
+
+
+def _rebuild_copy(symbol: str, run: Run, model: HybridModel) -> None:
+    try:
+        write_model(run.folder(symbol), model)
+    except HybridMLError as error:
+        log().warning("%s: %s", symbol, error)

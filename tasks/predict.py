@@ -1,0 +1,43 @@
+"""Predict: the answer for the next ten minutes, and every gate's verdict on it."""
+
+from hybrid_ml.learning.evaluation import RecentRecord
+from hybrid_ml.learning.model import HybridModel
+from hybrid_ml.learning.rows import Window
+from hybrid_ml.market.bars import age_minutes
+from hybrid_ml.requests import AnalysisRequest
+from hybrid_ml.run import Run
+from hybrid_ml.signals.gates import Answer, Circumstances, Verdict, evaluate_gates, refused_by
+from hybrid_ml.signals.penalty import confidence_penalty
+from hybrid_ml.store import predictions
+from tasks.stage import database, log, stage
+
+
+@stage("predict {symbol}", timeout_seconds=60)
+def predict(symbol: str, model: HybridModel, window: Window) -> Answer:
+    """P(down), P(flat), P(up) after the newest bar."""
+    answer = Answer.of(model.probabilities(window.rows.latest().features)[0])
+    log().info("%s: down %.3f, flat %.3f, up %.3f", symbol, *answer.probabilities)
+    return answer
+
+
+@stage("gates {symbol}", timeout_seconds=60, outside=True)
+def pass_gates(
+    symbol: str, run: Run, request: AnalysisRequest, window: Window, answer: Answer, recent: RecentRecord
+) -> list[Verdict]:
+    """Every gate's verdict; outcomes that have come due are filled in first, for the penalty to look at."""
+    with database().begin() as connection:
+        resolved = predictions.resolve(connection, symbol, run.as_of, run.max_gap_minutes)
+        signals = predictions.recent_signals(connection, symbol, run.as_of) if request.enable_recent_penalty else None
+    if resolved:
+        log().info("%s: %d earlier predictions got their outcome", symbol, resolved)
+    around = Circumstances(
+        bounds=request.bounds,
+        penalty=confidence_penalty(signals) if signals else 0.0,
+        recent=recent,
+        bar_age_minutes=age_minutes(window.bar_time, run.as_of),
+        max_bar_age_minutes=request.max_bar_age_minutes,
+    )
+    verdicts = evaluate_gates(answer, around)
+    refusals = refused_by(verdicts)
+    log().info("%s: %s", symbol, f"refused by {', '.join(refusals)}" if refusals else "passes every gate")
+    return verdicts

@@ -1,0 +1,84 @@
+"""Save: models into the registry, predictions into the ledger, copies onto the disk."""
+
+from pathlib import Path
+
+from hybrid_ml.learning.model import HybridModel
+from hybrid_ml.learning.promotion import Promotion
+from hybrid_ml.market.simulation import SIMULATED_SYMBOL
+from hybrid_ml.requests import AnalysisRequest
+from hybrid_ml.run import Proposal, Run
+from hybrid_ml.signals.message import alert_message
+from hybrid_ml.store import models as registry
+from hybrid_ml.store import predictions
+from hybrid_ml.store.model_files import write_model
+from hybrid_ml.store.predictions import Prediction
+from tasks.stage import database, log, stage
+
+
+@stage("save model {symbol}", timeout_seconds=120, outside=True)
+def save_base(symbol: str, model: HybridModel, promotion: Promotion) -> None:
+    """The base into the registry and, where decided, into the champion's place: one transaction."""
+    with database().begin() as connection:
+        registry.save_base(connection, model, promotion)
+    log().info("%s: %s is in the registry", symbol, model.version)
+
+
+@stage("save prediction {symbol}", timeout_seconds=60, outside=True)
+def save_proposal(symbol: str, run: Run, request: AnalysisRequest, proposal: Proposal) -> None:
+    """The adapter, the prediction and, for a signal, its alert: one transaction."""
+    with database().begin() as connection:
+        if proposal.trial is not None:
+            registry.save_adapter(connection, proposal.model.base, proposal.trial.adapter)
+        new = predictions.record(connection, _prediction(run, request, proposal), _message(proposal))
+    if not new:
+        log().info("%s: the prediction after %s was recorded before", symbol, f"{proposal.window.bar_time:%H:%M}")
+
+
+@stage("save local copy {symbol}", timeout_seconds=60)
+def save_copy(symbol: str, run: Run, model: HybridModel) -> Path | None:
+    """The champion as it serves now, as a file: `model`, or the registry's where that is another.
+
+    None when no champion serves at the run's moment, so that judging the past leaves the file alone.
+    """
+    with database().connect() as connection:
+        serving = registry.find_serving(connection, symbol, run.as_of)
+        if serving is None or not serving.is_champion:
+            return None
+        if serving.version != model.version:
+            model = registry.fetch(connection, serving)
+    path = write_model(run.folder(symbol), model)
+    log().info("%s: %s", symbol, path)
+    return path
+
+
+def _prediction(run: Run, request: AnalysisRequest, proposal: Proposal) -> Prediction:
+    return Prediction(
+        symbol=proposal.symbol,
+        bar_time=proposal.window.bar_time,
+        as_of=run.as_of,
+        close=proposal.window.close,
+        answer=proposal.answer,
+        threshold=proposal.model.base.label_threshold,
+        model_version=proposal.model.version,
+        preset=request.preset,
+        verdicts=proposal.verdicts,
+        signal=proposal.signal,
+        degraded=proposal.degraded,
+        fell_back=proposal.fell_back,
+    )
+
+
+def _message(proposal: Proposal) -> str | None:
+    if not proposal.signal:
+        return None
+    return alert_message(
+        symbol=proposal.symbol,
+        simulated=proposal.symbol == SIMULATED_SYMBOL,
+        close=proposal.window.close,
+        bar_time=proposal.window.bar_time,
+        answer=proposal.answer,
+        verdicts=proposal.verdicts,
+        model_version=proposal.model.version,
+        trained_until=proposal.model.trained_until,
+        threshold=proposal.model.base.label_threshold,
+    )

@@ -1,0 +1,58 @@
+"""How every stage runs: never cached, named after its symbol, retried where it touches the outside."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.exceptions import MissingContextError
+from prefect.logging import get_run_logger
+from prefect.tasks import Task
+from sqlalchemy import Engine
+
+from hybrid_ml.errors import HybridMLError
+from hybrid_ml.settings import load_settings
+from hybrid_ml.store.engine import open_engine
+
+RETRY_DELAYS_SECONDS = [2.0, 5.0, 15.0]
+"""Long enough for a suspended Neon or Supabase database to wake up."""
+
+
+def stage(name: str, *, timeout_seconds: float, outside: bool = False) -> Callable[[Callable[..., Any]], Task]:
+    """Decorate one stage. `name` may hold {symbol}; `outside` stages talk to a database or to Telegram."""
+    retries: dict[str, Any] = (
+        {
+            "retries": len(RETRY_DELAYS_SECONDS),
+            "retry_delay_seconds": RETRY_DELAYS_SECONDS,
+            "retry_condition_fn": worth_another_try,
+        }
+        if outside
+        else {}
+    )
+    return task(
+        task_run_name=name,
+        timeout_seconds=timeout_seconds,
+        cache_policy=NO_CACHE,
+        persist_result=False,
+        **retries,
+    )
+
+
+def worth_another_try(_: Task, __: TaskRun, state: State) -> bool:
+    """An error written for a person to act on will not go away by itself; anything else may."""
+    return not isinstance(state.data, HybridMLError)
+
+
+def log() -> logging.Logger | logging.LoggerAdapter[Any]:
+    """The run's logger, or a plain one where no run is going on."""
+    try:
+        return get_run_logger()
+    except MissingContextError:
+        return logging.getLogger("hybrid_ml")
+
+
+def database() -> Engine:
+    """The configured database; its address never passes through a parameter."""
+    return open_engine(load_settings())

@@ -1,0 +1,59 @@
+"""Train: how many rows, and the model made of them."""
+
+from typing import Literal
+
+from hybrid_ml.learning import scaling, training
+from hybrid_ml.learning.model import HybridModel
+from hybrid_ml.learning.rows import Rows, Window
+from hybrid_ml.run import Run
+from hybrid_ml.store import models as registry
+from tasks.stage import database, log, stage
+
+ROUNDS_BETWEEN_LOGS = 100
+
+
+@stage("choose rows {symbol}", timeout_seconds=60, outside=True)
+def choose_rows(symbol: str, run: Run, week: int | None, limit: int | None) -> tuple[int, int]:
+    """The week of progressive scaling and the row limit; given values win over the registry's count."""
+    with database().connect() as connection:
+        counted = scaling.week_number(registry.first_base_at(connection, symbol), run.as_of)
+    chosen = counted if week is None else week
+    rows = scaling.row_limit(chosen) if limit is None else limit
+    log().info("%s: week %d, up to %s rows", symbol, chosen, f"{rows:,}")
+    return chosen, rows
+
+
+@stage("train {symbol} ({kind})", timeout_seconds=3_600)
+def train_base(
+    symbol: str, run: Run, window: Window, week: int, row_limit: int, kind: Literal["base", "scratch"]
+) -> tuple[HybridModel, Rows]:
+    """A base trained on the most recent rows, judged on an embargoed hold-out."""
+    log().info("%s: %d rounds on %d threads", symbol, training.BOOSTING_ROUNDS, run.training_threads)
+    model, hold_out = training.train_base(
+        window.rows,
+        symbol=symbol,
+        kind=kind,
+        row_limit=row_limit,
+        week=week,
+        as_of=run.as_of,
+        num_threads=run.training_threads,
+        on_round=_log_round,
+    )
+    if model.base.rows < row_limit:
+        log().warning("%s: trained on the %s rows there are, not %s", symbol, f"{model.base.rows:,}", f"{row_limit:,}")
+    metrics = model.base.metrics
+    log().info(
+        "%s: hold-out accuracy %.3f (majority %.3f), log loss %.4f (class prior %.4f) on %s rows",
+        symbol,
+        metrics["accuracy"],
+        metrics["majority_accuracy"],
+        metrics["log_loss"],
+        metrics["prior_log_loss"],
+        f"{metrics['rows']:,}",
+    )
+    return model, hold_out
+
+
+def _log_round(finished: int) -> None:
+    if finished % ROUNDS_BETWEEN_LOGS == 0:
+        log().info("%d of %d rounds", finished, training.BOOSTING_ROUNDS)

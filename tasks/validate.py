@@ -1,0 +1,73 @@
+"""Validate: is the data fit to learn from, is the model still fit to answer, and if not, what then."""
+
+from hybrid_ml.errors import ModelUnavailable
+from hybrid_ml.learning.evaluation import RecentRecord, recent_record
+from hybrid_ml.learning.fallback import RECENT_ROWS, SCRATCH_PERIOD, fallback_reason
+from hybrid_ml.learning.model import HybridModel
+from hybrid_ml.learning.promotion import Promotion, decide
+from hybrid_ml.learning.rows import Rows, Window
+from hybrid_ml.market.bars import age_minutes
+from hybrid_ml.market.quality import DataQuality, measure_quality
+from hybrid_ml.run import Run, SavedModel
+from hybrid_ml.store import models as registry
+from tasks.stage import database, log, stage
+
+
+@stage("validate data {symbol}", timeout_seconds=120)
+def validate_data(symbol: str, run: Run, window: Window) -> DataQuality:
+    """Counts and warnings about the bars a model is to learn from."""
+    quality = measure_quality(window.grid, run.as_of)
+    for warning in quality.warnings:
+        log().warning("%s: %s", symbol, warning)
+    return quality
+
+
+@stage("validate model {symbol}", timeout_seconds=120)
+def validate_model(symbol: str, model: HybridModel, window: Window) -> RecentRecord:
+    """Accuracy of the model on the newest labelled rows it has not seen."""
+    recent = recent_record(model, window.rows, count=RECENT_ROWS)
+    if recent.accuracy is None:
+        log().info("%s: no labelled row is newer than the model; it cannot be judged yet", symbol)
+    else:
+        log().info(
+            "%s: accuracy %.3f on %d recent rows (always the most frequent class: %.3f)",
+            symbol,
+            recent.accuracy,
+            recent.rows,
+            recent.majority_accuracy,
+        )
+    return recent
+
+
+@stage("challenge champion {symbol}", timeout_seconds=120, outside=True)
+def compare_with_champion(symbol: str, run: Run, challenger: HybridModel, hold_out: Rows) -> Promotion:
+    """Whether the challenger takes the champion's place, judged on rows neither has been trained on."""
+    champion = None
+    with database().connect() as connection:
+        serving = registry.find_champion(connection, symbol)
+        if serving is not None:
+            try:
+                champion = registry.fetch(connection, serving)
+            except ModelUnavailable as error:
+                log().error("%s: the champion %s cannot be used: %s", symbol, serving.version, error)
+    promotion = decide(challenger, champion, hold_out, num_threads=run.training_threads)
+    log().info("%s: %s (%s)", symbol, "promoted" if promotion.promoted else "the champion stays", promotion.reason)
+    return promotion
+
+
+@stage("decide on fallback {symbol}", timeout_seconds=60, outside=True)
+def decide_fallback(
+    symbol: str, run: Run, saved: SavedModel, recent: RecentRecord | None, window: Window, max_bar_age_minutes: float
+) -> str | None:
+    """Why to train from scratch now, or None. A model under the bar is replaced at most once an hour."""
+    reason = fallback_reason(saved.problem, recent)
+    if reason is None or saved.model is None:
+        return reason
+    if age_minutes(window.bar_time, run.as_of) > max_bar_age_minutes:
+        log().info("%s: %s, but there are no fresh bars to learn from", symbol, reason)
+        return None
+    with database().connect() as connection:
+        if registry.scratch_trained_within(connection, symbol, run.as_of, SCRATCH_PERIOD):
+            log().warning("%s: %s; a model was trained from scratch within the hour, so no alert leaves", symbol, reason)
+            return None
+    return reason

@@ -1,0 +1,8 @@
+"""`python test_hybrid_ml.py`: check this installation. Same as `hybrid-ml check`."""
+
+import sys
+
+from flows.__main__ import main
+
+if __name__ == "__main__":
+    main(["check", *sys.argv[1:]])

@@ -3,9 +3,10 @@
 Heavy libraries are imported when a command runs, so that `--help` answers at once.
 """
 
+import os
 import sys
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import ErrorDetails
@@ -106,6 +107,7 @@ class Demo(BaseModel):
     """Do the main job once on simulated bars in the embedded database."""
 
     def cli_cmd(self) -> None:
+        os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")  # the screen tells the story
         from flows import commands
 
         commands.demo()
@@ -128,7 +130,12 @@ class Root(BaseSettings):
 
     @classmethod
     def settings_customise_sources(
-        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **_: Any
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003  # the signature is pydantic-settings'
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Flags come from the command line alone; an environment variable named like one must not slip in."""
         return (init_settings,)

@@ -88,9 +88,7 @@ def settle(proposal: Proposal, run: Run, request: AnalysisRequest) -> Analysis:
     return _analysis(proposal, alert, problems, proposal.stage_ms | watch.stage_ms)
 
 
-def _analysis(
-    proposal: Proposal, alert: str | None, problems: list[str], stage_ms: dict[str, float]
-) -> Analysis:
+def _analysis(proposal: Proposal, alert: str | None, problems: list[str], stage_ms: dict[str, float]) -> Analysis:
     answer, model, recent = proposal.answer, proposal.model, proposal.recent
     return Analysis(
         symbol=proposal.symbol,

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from prefect import flow
 
+from hybrid_ml.errors import BadInput
 from hybrid_ml.market.simulation import SIMULATED_SYMBOL
 from hybrid_ml.reports import BackfillReport
 from hybrid_ml.requests import BackfillRequest
@@ -22,6 +23,8 @@ def backfill(request: BackfillRequest) -> BackfillReport:
         symbol, source = str(request.symbol).strip(), str(request.csv_path)
         cleaned = read_bars(request.csv_path)
     written = store_bars(symbol, source, cleaned)
+    if cleaned.bars.empty:
+        raise BadInput(f"{source}: no usable bar in {len(cleaned.set_aside):,} rows: {cleaned.reasons}")
     times = cleaned.bars["time"]
     return BackfillReport(
         symbol=symbol,
@@ -31,7 +34,7 @@ def backfill(request: BackfillRequest) -> BackfillReport:
         rows_unchanged=len(cleaned.bars) - written,
         rows_set_aside=len(cleaned.set_aside),
         reasons=cleaned.reasons,
-        first=None if times.empty else times.iloc[0].to_pydatetime(),
-        last=None if times.empty else times.iloc[-1].to_pydatetime(),
+        first=times.iloc[0].to_pydatetime(),
+        last=times.iloc[-1].to_pydatetime(),
         seconds=round(time.perf_counter() - started, 3),
     )

@@ -1,7 +1,10 @@
 """What each command does: run a flow, print what it found, end with the right exit code."""
 
+import json
 import os
 import sys
+from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
 # A server that lives for one command must not spend it on telemetry, and its SQLite cannot take both.
@@ -9,11 +12,13 @@ os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 
 from prefect import Flow
 from prefect.client.schemas.objects import State
+from prefect.settings import get_current_settings
 
 from flows.__main__ import FAILED
 from hybrid_ml import console
 from hybrid_ml.reports import AnalysisReport, BackfillReport, TrainingReport
 from hybrid_ml.requests import AnalysisRequest, BackfillRequest, TrainingRequest
+from hybrid_ml.scaling_report import scaling_report
 from hybrid_ml.settings import load_settings
 from hybrid_ml.store.engine import connect_only, newest_revision, open_engine, shown
 from hybrid_ml.store.engine import migrate as migrate_schema
@@ -45,6 +50,42 @@ def backfill(request: BackfillRequest, *, json_output: bool) -> None:
     _show(report, json_output, lambda: console.show_backfill(report))
 
 
+def scaling(symbol: str | None, *, json_output: bool) -> None:
+    """`hybrid-ml scaling`, `python check_progressive_scaling.py`."""
+    report = scaling_report(symbol, load_settings(), datetime.now(UTC))
+    _show(report, json_output, lambda: console.show_scaling(report))
+
+
+def check(*, json_output: bool) -> None:
+    """`hybrid-ml check`, `python test_hybrid_ml.py`."""
+    from hybrid_ml.checkup import check_up
+
+    findings = []
+    for finding in check_up(load_settings(), get_current_settings().api.url):
+        findings.append(finding)
+        if not json_output:
+            console.show_finding(finding)
+    if json_output:
+        sys.stdout.write(json.dumps({"findings": [asdict(finding) for finding in findings]}, indent=2) + "\n")
+    _exit(failed=any(finding.state == "failed" for finding in findings))
+
+
+def demo() -> None:
+    """`hybrid-ml demo`, `make demo`."""
+    from flows.analysis import analysis
+    from flows.backfill import backfill as backfill_flow
+    from flows.demo import keep_apart, requests
+    from flows.weekly_training import weekly_training
+
+    production = keep_apart()
+    console.show_demo_begin(shown(open_engine(load_settings())), production=production)
+    bars, training, question = requests()
+    console.show_backfill(_run(backfill_flow, bars))
+    console.show_training(_run(weekly_training, training), full=False)
+    console.show_analysis(_run(analysis, question))
+    console.show_demo_end()
+
+
 def migrate() -> None:
     """`hybrid-ml migrate`."""
     engine = connect_only(load_settings())
@@ -59,7 +100,7 @@ def _run(flow: Flow, request: Any) -> Any:
     has been started and a task retried.
     """
     open_engine(load_settings())
-    state: State = flow(request, return_state=True)
+    state: State[Any] = flow(request, return_state=True)  # type: ignore[assignment]
     return state.result(raise_on_failure=isinstance(state.data, BaseException))
 
 
@@ -73,5 +114,3 @@ def _show(report: Any, json_output: bool, show: Any) -> None:
 def _exit(*, failed: bool) -> None:
     if failed:
         raise SystemExit(FAILED)
-
-

@@ -2,6 +2,7 @@
 
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Literal
 
 from prefect import flow
@@ -48,10 +49,10 @@ def train_symbol(
     promotion = compare_with_champion(symbol, run, model, hold_out)
     save_base(symbol, model, promotion)
     path = save_copy(symbol, run, model)
-    return _training(model, promotion.promoted, promotion.reason, time.perf_counter() - started, path and str(path))
+    return _training(model, promotion.promoted, promotion.reason, time.perf_counter() - started, path)
 
 
-def _training(model: HybridModel, promoted: bool, reason: str, seconds: float, path: str | None) -> Training:
+def _training(model: HybridModel, promoted: bool, reason: str, seconds: float, path: Path | None) -> Training:
     base = model.base
     return Training(
         symbol=base.symbol,

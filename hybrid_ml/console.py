@@ -1,18 +1,39 @@
 """What a person sees in a terminal: tables, plain words, progress bars."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from hybrid_ml.checkup import Finding
 from hybrid_ml.market.labels import CLASSES
-from hybrid_ml.reports import Analysis, AnalysisReport, BackfillReport, Failure, Training, TrainingReport
+from hybrid_ml.reports import (
+    Analysis,
+    AnalysisReport,
+    BackfillReport,
+    Failure,
+    ScalingReport,
+    Training,
+    TrainingReport,
+)
 from hybrid_ml.summaries import symbol_title
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+WIDTH_WITHOUT_TERMINAL = 110
+
+
+def _console(*, stderr: bool) -> Console:
+    """A console as wide as the terminal; wide enough for every table where there is none."""
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else WIDTH_WITHOUT_TERMINAL
+    return Console(stderr=stderr, highlight=False, soft_wrap=True, width=width)
+
+
+out = _console(stderr=False)
+err = _console(stderr=True)
 TICK, CROSS = "[green]✓[/green]", "[red]✗[/red]"
 
 
@@ -52,10 +73,16 @@ def _show_training(training: Training) -> None:
     table = Table("on the hold-out", "model", "guessing", "", box=None, padding=(0, 2))
     table.add_row("rows it has not seen", f"{metrics['rows']:,}", "", "")
     table.add_row(
-        "accuracy", f"{metrics['accuracy']:.3f}", f"{metrics['majority_accuracy']:.3f}", "always the most frequent class"
+        "accuracy",
+        f"{metrics['accuracy']:.3f}",
+        f"{metrics['majority_accuracy']:.3f}",
+        "always the most frequent class",
     )
     table.add_row(
-        "log loss (nats, lower is better)", f"{metrics['log_loss']:.4f}", f"{metrics['prior_log_loss']:.4f}", "class prior"
+        "log loss in nats",
+        f"{metrics['log_loss']:.4f}",
+        f"{metrics['prior_log_loss']:.4f}",
+        "class prior",
     )
     table.add_row("calibration error", f"{metrics['calibration_error']:.3f}", "", "")
     out.print(table)
@@ -84,7 +111,9 @@ def show_analysis(report: AnalysisReport) -> None:
     """Each answer, each gate's verdict, what became of it."""
     out.print(f"\nAs of {report.as_of:%Y-%m-%d %H:%M} UTC")
     if report.asleep:
-        out.print("Asleep: quiet hours 01:00-09:00 Asia/Kolkata, nothing was asked (--disable_sleep_window asks anyway)")
+        out.print(
+            "Asleep: quiet hours 01:00-09:00 Asia/Kolkata, nothing was asked (--disable_sleep_window asks anyway)"
+        )
     for analysis in report.analyses:
         _show_analysis(analysis)
     show_failures(report.failures)
@@ -134,12 +163,56 @@ def show_backfill(report: BackfillReport) -> None:
         f"{report.rows_written:,} new or changed, {report.rows_unchanged:,} there already, "
         f"{report.rows_set_aside:,} set aside, in {report.seconds:.1f} s"
     )
-    if report.first and report.last:
-        out.print(f"  {report.first:%Y-%m-%d %H:%M} to {report.last:%Y-%m-%d %H:%M} UTC")
+    out.print(f"  {report.first:%Y-%m-%d %H:%M} to {report.last:%Y-%m-%d %H:%M} UTC")
     for reason, count in report.reasons.items():
         out.print(f"  {count:,} set aside: {reason}")
     if report.rows_set_aside:
         out.print("  they are kept, with their reasons, in table bars_set_aside")
+
+
+def show_scaling(report: ScalingReport) -> None:
+    """The timeline of progressive scaling, the present week marked."""
+    out.print(f"\n[bold]{symbol_title(report.symbol)}[/bold]  {report.bars:,} bars in the database")
+    if report.first_base_at is None:
+        out.print("  no base model yet: the first one begins week 0")
+    table = Table("", "week", "from (UTC)", "row limit", "trained", box=None, padding=(0, 2))
+    for step in report.steps:
+        here = "▶" if step.week == min(report.week, report.steps[-1].week) else ""
+        begins = f"{step.begins:%Y-%m-%d %H:%M}" if step.begins else ""
+        last = step.week == report.steps[-1].week
+        table.add_row(here, f"{step.week}{'+' if last else ''}", begins, f"{step.row_limit:,}", "\n".join(step.trained))
+    out.print(table)
+    out.print(f"  week {report.week}: the next training takes the most recent {report.row_limit:,} rows")
+
+
+def show_finding(finding: Finding) -> None:
+    """One line of the check-up."""
+    mark = {"fine": TICK, "look": "[yellow]![/yellow]", "failed": CROSS}[finding.state]
+    out.print(f"{mark} {finding.part:<10} {escape(finding.text)}")
+
+
+def show_demo_begin(database: str, *, production: bool) -> None:
+    """What is about to happen, and to what."""
+    out.print(
+        "[bold]hybrid-ml demo[/bold]: the main job once. The bars are SIMULATED; no figure below is about a market."
+    )
+    out.print(f"  database: {database}")
+    if production:
+        out.print("  NEON_CONN_STR is set; the demo leaves that database alone and works in a folder of its own")
+
+
+def show_demo_end() -> None:
+    """What to do with it."""
+    out.print("\nNext:")
+    for command, meaning in (
+        ("hybrid-ml backfill --source csv --csv_path FILE --symbol NAME", "load real one-minute bars"),
+        ("python train_model.py --progressive --validate", "train on them"),
+        ("python analyze.py --source db --preset balanced", "ask about the next ten minutes"),
+        ("python check_progressive_scaling.py", "see how the training window grows"),
+        ("python test_hybrid_ml.py", "check this installation"),
+    ):
+        out.print(f"  {command:<64}{meaning}")
+    out.print("(first: . .venv/bin/activate)")
 
 
 def show_failures(failures: list[Failure]) -> None:

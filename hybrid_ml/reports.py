@@ -1,6 +1,7 @@
 """What a run found: what `--json` prints, and what the tables and artifacts are made of."""
 
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
@@ -29,7 +30,7 @@ class Training(BaseModel):
     promoted: bool
     reason: str
     seconds: float
-    path: str | None = None
+    path: Path | None = None
 
 
 class TrainingReport(BaseModel):
@@ -86,6 +87,26 @@ class AnalysisReport(BaseModel):
     failures: list[Failure] = []
 
 
+class ScalingStep(BaseModel):
+    """One week of progressive scaling; `begins` is None before the first base, `trained` what became of it."""
+
+    week: int
+    row_limit: int
+    begins: datetime | None
+    trained: list[str]
+
+
+class ScalingReport(BaseModel):
+    """Where a symbol stands in progressive scaling."""
+
+    symbol: str
+    bars: int
+    week: int
+    row_limit: int
+    first_base_at: datetime | None
+    steps: list[ScalingStep]
+
+
 class BackfillReport(BaseModel):
     """What a load brought."""
 
@@ -96,6 +117,6 @@ class BackfillReport(BaseModel):
     rows_unchanged: int
     rows_set_aside: int
     reasons: dict[str, int]
-    first: datetime | None
-    last: datetime | None
+    first: datetime
+    last: datetime
     seconds: float

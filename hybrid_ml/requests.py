@@ -25,7 +25,9 @@ def _symbols(value: Any) -> Any:
     names = list(dict.fromkeys(str(name).strip() for name in value))
     for name in names:
         if not SYMBOL.fullmatch(name) or len(name) > LONGEST_SYMBOL:
-            raise ValueError(f"{name!r} cannot name a symbol: 1 to {LONGEST_SYMBOL} characters, no commas, @ or control")
+            raise ValueError(
+                f"{name!r} cannot name a symbol: 1 to {LONGEST_SYMBOL} characters, no commas, @ or control"
+            )
     return names
 
 
@@ -46,7 +48,8 @@ def _moment(value: Any) -> Any:
 Symbols = Annotated[list[str], BeforeValidator(_symbols)]
 Moment = Annotated[datetime, BeforeValidator(_moment)]
 CsvPath = Annotated[
-    Path | None, Field(description="file of bars for --source csv: CSV or Parquet with time, open, high, low, close, volume")
+    Path | None,
+    Field(description="file of bars for --source csv: CSV or Parquet with time, open, high, low, close, volume"),
 ]
 
 
@@ -79,10 +82,13 @@ class TrainingRequest(Request):
     """Train a base model, judge it on a hold-out it has not seen, and let it serve if it is not worse."""
 
     progressive: bool = Field(
-        False, description="row limit by week: 23,000, then 10,000 more a week up to 80,000 (the default without --limit)"
+        False,
+        description="row limit by week: 23,000, then 10,000 more a week up to 80,000 (the default without --limit)",
     )
     limit: int | None = Field(None, ge=2_000, le=2_000_000, description="train on this many rows instead")
-    week: int | None = Field(None, ge=0, le=520, description="week of progressive scaling, instead of the registry's count")
+    week: int | None = Field(
+        None, ge=0, le=520, description="week of progressive scaling, instead of the registry's count"
+    )
     full_report: bool = Field(
         False,
         validation_alias=AliasChoices("validate", "full_report"),
@@ -101,8 +107,12 @@ class AnalysisRequest(Request):
     """Ask the saved model about the next ten minutes; fine-tune it first unless in fast mode."""
 
     preset: PresetName = Field("balanced", description="how sure an answer must be to become a signal")
-    min_confidence: float | None = Field(None, ge=0, le=1, description="top probability needed, instead of the preset's")
-    min_prob_margin: float | None = Field(None, ge=0, le=1, description="lead over the second class needed (preset: 0.20)")
+    min_confidence: float | None = Field(
+        None, ge=0, le=1, description="top probability needed, instead of the preset's"
+    )
+    min_prob_margin: float | None = Field(
+        None, ge=0, le=1, description="lead over the second class needed (preset: 0.20)"
+    )
     max_entropy: float | None = Field(None, ge=0, le=1.1, description="largest entropy allowed, nats (preset: 0.85)")
     max_signals: int | None = Field(None, ge=0, description="signals of one run at most, the surest first")
     fast_mode: bool = Field(False, description="skip fine-tuning and ask the saved model as it is")

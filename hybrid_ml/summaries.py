@@ -55,7 +55,11 @@ def _analysis(analysis: Analysis) -> str:
 
 
 def _failures(failures: list[Failure]) -> str:
-    return "\n".join(["## Failed", *(f"- **{failure.symbol}**: {failure.error}" for failure in failures)]) if failures else ""
+    return (
+        "\n".join(["## Failed", *(f"- **{failure.symbol}**: {failure.error}" for failure in failures)])
+        if failures
+        else ""
+    )
 
 
 def symbol_title(symbol: str) -> str:

@@ -1,11 +1,17 @@
 """The edge to Telegram, by way of python-telegram-bot."""
 
 import asyncio
+import logging
+from typing import TYPE_CHECKING
 
 from hybrid_ml.errors import AlertRefused
 from hybrid_ml.settings import Settings
 
+if TYPE_CHECKING:
+    from telegram import Bot
+
 TIMEOUT_SECONDS = 10.0
+PUBLIC_BASE_URL = "https://api.telegram.org/bot"
 
 
 def send_text(settings: Settings, message: str) -> None:
@@ -50,10 +56,11 @@ async def _whoami(settings: Settings) -> str:
         raise AlertRefused("Telegram does not know the bot: check TELEGRAM_BOT_TOKEN") from None
 
 
-def _bot(settings: Settings):  # type: ignore[no-untyped-def]  # telegram.Bot, imported only when used
+def _bot(settings: Settings) -> "Bot":
     from telegram import Bot
     from telegram.request import HTTPXRequest
 
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # at INFO it logs addresses, and they hold the token
     request = HTTPXRequest(connect_timeout=TIMEOUT_SECONDS, read_timeout=TIMEOUT_SECONDS, write_timeout=TIMEOUT_SECONDS)
-    address = {"base_url": settings.telegram_base_url} if settings.telegram_base_url else {}
-    return Bot(settings.telegram_bot_token.get_secret_value().strip(), request=request, **address)
+    token = settings.telegram_bot_token.get_secret_value().strip()
+    return Bot(token, base_url=settings.telegram_base_url or PUBLIC_BASE_URL, request=request)

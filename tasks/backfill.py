@@ -13,7 +13,7 @@ from tasks.stage import database, log, stage
 
 
 @stage("read {path}", timeout_seconds=1_800)
-def read_bars(path: Path) -> CleanBars:
+def read_bars(path: Path | None) -> CleanBars:
     """Good rows and rows set aside."""
     cleaned = read_bar_file(path)
     for reason, count in cleaned.reasons.items():

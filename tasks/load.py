@@ -65,7 +65,6 @@ def _bars(symbol: str, run: Run, count: int) -> pd.DataFrame:
     if run.source == "demo":
         bars = simulate_bars(run.as_of, bars=count)
     elif run.source == "csv":
-        assert run.csv_path is not None  # the request sees to it
         cleaned = read_bar_file(run.csv_path)
         if len(cleaned.set_aside):
             log().warning("%s: %d rows set aside: %s", run.csv_path, len(cleaned.set_aside), cleaned.reasons)
@@ -77,7 +76,9 @@ def _bars(symbol: str, run: Run, count: int) -> pd.DataFrame:
         if bars.empty:
             raise DataUnavailable(f"{symbol} has no bar before {run.as_of:%Y-%m-%d %H:%M}; its first is {span.first}")
     if bars.empty:
-        raise DataUnavailable(f"{symbol}: no usable bar before {run.as_of:%Y-%m-%d %H:%M} in {run.csv_path or run.source}")
+        raise DataUnavailable(
+            f"{symbol}: no usable bar before {run.as_of:%Y-%m-%d %H:%M} in {run.csv_path or run.source}"
+        )
     return bars
 
 

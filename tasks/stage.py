@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -18,10 +18,15 @@ from hybrid_ml.store.engine import open_engine
 
 RETRY_DELAYS_SECONDS = [2.0, 5.0, 15.0]
 """Long enough for a suspended Neon or Supabase database to wake up."""
+Stage = TypeVar("Stage", bound=Callable[..., Any])
 
 
-def stage(name: str, *, timeout_seconds: float, outside: bool = False) -> Callable[[Callable[..., Any]], Task]:
-    """Decorate one stage. `name` may hold {symbol}; `outside` stages talk to a database or to Telegram."""
+def stage(name: str, *, timeout_seconds: float, outside: bool = False) -> Callable[[Stage], Stage]:
+    """Decorate one stage. `name` may hold {symbol}; `outside` stages talk to a database or to Telegram.
+
+    The result is a Prefect task; called inside a flow it returns what the function returns, and to
+    the type checker it stays that function.
+    """
     retries: dict[str, Any] = (
         {
             "retries": len(RETRY_DELAYS_SECONDS),
@@ -31,13 +36,14 @@ def stage(name: str, *, timeout_seconds: float, outside: bool = False) -> Callab
         if outside
         else {}
     )
-    return task(
+    decorate: Callable[[Stage], Stage] = task(
         task_run_name=name,
         timeout_seconds=timeout_seconds,
         cache_policy=NO_CACHE,
         persist_result=False,
         **retries,
-    )
+    )  # type: ignore[assignment]
+    return decorate
 
 
 def worth_another_try(_: Task, __: TaskRun, state: State) -> bool:

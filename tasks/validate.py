@@ -68,6 +68,8 @@ def decide_fallback(
         return None
     with database().connect() as connection:
         if registry.scratch_trained_within(connection, symbol, run.as_of, SCRATCH_PERIOD):
-            log().warning("%s: %s; a model was trained from scratch within the hour, so no alert leaves", symbol, reason)
+            log().warning(
+                "%s: %s; a model was trained from scratch within the hour, so no alert leaves", symbol, reason
+            )
             return None
     return reason

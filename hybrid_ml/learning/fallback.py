@@ -14,7 +14,9 @@ SCRATCH_PERIOD = timedelta(hours=1)
 
 def is_under_the_bar(recent: RecentRecord) -> bool:
     """Whether recent accuracy is known well enough, and is too low."""
-    return recent.accuracy is not None and recent.rows >= FEWEST_RECENT_ROWS and recent.accuracy < MINIMUM_RECENT_ACCURACY
+    return (
+        recent.accuracy is not None and recent.rows >= FEWEST_RECENT_ROWS and recent.accuracy < MINIMUM_RECENT_ACCURACY
+    )
 
 
 def fallback_reason(problem: str | None, recent: RecentRecord | None) -> str | None:

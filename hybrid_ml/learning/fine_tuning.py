@@ -113,9 +113,7 @@ def refit_leaves(
     return refitted
 
 
-def walk(
-    start: NDArray[np.float64], end: NDArray[np.float64], labels: NDArray[np.int64]
-) -> tuple[float, float, float]:
+def walk(start: NDArray[np.float64], end: NDArray[np.float64], labels: NDArray[np.int64]) -> tuple[float, float, float]:
     """Walk from scores `start` (n, 3) towards `end` while the log loss on `labels` (n,) falls.
 
     Raw scores are linear in the leaf values, so a step between two models is a blend of their

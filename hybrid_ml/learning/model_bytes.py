@@ -48,9 +48,11 @@ def check_seal(data: bytes, expected: Seal) -> None:
 
 class _BuiltinsOnly(pickle.Unpickler):
     def find_class(self, module_name: str, global_name: str) -> Any:
-        raise ModelUnavailable(f"pickle check failed: it names {module_name}.{global_name}; a model holds builtins only")
+        raise ModelUnavailable(
+            f"pickle check failed: it names {module_name}.{global_name}; a model holds builtins only"
+        )
 
-    def persistent_load(self, pid: Any) -> Any:
+    def persistent_load(self, pid: Any) -> Any:  # noqa: ARG002  # the signature is pickle's
         raise ModelUnavailable("pickle check failed: it refers to something outside itself")
 
 

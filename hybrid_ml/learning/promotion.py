@@ -26,9 +26,7 @@ class Promotion:
     judging_rows: int = 0
 
 
-def decide(
-    challenger: HybridModel, champion: HybridModel | None, hold_out: Rows, *, num_threads: int = 1
-) -> Promotion:
+def decide(challenger: HybridModel, champion: HybridModel | None, hold_out: Rows, *, num_threads: int = 1) -> Promotion:
     """Judge both bases on the rows of `hold_out` that neither has been trained on.
 
     Both answer the challenger's question (its label threshold), the one that would be asked from

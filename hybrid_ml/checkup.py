@@ -1,0 +1,139 @@
+"""Is this installation fit for service? One finding a part, harmless in production."""
+
+import json
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from sqlalchemy import Engine, text
+
+from hybrid_ml.dry_run import dry_run
+from hybrid_ml.errors import HybridMLError
+from hybrid_ml.market.bars import age_minutes
+from hybrid_ml.requests import AnalysisRequest, Request
+from hybrid_ml.run import open_run
+from hybrid_ml.saved_model import load_saved_model
+from hybrid_ml.settings import Settings
+from hybrid_ml.store import bars as stored_bars
+from hybrid_ml.store import models as registry
+from hybrid_ml.store.engine import connect_only, newest_revision, open_engine, shown
+from hybrid_ml.telegram import whoami
+
+PREFECT_TIMEOUT_SECONDS = 5
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line: fine, worth a look, or failed, and what to do about it."""
+
+    part: str
+    state: Literal["fine", "look", "failed"]
+    text: str
+
+
+Part = Callable[[Settings], Finding]
+
+
+def check_up(settings: Settings, prefect_api_url: str | None) -> Iterator[Finding]:
+    """Look at each part in turn; a part that raises has failed, and the next one is still looked at."""
+    parts: dict[str, Part] = {
+        "database": _database,
+        "schema": _schema,
+        "freshness": _freshness,
+        "model": _model,
+        "telegram": _telegram,
+        "prefect": lambda _: _prefect(prefect_api_url),
+        "dry run": lambda _: _dry_run(),
+    }
+    for name, look in parts.items():
+        try:
+            yield look(settings)
+        except Exception as error:  # a check-up reports whatever it meets
+            yield Finding(
+                name, "failed", str(error) if isinstance(error, HybridMLError) else f"{type(error).__name__}: {error}"
+            )
+
+
+def _database(settings: Settings) -> Finding:
+    started = time.perf_counter()
+    engine = connect_only(settings)
+    with engine.connect() as connection:
+        version = connection.execute(text("SHOW server_version")).scalar_one()
+    elapsed_ms = (time.perf_counter() - started) * 1000
+    return Finding("database", "fine", f"{shown(engine)}, PostgreSQL {version}, answered in {elapsed_ms:.0f} ms")
+
+
+def _schema(settings: Settings) -> Finding:
+    open_engine(settings)
+    return Finding("schema", "fine", f"at revision {newest_revision()}, the newest")
+
+
+def _symbols(settings: Settings, engine: Engine) -> list[str]:
+    with engine.connect() as connection:
+        return open_run(Request(), settings, stored_bars.symbols(connection), datetime.now(UTC)).symbols
+
+
+def _freshness(settings: Settings) -> Finding:
+    engine, limit = open_engine(settings), AnalysisRequest().max_bar_age_minutes
+    now, said, old = datetime.now(UTC), [], False
+    for symbol in _symbols(settings, engine):
+        with engine.connect() as connection:
+            newest = stored_bars.bar_span(connection, symbol).last.astimezone(UTC)
+        age = age_minutes(newest, now)
+        old = old or age > limit
+        said.append(f"{symbol} until {newest:%Y-%m-%d %H:%M} UTC ({_spoken(age)} old)")
+    advice = f"; older than {limit:g} minutes gives no signal" if old else ""
+    return Finding("freshness", "look" if old else "fine", ", ".join(said) + advice)
+
+
+def _spoken(minutes: float) -> str:
+    for unit, size in (("days", 1440), ("hours", 60)):
+        if minutes >= 2 * size:
+            return f"{minutes / size:,.0f} {unit}"
+    return f"{minutes:.0f} minutes"
+
+
+def _model(settings: Settings) -> Finding:
+    engine, said, missing = open_engine(settings), [], []
+    for symbol in _symbols(settings, engine):
+        with engine.connect() as connection:
+            there = registry.find_champion(connection, symbol)
+        if there is None:
+            missing.append(symbol)
+        else:
+            said.append(str(load_saved_model(symbol)))
+    if missing:
+        said.append(f"none yet for {', '.join(missing)}: the first analysis, or train_model.py, makes one")
+    return Finding("model", "look" if missing else "fine", "; ".join(said))
+
+
+def _telegram(settings: Settings) -> Finding:
+    if not settings.telegram_configured:
+        return Finding("telegram", "look", "TELEGRAM_BOT_TOKEN and TELEGRAM_CHAT_ID are not set: alerts go to the log")
+    return Finding("telegram", "fine", f"the bot is @{whoami(settings)}, alerts go to chat {settings.telegram_chat_id}")
+
+
+def _prefect(api_url: str | None) -> Finding:
+    if not api_url:
+        return Finding(
+            "prefect", "look", "PREFECT_API_URL is not set: every command starts a server of its own, about ten seconds"
+        )
+    try:
+        with urllib.request.urlopen(f"{api_url.rstrip('/')}/admin/version", timeout=PREFECT_TIMEOUT_SECONDS) as answer:  # noqa: S310  # the user's own server
+            version = json.load(answer)
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        return Finding("prefect", "failed", f"no answer from {api_url} ({error}); start it with `prefect server start`")
+    return Finding("prefect", "fine", f"server {version} at {api_url}")
+
+
+def _dry_run() -> Finding:
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="hybrid-ml-") as folder:
+        said = dry_run(Path(folder))
+    return Finding("dry run", "fine", f"{said}, {time.perf_counter() - started:.1f} s in a scratch space")

@@ -114,7 +114,7 @@ class Report:
             print(f"  {line.name:<{width}}  {line}")
         for name, rows in self.tables.items():
             print(f"\n{name}")
-            shown = pd.DataFrame(rows).to_string(index=False, float_format=lambda value: f"{value:,.4g}")
+            shown = pd.DataFrame(rows).to_string(index=False, na_rep="-", float_format=lambda value: f"{value:,.4g}")
             print("\n".join(f"  {row}" for row in shown.splitlines()))
 
 

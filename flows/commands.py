@@ -101,7 +101,10 @@ def _run(flow: Flow, request: Any) -> Any:
     """
     open_engine(load_settings())
     state: State[Any] = flow(request, return_state=True)  # type: ignore[assignment]
-    return state.result(raise_on_failure=isinstance(state.data, BaseException))
+    report = state.result(raise_on_failure=False)
+    if isinstance(report, BaseException):
+        raise report
+    return report
 
 
 def _show(report: Any, json_output: bool, show: Any) -> None:

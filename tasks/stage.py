@@ -51,6 +51,17 @@ def worth_another_try(_: Task, __: TaskRun, state: State) -> bool:
     return not isinstance(state.data, HybridMLError)
 
 
+def _without_traceback(record: logging.LogRecord) -> bool:
+    """An error written for a person to act on is told in one line, here and in the Prefect UI."""
+    if record.exc_info and isinstance(record.exc_info[1], HybridMLError):
+        record.exc_info = None
+    return True
+
+
+for _engine_logger in ("prefect.task_runs", "prefect.flow_runs"):
+    logging.getLogger(_engine_logger).addFilter(_without_traceback)
+
+
 def log() -> logging.Logger | logging.LoggerAdapter[Any]:
     """The run's logger, or a plain one where no run is going on."""
     try:

@@ -160,7 +160,7 @@ def _clock(features: dict[str, FloatArray], times: pd.Index, in_session: NDArray
     stamps = pd.DatetimeIndex(times)
     angle = 2 * np.pi * (stamps.hour.to_numpy() * 60 + stamps.minute.to_numpy()) / 1440
     features["day_sine"], features["day_cosine"] = np.sin(angle), np.cos(angle)
-    features["weekday"] = stamps.dayofweek.to_numpy().astype(np.float64)
+    features["weekday"] = stamps.day_of_week.to_numpy().astype(np.float64)
     features["session_bars"] = np.minimum(in_session, LOOK_BACK_BARS - 1).astype(np.float64)
 
 

@@ -47,7 +47,7 @@ def simulate_bars(
     keep = np.random.default_rng([seed, 3]).random(minutes) >= missing_share
     if sessions:
         minute_of_day = np.arange(minutes) % 1440
-        weekday = frame["time"].dt.dayofweek.to_numpy() < 5
+        weekday = frame["time"].dt.day_of_week.to_numpy() < 5
         keep &= weekday & (minute_of_day >= SESSION_OPEN_MINUTE) & (minute_of_day < SESSION_CLOSE_MINUTE)
     return frame[keep].tail(bars).reset_index(drop=True)
 

@@ -1,0 +1,80 @@
+"""Fine-tuning: the leaf refit on cached leaves against LightGBM's own.
+
+Measured: `refit_leaves` on leaf indices that are there already, the look-up of those leaves, and
+the whole `fine_tune` (labels, leaves, refit, walk, packing). Peer: `Booster.refit` on the same rows,
+labels, decay and threads, which looks the leaves up itself; both must give the same leaf values.
+How to read it: the fair comparison is "leaves and refit_leaves"; the leaves are also what judging
+needs, so a fine-tune looks them up once either way.
+"""
+
+from datetime import timedelta
+
+import lightgbm
+import numpy as np
+from common import Report, cross_check, interleaved, options, some_bars
+
+from hybrid_ml.learning import training
+from hybrid_ml.learning.fine_tuning import DECAY, MAXIMUM_FINE_TUNE_ROWS, fine_tune, refit_leaves
+from hybrid_ml.learning.rows import make_window
+from hybrid_ml.market.bars import MAX_GAP_MINUTES
+
+TRAINING_ROWS, TRAINING_BARS = 23_000, 30_000
+LARGEST_DIFFERENCE = 1e-6
+"""LightGBM adds gradients up in single precision; a leaf value is of the order of 0.01."""
+
+
+def main() -> None:
+    parser = options(__doc__)
+    parser.add_argument("--rows", type=int, default=MAXIMUM_FINE_TUNE_ROWS, help="rows to fine-tune on")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--repetitions", type=int, default=30)
+    chosen = parser.parse_args()
+    threads = chosen.threads
+    rows = make_window(some_bars(TRAINING_BARS, chosen.csv_path), MAX_GAP_MINUTES).rows
+    as_of = rows.times[-1].to_pydatetime() + timedelta(minutes=1)
+    older = rows.take(slice(0, len(rows) - chosen.rows))
+    model, _ = training.train_base(
+        older, symbol="BENCH", kind="base", row_limit=TRAINING_ROWS, week=0, as_of=as_of, num_threads=threads
+    )
+    base = model.base
+    recent = rows.labelled().last(chosen.rows)
+    labels, leaves = recent.labels(base.label_threshold), model.leaves(recent.features, threads)
+    shrinkage = {"learning_rate": base.parameters["learning_rate"], "lambda_l2": base.parameters["lambda_l2"]}
+
+    def theirs() -> lightgbm.Booster:
+        return base.booster.refit(
+            recent.features, labels, decay_rate=DECAY, dataset_params={"num_threads": threads}, num_threads=threads
+        )
+
+    def look_up_and_refit() -> object:
+        return refit_leaves(base.leaf_values, model.leaves(recent.features, threads), labels, **shrinkage)
+
+    ours = refit_leaves(base.leaf_values, leaves, labels, **shrinkage)
+    difference = float(np.abs(ours - training.leaf_values(theirs())).max())
+    cross_check(difference <= LARGEST_DIFFERENCE, f"both refits give the same leaf values ({difference:.1e} apart)")
+
+    median = interleaved(
+        {
+            "cached": lambda: refit_leaves(base.leaf_values, leaves, labels, **shrinkage),
+            "leaves": lambda: model.leaves(recent.features, threads),
+            "both": look_up_and_refit,
+            "theirs": theirs,
+            "whole": lambda: fine_tune(model, rows, count=chosen.rows, as_of=as_of, num_threads=threads),
+        },
+        chosen.repetitions,
+    )
+    report = Report(f"fine-tuning: {len(recent):,} rows, {len(base.leaf_values)} trees, {threads} thread(s)")
+    report.add("refit_leaves on cached leaves", median["cached"] * 1000, "ms")
+    report.add("looking the leaves up", median["leaves"] * 1000, "ms")
+    report.add("leaves and refit_leaves", median["both"] * 1000, "ms")
+    report.add("Booster.refit", median["theirs"] * 1000, "ms")
+    report.add("ratio, cached leaves", median["cached"] / median["theirs"], "x")
+    report.add("ratio, leaves included", median["both"] / median["theirs"], "x")
+    report.add("largest difference of leaf values", difference, "raw score")
+    report.add("largest move of a leaf, for scale", float(np.abs(ours - base.leaf_values).max()), "raw score")
+    report.add("the whole fine_tune", median["whole"] * 1000, "ms")
+    report.show(as_json=chosen.json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""A real PostgreSQL for the whole session, a fresh database for each test that asks, no user settings."""
+
+import atexit
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg2
+import pytest
+from hypothesis import settings
+from sqlalchemy import Engine
+
+# Before anything of the project or of Prefect reads it: the tests see nobody's .env, server or profile.
+ROOT = Path(__file__).resolve().parents[1]
+WORK = Path(tempfile.mkdtemp(prefix="hybrid-ml-tests-"))
+atexit.register(shutil.rmtree, WORK, ignore_errors=True)  # last of all: the database stops before
+for name in [name for name in os.environ if name.startswith(("PREFECT_", "HYBRID_ML_", "TELEGRAM_"))]:
+    del os.environ[name]
+os.environ.update(
+    {
+        "NEON_CONN_STR": "",
+        "TELEGRAM_BOT_TOKEN": "",
+        "TELEGRAM_CHAT_ID": "",
+        "TELEGRAM_BASE_URL": "",
+        "HYBRID_ML_SYMBOLS": "",
+        "HYBRID_ML_DATA_DIR": str(WORK),
+        "HYBRID_ML_MODELS_DIR": str(WORK / "models"),
+        "HYBRID_ML_MAX_GAP_MINUTES": "30",
+        "HYBRID_ML_NUM_THREADS": "2",
+        "PREFECT_HOME": str(WORK / "prefect"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    }
+)
+
+from hybrid_ml.store.embedded import start_embedded  # noqa: E402  # after the environment is clean
+from hybrid_ml.store.engine import connect_only, migrate, open_engine  # noqa: E402
+from hybrid_ml.settings import load_settings  # noqa: E402
+
+settings.register_profile("repeatable", derandomize=True, deadline=None, print_blob=True)
+settings.load_profile("repeatable")
+
+
+@pytest.fixture(scope="session")
+def server() -> str:
+    """Address of a database on a real PostgreSQL that lives as long as the session."""
+    return start_embedded(WORK, "postgres")
+
+
+@pytest.fixture
+def address(server: str) -> Iterator[str]:
+    """Address of an empty database."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    connection = psycopg2.connect(server)
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE DATABASE {name}")
+    yield server.replace("@/postgres?", f"@/{name}?")
+    with connection.cursor() as cursor:
+        cursor.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    connection.close()
+
+
+@pytest.fixture
+def home(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An installation of its own: a migrated database behind NEON_CONN_STR and an empty models folder."""
+    monkeypatch.setenv("NEON_CONN_STR", address)
+    monkeypatch.setenv("HYBRID_ML_MODELS_DIR", str(tmp_path / "models"))
+    migrate(connect_only(load_settings()))
+    return tmp_path
+
+
+@pytest.fixture
+def engine(home: Path) -> Engine:
+    """The engine of `home`'s database."""
+    return open_engine(load_settings())
+
+
+@pytest.fixture(scope="session")
+def prefect_api() -> Iterator[str]:
+    """A real Prefect server with its own database, for flows in this process and for commands."""
+    port = _free_port()
+    url = f"http://127.0.0.1:{port}/api"
+    environment = {**os.environ, "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "2"}
+    log = (WORK / "prefect-server.log").open("w")
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    try:
+        _wait_until_healthy(url, process)
+        from prefect.settings import PREFECT_API_URL, temporary_settings
+
+        with temporary_settings({PREFECT_API_URL: url}):
+            yield url
+    finally:
+        process.terminate()
+        process.wait(30)
+        log.close()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait_until_healthy(url: str, process: subprocess.Popen, seconds: float = 90) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"{url}/health", timeout=2) as answer:
+                if answer.status == 200:
+                    return
+        except OSError:
+            time.sleep(0.2)
+    raise RuntimeError(f"the Prefect server did not start: {(WORK / 'prefect-server.log').read_text()[-2000:]}")
+
+
+Command = Callable[..., subprocess.CompletedProcess]
+
+
+@pytest.fixture
+def command(home: Path, prefect_api: str) -> Command:
+    """Run one of the project's commands as a user would, in a process of its own."""
+
+    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
+        program = [sys.executable, *arguments] if arguments[0].endswith(".py") or arguments[0] == "-c" else None
+        return subprocess.run(
+            program or [str(Path(sys.executable).with_name("hybrid-ml")), *arguments],
+            cwd=ROOT,
+            env={**os.environ, "PREFECT_API_URL": prefect_api, **environment},
+            capture_output=True,
+            text=True,
+            timeout=180,
+            check=False,
+        )
+
+    return run

@@ -1,0 +1,24 @@
+"""Flows in this process, against a real Prefect server and a real PostgreSQL."""
+
+from datetime import UTC, datetime
+
+import pandas as pd
+import pytest
+from sqlalchemy import Engine
+
+from hybrid_ml.market.bars import clean_bars
+from hybrid_ml.market.simulation import simulate_bars
+from hybrid_ml.store.bars import store_bars
+
+
+@pytest.fixture(scope="session")
+def bars() -> pd.DataFrame:
+    """9,000 simulated bars until AS_OF and 300 beyond it."""
+    return clean_bars(simulate_bars(datetime(2024, 2, 2, 15, 20, tzinfo=UTC), bars=9_300, missing_share=0.0)).bars
+
+
+@pytest.fixture
+def market(engine: Engine, prefect_api: str, bars: pd.DataFrame) -> Engine:
+    """An installation with the bars of one symbol, ABC."""
+    store_bars(engine, "ABC", bars)
+    return engine

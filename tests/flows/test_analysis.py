@@ -1,0 +1,267 @@
+"""The ten-minute analysis as a Prefect flow."""
+
+import pickle
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sqlalchemy import Engine, text
+
+from flows.analysis import analysis
+from hybrid_ml.requests import AnalysisRequest
+from hybrid_ml.store.bars import store_bars
+from tests.flows.running import AS_OF, SURE, analyze, rows, run, train
+from tests.telegram_server import TOKEN, bot_api
+
+
+@pytest.fixture
+def trained(market: Engine) -> Engine:
+    """An installation with a model that is half a day old."""
+    train(as_of=AS_OF - timedelta(hours=12))
+    return market
+
+
+def test_the_saved_model_is_validated_tuned_asked_and_saved(trained: Engine, home: Path) -> None:
+    before = (home / "models" / "lightgbm_model.pkl").read_bytes()
+    answer = analyze()
+    assert answer.bar_time == AS_OF - timedelta(minutes=1)
+    assert sum(answer.probabilities.values()) == pytest.approx(1.0)
+    assert answer.recent_rows == 200
+    assert answer.recent_accuracy is not None
+    assert answer.fine_tune_step is not None
+    assert not answer.fell_back
+    assert set(answer.stage_ms) >= {"load", "validate", "fine_tune", "predict", "save"}
+    kinds = rows(trained, "SELECT kind FROM model_versions ORDER BY created_at")
+    assert kinds == [("base",), ("adapter",)]
+    recorded = rows(trained, "SELECT p_down, p_flat, p_up, model_version, signal FROM predictions")
+    assert recorded == [(*answer.probabilities.values(), answer.model.version, answer.signal)]
+    after = (home / "models" / "lightgbm_model.pkl").read_bytes()
+    assert (after != before) == (answer.model.kind == "adapter")
+    assert len(after) <= 1.1 * len(before)
+
+
+def test_fast_mode_asks_the_saved_model_as_it_is(trained: Engine) -> None:
+    answer = analyze(fast_mode=True)
+    assert answer.fine_tune_step is None
+    assert answer.model.kind == "base"
+    assert rows(trained, "SELECT kind FROM model_versions") == [("base",)]
+
+
+def test_fast_mode_then_serves_the_adapter_of_the_run_before(trained: Engine) -> None:
+    tuned = analyze()
+    later = analyze(fast_mode=True, as_of=AS_OF + timedelta(minutes=10))
+    assert later.model.version == tuned.model.version
+
+
+def test_perturbing_the_future_changes_no_prediction(trained: Engine, bars: pd.DataFrame) -> None:
+    first = analyze()
+    with trained.begin() as connection:
+        connection.execute(text("UPDATE bars SET close = close * 3, high = high * 3 WHERE time >= :t"), {"t": AS_OF})
+        connection.execute(text("DELETE FROM predictions"))
+    assert analyze().probabilities == first.probabilities
+
+
+def test_every_adapter_starts_from_the_base(trained: Engine) -> None:
+    for step in range(4):
+        analyze(as_of=AS_OF + timedelta(minutes=10 * step))
+    parents = rows(trained, "SELECT DISTINCT p.kind FROM model_versions a JOIN model_versions p ON p.version = a.parent")
+    assert parents == [("base",)]
+    lengths = rows(trained, "SELECT max(length) FROM model_versions WHERE kind = 'adapter'")
+    assert lengths[0][0] < 150_000
+
+
+def test_running_twice_changes_nothing(trained: Engine) -> None:
+    first, second = analyze(), analyze()
+    assert second.probabilities == first.probabilities
+    assert rows(trained, "SELECT count(*) FROM predictions") == [(1,)]
+    assert rows(trained, "SELECT count(*) FROM model_versions") == [(2,)]
+
+
+def test_without_a_model_one_is_trained_from_scratch(market: Engine, home: Path) -> None:
+    answer = analyze()
+    assert answer.fell_back
+    assert rows(market, "SELECT kind, status FROM model_versions WHERE kind <> 'adapter'") == [("scratch", "champion")]
+    assert (home / "models" / "lightgbm_model.pkl").is_file()
+    assert not analyze(as_of=AS_OF + timedelta(minutes=10)).fell_back or answer.recent_accuracy < 0.45
+
+
+HOSTILE = b"cposix\nsystem\n(S'touch /tmp/hybrid-ml-was-here'\ntR."
+
+
+@pytest.mark.parametrize(
+    "damage", [b"", b"\x80\x05", HOSTILE, pickle.dumps({"format": 1, "base": b"x"})], ids=["empty", "short", "hostile", "other"]
+)
+def test_a_damaged_local_copy_is_rebuilt_from_the_registry(trained: Engine, home: Path, damage: bytes) -> None:
+    path = home / "models" / "lightgbm_model.pkl"
+    good = path.read_bytes()
+    path.write_bytes(damage)
+    answer = analyze(fast_mode=True)
+    assert not answer.fell_back
+    assert path.read_bytes() == good
+    assert not Path("/tmp/hybrid-ml-was-here").exists()  # noqa: S108  # what the hostile pickle would make
+
+
+def test_a_model_that_cannot_be_read_anywhere_is_trained_again(trained: Engine, home: Path) -> None:
+    (home / "models" / "lightgbm_model.pkl").unlink()
+    with trained.begin() as connection:
+        connection.execute(text("UPDATE model_versions SET bytes = 'x'"))
+    answer = analyze(fast_mode=True)
+    assert answer.fell_back
+    assert answer.model.kind == "scratch"
+
+
+def test_a_model_under_the_bar_is_replaced_once_an_hour_and_alerts_nothing_meanwhile(
+    trained: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # No market is this hard to please: every model is under the bar.
+    monkeypatch.setattr("hybrid_ml.learning.fallback.MINIMUM_RECENT_ACCURACY", 0.999)
+    first = analyze(**SURE)
+    second = analyze(**SURE, as_of=AS_OF + timedelta(minutes=10))
+    third = analyze(**SURE, as_of=AS_OF + timedelta(minutes=70))
+    assert [answer.fell_back for answer in (first, second, third)] == [True, False, True]
+    assert all("recent_accuracy" in answer.refused_by and answer.degraded for answer in (first, second, third))
+    assert rows(trained, "SELECT count(*), bool_or(signal), bool_and(degraded) FROM predictions") == [(3, False, True)]
+
+
+def test_judging_the_past_never_uses_a_model_that_has_seen_it(trained: Engine) -> None:
+    earlier = AS_OF - timedelta(days=1)
+    answer = analyze(as_of=earlier)
+    assert answer.fell_back
+    assert answer.model.trained_until < earlier
+    champions = rows(trained, "SELECT kind FROM model_versions WHERE status = 'champion'")
+    assert champions == [("base",)]
+    assert not analyze(as_of=earlier + timedelta(minutes=10)).model.trained_until > earlier
+
+
+def test_old_bars_give_no_signal_and_no_failure(trained: Engine) -> None:
+    state, report = run(analysis, AnalysisRequest(**SURE, as_of=AS_OF + timedelta(days=3)))
+    answer = report.analyses[0]
+    assert state.is_completed()
+    assert "freshness" in answer.refused_by
+    assert not answer.signal
+    assert rows(trained, "SELECT count(*) FROM predictions") == [(0,)]
+
+
+def test_quiet_hours_end_the_run_asleep(trained: Engine) -> None:
+    night = datetime(2024, 1, 31, 22, 0, tzinfo=UTC)  # 03:30 in Kolkata
+    state, report = run(analysis, AnalysisRequest(as_of=night))
+    assert (state.name, report.asleep, report.analyses) == ("Asleep", True, [])
+    _, awake = run(analysis, AnalysisRequest(as_of=night, disable_sleep_window=True))
+    assert not awake.asleep
+    assert len(awake.analyses) == 1
+
+
+def test_one_failing_symbol_is_named_and_the_surest_signals_win(trained: Engine, bars: pd.DataFrame) -> None:
+    for number in range(2):
+        store_bars(trained, f"S{number}", bars.assign(close=bars["close"], volume=bars["volume"] * (number + 2)))
+    request = AnalysisRequest(symbols=["S0", "NONE", "ABC", "S1"], as_of=AS_OF, fast_mode=True, max_signals=1, **SURE)
+    state, report = run(analysis, request)
+    assert state.is_failed()
+    assert [failure.symbol for failure in report.failures] == ["NONE"]
+    assert [answer.symbol for answer in report.analyses] == ["S0", "ABC", "S1"]
+    candidates = [a for a in report.analyses if set(a.refused_by) <= {"max_signals"}]
+    signals = [a for a in report.analyses if a.signal]
+    assert len(signals) == min(1, len(candidates))
+    assert all(signals[0].confidence >= a.confidence for a in candidates)
+
+
+def sure_moment(engine: Engine) -> dict[str, Any]:
+    """A moment after AS_OF whose answer is not FLAT, with bounds it passes."""
+    for step in range(20):
+        moment = AS_OF + timedelta(minutes=10 * step)
+        answer = analyze(fast_mode=True, as_of=moment, **SURE, max_signals=0)
+        if answer.refused_by == ["max_signals"]:
+            return {"fast_mode": True, "as_of": moment, **SURE}
+    raise AssertionError("twenty answers and none of them DOWN or UP over the bar")
+
+
+def test_a_signal_goes_to_telegram_once(trained: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = sure_moment(trained)
+    with bot_api() as api:
+        monkeypatch.setenv("TELEGRAM_BOT_TOKEN", TOKEN)
+        monkeypatch.setenv("TELEGRAM_CHAT_ID", "42")
+        monkeypatch.setenv("TELEGRAM_BASE_URL", api.base_url)
+        first, second = analyze(**asked), analyze(**asked)
+    assert (first.signal, first.alert) == (True, "sent")
+    assert second.alert is None
+    assert [message["chat_id"] for message in api.messages] == ["42"]
+    assert f"ABC {first.direction.upper()}" in api.messages[0]["text"]
+    assert rows(trained, "SELECT state FROM alerts") == [("sent",)]
+
+
+def test_without_telegram_the_alert_goes_to_the_log(trained: Engine) -> None:
+    answer = analyze(**sure_moment(trained))
+    assert answer.alert == "logged"
+    assert rows(trained, "SELECT state FROM alerts") == [("logged",)]
+
+
+@pytest.mark.parametrize(
+    ("status", "description", "advice"),
+    [
+        (400, "Bad Request: chat not found", "TELEGRAM_CHAT_ID"),
+        (401, "Unauthorized", "TELEGRAM_BOT_TOKEN"),
+        (403, "Forbidden: bot was blocked by the user", "unblock"),
+    ],
+)
+def test_a_refusal_for_good_is_named_with_its_remedy(
+    trained: Engine, monkeypatch: pytest.MonkeyPatch, status: int, description: str, advice: str
+) -> None:
+    asked = sure_moment(trained)
+    with bot_api() as api:
+        api.orders.append((status, {"ok": False, "error_code": status, "description": description}))
+        monkeypatch.setenv("TELEGRAM_BOT_TOKEN", TOKEN)
+        monkeypatch.setenv("TELEGRAM_CHAT_ID", "42")
+        monkeypatch.setenv("TELEGRAM_BASE_URL", api.base_url)
+        state, report = run(analysis, AnalysisRequest(**asked))
+    assert state.is_failed()
+    assert advice in report.failures[0].error
+    assert TOKEN not in state.message
+    assert report.analyses[0].alert == "not sent"
+    assert rows(trained, "SELECT state FROM alerts") == [("refused",)]
+
+
+def test_a_busy_telegram_is_asked_again(trained: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = sure_moment(trained)
+    with bot_api() as api:
+        api.orders.append((500, {"ok": False, "error_code": 500, "description": "Internal Server Error"}))
+        monkeypatch.setenv("TELEGRAM_BOT_TOKEN", TOKEN)
+        monkeypatch.setenv("TELEGRAM_CHAT_ID", "42")
+        monkeypatch.setenv("TELEGRAM_BASE_URL", api.base_url)
+        answer = analyze(**asked)
+    assert answer.alert == "sent"
+    assert len(api.messages) == 1
+
+
+def test_the_penalty_asks_for_more_after_poor_signals(trained: Engine) -> None:
+    with trained.begin() as connection:
+        for minutes in range(20, 40):
+            connection.execute(
+                text(
+                    "INSERT INTO predictions (symbol, bar_time, as_of, close, p_down, p_flat, p_up, threshold, direction,"
+                    " confidence, model_version, preset, gates, signal, degraded, fell_back, outcome, resolved_at)"
+                    " VALUES ('ABC', :t, :t, 100, 0.1, 0.2, 0.7, 0.001, 'up', 0.7, 'v', 'balanced', '[]', true, false,"
+                    " false, 'down', :t)"
+                ),
+                {"t": AS_OF - timedelta(minutes=minutes)},
+            )
+    plain = {gate.gate: gate.bound for gate in analyze(fast_mode=True).gates}
+    penalised = {gate.gate: gate.bound for gate in analyze(fast_mode=True, enable_recent_penalty=True).gates}
+    assert plain["confidence"] == pytest.approx(0.60)
+    assert penalised["confidence"] == pytest.approx(0.75)
+
+
+def test_a_session_break_just_before_leaves_a_usable_answer(market: Engine, bars: pd.DataFrame) -> None:
+    gap = bars["time"].between(AS_OF - timedelta(hours=10), AS_OF - timedelta(hours=2))
+    store_bars(market, "GAP", bars[~gap].reset_index(drop=True))
+    answer = analyze(symbols=["GAP"])
+    assert answer.bar_time == AS_OF - timedelta(minutes=1)
+    assert np.isfinite(list(answer.probabilities.values())).all()
+
+
+def test_an_analysis_in_the_future_is_refused(trained: Engine) -> None:
+    state: Any = analysis(AnalysisRequest(as_of=datetime(2999, 1, 1, tzinfo=UTC)), return_state=True)
+    assert state.is_failed()
+    assert "lies in the future" in state.message

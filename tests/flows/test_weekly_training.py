@@ -1,0 +1,86 @@
+"""Weekly training as a Prefect flow."""
+
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from sqlalchemy import Engine
+
+from flows.weekly_training import weekly_training
+from hybrid_ml.learning.training import BOOSTING_ROUNDS
+from hybrid_ml.requests import TrainingRequest
+from hybrid_ml.store.bars import store_bars
+from tests.flows.running import AS_OF, rows, run, train
+
+
+def test_the_first_model_is_judged_promoted_and_copied(market: Engine, home: Path) -> None:
+    training = train()
+    assert training.promoted
+    assert (training.rows, training.row_limit, training.week) == (3_000, 3_000, 0)
+    metrics = training.metrics
+    assert metrics["rows"] == 300
+    assert 0 < metrics["accuracy"] < 1
+    assert metrics["log_loss"] < metrics["prior_log_loss"]  # the simulated market is predictable by design
+    assert sorted(path.name for path in (home / "models").iterdir()) == [
+        "lightgbm_model.pkl",
+        f"model_metadata_{training.version}.json",
+    ]
+    metadata = json.loads((home / "models" / f"model_metadata_{training.version}.json").read_text())
+    assert metadata["trees"] == 3 * BOOSTING_ROUNDS
+    assert metadata["parameters"]["learning_rate"] == 0.05
+    assert metadata["parameters"]["max_depth"] == 8
+    assert rows(market, "SELECT status, rows, week FROM model_versions") == [("champion", 3_000, 0)]
+
+
+def test_only_bars_closed_at_the_moment_take_part(market: Engine) -> None:
+    training = train()
+    assert training.trained_until < AS_OF
+    assert rows(market, "SELECT data_until FROM model_versions")[0][0] == AS_OF
+
+
+def test_progressive_scaling_counts_weeks_from_the_first_base(market: Engine) -> None:
+    train(as_of=AS_OF - timedelta(days=2))
+    assert train(limit=None, progressive=True).week == 0
+    assert train(limit=None, as_of=AS_OF + timedelta(hours=5)).row_limit == 23_000
+    overridden = train(limit=None, week=3)
+    assert (overridden.week, overridden.row_limit) == (3, 53_000)
+
+
+def test_fewer_bars_than_the_limit_train_on_what_there_is(market: Engine) -> None:
+    training = train(limit=None, week=6)
+    assert training.row_limit == 80_000
+    assert 6_000 < training.rows < 9_000
+
+
+def test_training_again_on_the_same_bars_is_the_same_version(market: Engine) -> None:
+    first, second = train(), train()
+    assert first.version == second.version
+    assert rows(market, "SELECT count(*) FROM model_versions") == [(1,)]
+
+
+def test_one_failing_symbol_does_not_stop_the_others_and_is_named(market: Engine, bars: pd.DataFrame) -> None:
+    store_bars(market, "SHORT", bars.head(1_500))
+    request = TrainingRequest(symbols=["NONE", "SHORT", "ABC"], limit=3_000, as_of=AS_OF)
+    state, report = run(weekly_training, request)
+    assert [training.symbol for training in report.trainings] == ["ABC"]
+    failures = {failure.symbol: failure.error for failure in report.failures}
+    assert "no bars of NONE" in failures["NONE"]
+    assert "minimum of 2,000" in failures["SHORT"]
+    assert state.is_failed()
+    assert "NONE" in state.message
+
+
+@pytest.mark.parametrize("folder_is", ["a file", "inside a file"])
+def test_a_models_folder_that_cannot_be_written_loses_nothing(
+    market: Engine, home: Path, monkeypatch: pytest.MonkeyPatch, folder_is: str
+) -> None:
+    (home / "occupied").write_text("not a folder")
+    folder = home / "occupied" if folder_is == "a file" else home / "occupied" / "models"
+    monkeypatch.setenv("HYBRID_ML_MODELS_DIR", str(folder))
+    state, report = run(weekly_training, TrainingRequest(limit=3_000, as_of=AS_OF))
+    assert state.is_failed()
+    assert "cannot be written" in report.failures[0].error
+    assert "safe in the database" in report.failures[0].error
+    assert rows(market, "SELECT status FROM model_versions") == [("champion",)]

@@ -1,0 +1,91 @@
+"""Which database, whether it can be reached, and that nothing secret is said about it."""
+
+from pathlib import Path
+
+import psycopg2
+import pytest
+from sqlalchemy import text
+
+from hybrid_ml.errors import StoreUnavailable
+from hybrid_ml.settings import load_settings
+from hybrid_ml.store.embedded import start_embedded
+from hybrid_ml.store.engine import connect_only, migrate, newest_revision, open_engine, parse_address
+
+SECRET = "s3cret-passw0rd"
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("not a connection string", "not a connection string"),
+        (f"mysql://me:{SECRET}@host/db", "begins with mysql://"),
+        (f"postgresql://me:{SECRET}@/db", "no host"),
+        (f"postgresql://me:{SECRET}@host", "no host or no database"),
+        (f"postgresql://me:{SECRET}@host:port/db", "not a connection string"),
+    ],
+)
+def test_an_address_that_cannot_be_used_is_named_without_its_password(address: str, said: str) -> None:
+    with pytest.raises(StoreUnavailable, match=said) as caught:
+        parse_address(address)
+    assert SECRET not in str(caught.value)
+    assert "postgresql://USER:PASSWORD@HOST" in str(caught.value)
+
+
+def test_the_short_scheme_of_hosted_databases_is_understood() -> None:
+    assert parse_address(f"postgres://me:{SECRET}@host/db").drivername == "postgresql+psycopg2"
+
+
+def test_an_unreachable_server_is_named_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEON_CONN_STR", f"postgresql://me:{SECRET}@127.0.0.1:1/db")
+    with pytest.raises(StoreUnavailable, match=r"cannot reach the database at 127\.0\.0\.1:1/db") as caught:
+        open_engine(load_settings())
+    assert SECRET not in str(caught.value)
+    assert "NEON_CONN_STR" in str(caught.value)
+
+
+def test_a_database_without_the_schema_asks_for_the_migration(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEON_CONN_STR", address)
+    with pytest.raises(StoreUnavailable, match="hybrid-ml migrate"):
+        open_engine(load_settings())
+    migrate(connect_only(load_settings()))
+    with open_engine(load_settings()).connect() as connection:
+        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == newest_revision()
+
+
+def test_migrating_twice_does_no_harm(home: Path) -> None:
+    engine = connect_only(load_settings())
+    assert migrate(engine) == migrate(engine) == newest_revision()
+
+
+def test_the_embedded_database_brings_its_schema_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HYBRID_ML_DATA_DIR", str(tmp_path))
+    engine = open_engine(load_settings())
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM bars")).scalar() == 0
+    engine.dispose()
+
+
+def test_a_server_that_wants_a_password_says_so_when_none_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trusted = start_embedded(tmp_path, "guarded")
+    connection = psycopg2.connect(trusted)
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE ROLE guest LOGIN PASSWORD '{SECRET}'")
+        (tmp_path / "postgres" / "pg_hba.conf").write_text(
+            "local all postgres trust\nlocal all all scram-sha-256\n", encoding="utf-8"
+        )
+        cursor.execute("SELECT pg_reload_conf()")
+        cursor.execute("SELECT pg_sleep(0.5)")
+    connection.close()
+
+    monkeypatch.setenv("NEON_CONN_STR", trusted.replace("postgres:@", "guest@"))
+    with pytest.raises(StoreUnavailable, match="holds no password"):
+        connect_only(load_settings())
+    monkeypatch.setenv("NEON_CONN_STR", trusted.replace("postgres:@", "guest:wrong-one@"))
+    with pytest.raises(StoreUnavailable, match="password authentication failed") as caught:
+        connect_only(load_settings())
+    assert "wrong-one" not in str(caught.value)
+    monkeypatch.setenv("NEON_CONN_STR", trusted.replace("postgres:@", f"guest:{SECRET}@"))
+    connect_only(load_settings()).dispose()

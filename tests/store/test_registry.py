@@ -1,0 +1,237 @@
+"""The registry of models, the ledger of predictions and the outbox of alerts, on a real PostgreSQL."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import IntegrityError
+
+from hybrid_ml.errors import ModelUnavailable
+from hybrid_ml.learning.fine_tuning import fine_tune
+from hybrid_ml.learning.model import HybridModel
+from hybrid_ml.learning.model_bytes import pack
+from hybrid_ml.learning.promotion import Promotion
+from hybrid_ml.learning.rows import Window, make_window
+from hybrid_ml.learning.training import train_base
+from hybrid_ml.market.bars import clean_bars
+from hybrid_ml.market.simulation import simulate_bars
+from hybrid_ml.store import alerts, predictions
+from hybrid_ml.store import models as registry
+from hybrid_ml.store.bars import store_bars
+from hybrid_ml.store.predictions import Prediction
+from hybrid_ml.signals.gates import Answer, Verdict
+
+AS_OF = datetime(2024, 2, 1, tzinfo=UTC)
+YES, NO = Promotion(True, "better"), Promotion(False, "worse")
+
+
+@pytest.fixture(scope="module")
+def window() -> Window:
+    return make_window(clean_bars(simulate_bars(AS_OF, bars=4_000)).bars, 30)
+
+
+@pytest.fixture(scope="module")
+def model(window: Window) -> HybridModel:
+    trained, _ = train_base(
+        window.rows, symbol="ABC", kind="base", row_limit=2_000, week=0, as_of=AS_OF, num_threads=1
+    )
+    return trained
+
+
+def later(model: HybridModel, days: float) -> HybridModel:
+    """The same model as if trained `days` later: another version."""
+    shift = timedelta(days=days)
+    base = model.base
+    return HybridModel(pack(replace(base, as_of=base.as_of + shift, data_until=base.data_until + shift)))
+
+
+def statuses(engine: Engine) -> dict[str, str]:
+    with engine.connect() as connection:
+        return dict(connection.execute(text("SELECT version, status FROM model_versions")).tuples().all())
+
+
+def test_what_was_saved_serves_and_answers_the_same(engine: Engine, model: HybridModel, window: Window) -> None:
+    with engine.begin() as connection:
+        registry.save_base(connection, model, YES)
+    with engine.connect() as connection:
+        serving = registry.find_serving(connection, "ABC", AS_OF)
+        assert serving is not None
+        back = registry.fetch(connection, serving)
+    features = window.rows.last(50).features
+    assert (back.probabilities(features) == model.probabilities(features)).all()
+    assert back.version == model.version
+
+
+def test_the_new_champion_retires_the_old_and_the_past_is_served_by_the_past(
+    engine: Engine, model: HybridModel
+) -> None:
+    second = later(model, 7)
+    with engine.begin() as connection:
+        registry.save_base(connection, model, YES)
+        registry.save_base(connection, second, YES)
+    assert statuses(engine) == {model.version: "retired", second.version: "champion"}
+    with engine.connect() as connection:
+        now = registry.find_serving(connection, "ABC", AS_OF + timedelta(days=8))
+        then = registry.find_serving(connection, "ABC", AS_OF + timedelta(days=1))
+        before = registry.find_serving(connection, "ABC", AS_OF - timedelta(days=1))
+    assert now is not None
+    assert (now.version, now.is_champion) == (second.version, True)
+    assert then is not None
+    assert (then.version, then.is_champion) == (model.version, False)
+    assert before is None
+
+
+def test_a_challenger_that_was_worse_never_serves(engine: Engine, model: HybridModel) -> None:
+    with engine.begin() as connection:
+        registry.save_base(connection, model, YES)
+        registry.save_base(connection, later(model, 7), NO)
+    with engine.connect() as connection:
+        serving = registry.find_serving(connection, "ABC", AS_OF + timedelta(days=8))
+    assert serving is not None
+    assert serving.version == model.version
+
+
+def test_the_database_itself_refuses_a_second_champion(engine: Engine, model: HybridModel) -> None:
+    with engine.begin() as connection:
+        registry.save_base(connection, model, YES)
+        registry.save_base(connection, later(model, 7), NO)
+    with pytest.raises(IntegrityError, match="one_champion_a_symbol"), engine.begin() as connection:
+        connection.execute(text("UPDATE model_versions SET status = 'champion'"))
+
+
+def test_saving_the_same_model_again_changes_nothing(engine: Engine, model: HybridModel) -> None:
+    for _ in range(2):
+        with engine.begin() as connection:
+            registry.save_base(connection, model, YES)
+    assert statuses(engine) == {model.version: "champion"}
+
+
+def test_the_newest_trial_decides_whether_an_adapter_serves(
+    engine: Engine, model: HybridModel, window: Window
+) -> None:
+    adapter = fine_tune(model, window.rows, count=1_000, as_of=AS_OF).adapter
+    adopted = pack(replace(adapter, leaf_values=model.base.leaf_values.astype("float32"), step=0.5))
+    rejected = pack(
+        replace(adapter, leaf_values=None, step=0.0, as_of=AS_OF + timedelta(minutes=10), data_until=AS_OF + timedelta(minutes=10))
+    )
+    with engine.begin() as connection:
+        registry.save_base(connection, model, YES)
+        registry.save_adapter(connection, model.base, adopted)
+        first = registry.find_serving(connection, "ABC", AS_OF)
+        registry.save_adapter(connection, model.base, rejected)
+        second = registry.find_serving(connection, "ABC", AS_OF + timedelta(minutes=10))
+        again = registry.find_serving(connection, "ABC", AS_OF)
+    assert first is not None
+    assert first.version == adopted.version
+    assert second is not None
+    assert second.version == model.version
+    assert again is not None
+    assert again.version == adopted.version
+
+
+def test_damaged_bytes_in_the_registry_are_refused(engine: Engine, model: HybridModel) -> None:
+    with engine.begin() as connection:
+        registry.save_base(connection, model, YES)
+        connection.execute(text("UPDATE model_versions SET bytes = substring(bytes FROM 1 FOR 1000)"))
+        serving = registry.find_serving(connection, "ABC", AS_OF)
+        assert serving is not None
+        with pytest.raises(ModelUnavailable, match="length check failed: 1,000 bytes"):
+            registry.fetch(connection, serving)
+
+
+def test_weeks_count_from_the_first_base(engine: Engine, model: HybridModel) -> None:
+    with engine.begin() as connection:
+        assert registry.first_base_at(connection, "ABC") is None
+        registry.save_base(connection, later(model, 7), YES)
+        registry.save_base(connection, model, NO)
+        assert registry.first_base_at(connection, "ABC") == AS_OF
+
+
+def prediction(bar_time: datetime, **changes: object) -> Prediction:
+    values = {
+        "symbol": "ABC",
+        "bar_time": bar_time,
+        "as_of": bar_time + timedelta(minutes=1),
+        "close": 100.0,
+        "answer": Answer(0.1, 0.2, 0.7),
+        "threshold": 0.001,
+        "model_version": "v",
+        "preset": "balanced",
+        "verdicts": [Verdict("confidence", 0.7, 0.6, True, "")],
+        "signal": True,
+        "degraded": False,
+        "fell_back": False,
+    }
+    return Prediction(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def test_a_prediction_and_its_alert_are_written_once(engine: Engine) -> None:
+    bar_time = AS_OF
+    with engine.begin() as connection:
+        assert predictions.record(connection, prediction(bar_time), "first")
+        assert not predictions.record(connection, prediction(bar_time, answer=Answer(0.7, 0.2, 0.1)), "second")
+        rows = connection.execute(text("SELECT p_up, signal FROM predictions")).all()
+        assert [tuple(row) for row in rows] == [(0.7, True)]
+        assert alerts.claim_pending(connection, "ABC", bar_time) == "first"
+        alerts.settle(connection, "ABC", bar_time, "sent")
+        assert alerts.claim_pending(connection, "ABC", bar_time) is None
+
+
+def test_a_signal_takes_the_row_of_a_refusal_but_never_the_other_way(engine: Engine) -> None:
+    with engine.begin() as connection:
+        predictions.record(connection, prediction(AS_OF, signal=False), None)
+        assert predictions.record(connection, prediction(AS_OF, preset="aggressive"), "alert")
+        assert not predictions.record(connection, prediction(AS_OF, signal=False), None)
+        found = connection.execute(text("SELECT preset, signal FROM predictions")).one()
+    assert tuple(found) == ("aggressive", True)
+
+
+def test_two_senders_do_not_get_the_same_alert(engine: Engine) -> None:
+    with engine.begin() as connection:
+        predictions.record(connection, prediction(AS_OF), "alert")
+    with engine.begin() as one, engine.begin() as other:
+        assert alerts.claim_pending(one, "ABC", AS_OF) == "alert"
+        assert alerts.claim_pending(other, "ABC", AS_OF) is None
+
+
+def bars_at(engine: Engine, closes: dict[int, float]) -> None:
+    """Bars of ABC whose close at minute m after AS_OF is closes[m]."""
+    import pandas as pd
+
+    times = pd.DatetimeIndex([AS_OF + timedelta(minutes=minute) for minute in closes]).as_unit("us")
+    values = list(closes.values())
+    frame = pd.DataFrame({"time": times, "open": values, "high": values, "low": values, "close": values, "volume": 1.0})
+    store_bars(engine, "ABC", frame)
+
+
+@pytest.mark.parametrize(
+    ("closes", "outcome"),
+    [
+        ({0: 100.0, 10: 101.0}, "up"),
+        ({0: 100.0, 10: 99.0}, "down"),
+        ({0: 100.0, 10: 100.01}, "flat"),
+        ({0: 100.0, 8: 101.0, 12: 90.0}, "up"),  # minute 10 carries the close of minute 8
+        ({0: 100.0, 8: 101.0}, None),  # nothing yet shows that minute 10 belongs to the session
+        ({0: 100.0, 8: 101.0, 60: 90.0}, None),  # a break of 51 minutes: no outcome exists
+        ({0: 100.0, 8: 101.0, 39: 90.0}, "up"),  # 30 missing minutes are still carried
+        ({0: 100.0, 8: 101.0, 40: 90.0}, None),
+    ],
+)
+def test_outcomes_follow_the_grid(engine: Engine, closes: dict[int, float], outcome: str | None) -> None:
+    bars_at(engine, closes)
+    with engine.begin() as connection:
+        predictions.record(connection, prediction(AS_OF), None)
+        predictions.resolve(connection, "ABC", AS_OF + timedelta(hours=2), 30)
+        assert connection.execute(text("SELECT outcome FROM predictions")).scalar() == outcome
+
+
+def test_an_outcome_waits_for_its_ten_minutes(engine: Engine) -> None:
+    bars_at(engine, {0: 100.0, 10: 101.0, 11: 101.0})
+    with engine.begin() as connection:
+        predictions.record(connection, prediction(AS_OF), None)
+        assert predictions.resolve(connection, "ABC", AS_OF + timedelta(minutes=10), 30) == 0
+        assert predictions.resolve(connection, "ABC", AS_OF + timedelta(minutes=11), 30) == 1
+        assert predictions.resolve(connection, "ABC", AS_OF + timedelta(minutes=12), 30) == 0
+        recent = predictions.recent_signals(connection, "ABC", AS_OF + timedelta(minutes=11))
+    assert (recent.count, recent.precision, recent.mean_confidence) == (1, 1.0, pytest.approx(0.7))

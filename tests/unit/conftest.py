@@ -1,0 +1,65 @@
+"""One market and one model for all unit tests, made once a session and never changed by a test."""
+
+from dataclasses import dataclass
+
+import hypothesis
+import pytest
+
+from hybrid_ml.learning.fine_tuning import fine_tune
+from hybrid_ml.learning.model import HybridModel
+from hybrid_ml.learning.rows import Rows, Window, make_window
+from hybrid_ml.learning.training import train_base
+from hybrid_ml.market.bars import MAX_GAP_MINUTES
+from tests.simulated import moment, simulated_bars
+
+hypothesis.settings.register_profile("unit", derandomize=True, max_examples=25, deadline=None, database=None)
+hypothesis.settings.load_profile("unit")
+
+MARKET_MINUTES = 8_600
+TRAINING_MINUTES = 7_000
+ROW_LIMIT = 6_000
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model, the rows it was offered, and its hold-out."""
+
+    model: HybridModel
+    offered: Rows
+    hold_out: Rows
+
+
+@pytest.fixture(scope="session")
+def market() -> Window:
+    """A market that never sleeps; its last 1,600 minutes are newer than the trained model."""
+    return make_window(simulated_bars(MARKET_MINUTES), MAX_GAP_MINUTES)
+
+
+@pytest.fixture(scope="session")
+def trained() -> Trained:
+    """A base trained on the market's first 7,000 minutes."""
+    offered = make_window(simulated_bars(TRAINING_MINUTES), MAX_GAP_MINUTES).rows
+    model, hold_out = train_base(
+        offered,
+        symbol="DEMO",
+        kind="base",
+        row_limit=ROW_LIMIT,
+        week=0,
+        as_of=moment(TRAINING_MINUTES),
+        num_threads=1,
+    )
+    return Trained(model, offered, hold_out)
+
+
+@pytest.fixture(scope="session")
+def model(trained: Trained) -> HybridModel:
+    """The trained base without an adapter."""
+    return trained.model
+
+
+@pytest.fixture(scope="session")
+def adapted(model: HybridModel, market: Window) -> HybridModel:
+    """The trained base with an adapter that changes its answers."""
+    adapter = fine_tune(model, market.rows, count=1_000, as_of=moment(MARKET_MINUTES)).adapter
+    assert adapter.leaf_values is not None, "the shared market no longer yields an adapter; choose another seed"
+    return model.with_adapter(adapter)

@@ -1,0 +1,40 @@
+"""When a model is not relied on: a problem with it, or a recent record that is known and poor."""
+
+import pytest
+
+from hybrid_ml.learning.evaluation import RecentRecord
+from hybrid_ml.learning.fallback import fallback_reason, is_under_the_bar
+
+
+def record(rows: int, accuracy: float | None) -> RecentRecord:
+    return RecentRecord(rows=rows, accuracy=accuracy, majority_accuracy=accuracy)
+
+
+@pytest.mark.parametrize(
+    ("rows", "accuracy", "under"),
+    [
+        (200, 0.30, True),
+        (100, 0.4499, True),
+        (100, 0.45, False),
+        (200, 0.90, False),
+        (99, 0.0, False),
+        (1, 0.0, False),
+        (0, None, False),
+    ],
+)
+def test_a_model_is_under_the_bar_when_enough_rows_say_so(rows: int, accuracy: float | None, under: bool) -> None:
+    assert is_under_the_bar(record(rows, accuracy)) is under
+    assert (fallback_reason(None, record(rows, accuracy)) is not None) is under
+
+
+def test_the_reason_names_accuracy_rows_and_bar() -> None:
+    assert fallback_reason(None, record(180, 0.4)) == "accuracy 0.400 on 180 recent rows is under 0.45"
+
+
+def test_a_problem_with_the_model_goes_before_its_record() -> None:
+    assert fallback_reason("it is damaged", record(180, 0.9)) == "it is damaged"
+    assert fallback_reason("it is damaged", None) == "it is damaged"
+
+
+def test_without_problem_or_record_there_is_no_reason() -> None:
+    assert fallback_reason(None, None) is None

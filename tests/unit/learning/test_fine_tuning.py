@@ -1,0 +1,255 @@
+"""Fine-tuning: LightGBM's own refit, walked only as far as unseen rows agree."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import log_loss
+
+from hybrid_ml.learning.fine_tuning import (
+    JUDGING_ROWS,
+    MINIMUM_FINE_TUNE_ROWS,
+    STEPS,
+    FineTuneTrial,
+    fine_tune,
+    refit_leaves,
+    walk,
+)
+from hybrid_ml.learning.model import HybridModel, softmax
+from hybrid_ml.learning.model_bytes import pack_file
+from hybrid_ml.learning.rows import Rows, Window, make_window
+from hybrid_ml.market.bars import MAX_GAP_MINUTES
+from hybrid_ml.market.labels import FLAT, UP
+from tests.simulated import hand_made_bars, moment, simulated_bars, with_returns
+from tests.unit.conftest import MARKET_MINUTES
+
+AS_OF = moment(MARKET_MINUTES)
+ENDS = range(7_600, MARKET_MINUTES + 1, 100)
+
+
+def tune(model: HybridModel, rows: Rows, count: int = 1_000) -> FineTuneTrial:
+    return fine_tune(model, rows, count=count, as_of=AS_OF)
+
+
+def refit_by_lightgbm(model: HybridModel, rows: Rows) -> np.ndarray:
+    """`Booster.refit` on these rows, read leaf by leaf."""
+    labels = rows.labels(model.base.label_threshold)
+    booster = model.base.booster.refit(
+        rows.features, labels, decay_rate=0.9, lambda_l2=model.base.parameters["lambda_l2"], num_threads=1
+    )
+    table = np.zeros_like(model.base.leaf_values)
+    for tree, info in enumerate(booster.dump_model()["tree_info"]):
+        for leaf in range(info["num_leaves"]):
+            table[tree, leaf] = booster.get_leaf_output(tree, leaf)
+    return table
+
+
+def parts(rows: Rows, count: int) -> tuple[Rows, Rows]:
+    """Fitting and judging rows found by their times."""
+    window = rows.labelled().last(count)
+    judging = window.last(JUDGING_ROWS)
+    before = window.times + pd.Timedelta(minutes=11) <= judging.times[0]
+    return window.take(np.flatnonzero(before)), judging
+
+
+def loss_on(model: HybridModel, rows: Rows) -> float:
+    labels = rows.labels(model.base.label_threshold)
+    return float(log_loss(labels, model.probabilities(rows.features), labels=[0, 1, 2]))
+
+
+@pytest.mark.parametrize("count", [40, 300, 1_500])
+def test_refitting_leaves_is_what_lightgbm_does(model: HybridModel, market: Window, count: int) -> None:
+    rows = market.rows.labelled().last(count)
+    refit = refit_leaves(
+        model.base.leaf_values,
+        model.leaves(rows.features),
+        rows.labels(model.base.label_threshold),
+        learning_rate=model.base.parameters["learning_rate"],
+        lambda_l2=model.base.parameters["lambda_l2"],
+    )
+    assert np.abs(refit - refit_by_lightgbm(model, rows)).max() < 1e-8
+    assert np.abs(refit - model.base.leaf_values).max() > 1e-3
+
+
+def test_a_leaf_that_no_row_reaches_keeps_nine_tenths_of_its_value(model: HybridModel, market: Window) -> None:
+    row = market.rows.labelled().last(1)
+    leaves = model.leaves(row.features)
+    refit = refit_leaves(
+        model.base.leaf_values, leaves, row.labels(model.base.label_threshold), learning_rate=0.05, lambda_l2=20.0
+    )
+    reached = np.zeros(refit.shape, dtype=bool)
+    reached[np.arange(len(refit)), leaves[0]] = True
+    np.testing.assert_allclose(refit[~reached], 0.9 * model.base.leaf_values[~reached], rtol=1e-12)
+    assert not np.isclose(refit[reached], 0.9 * model.base.leaf_values[reached], rtol=1e-12, atol=0).any()
+
+
+@pytest.mark.parametrize("count", [500, 700, 1_000])
+def test_an_adapter_is_never_worse_than_its_base_on_the_judging_rows(
+    model: HybridModel, market: Window, count: int
+) -> None:
+    for end in ENDS:
+        rows = market.rows.take(slice(0, end))
+        trial = tune(model, rows, count)
+        _, judging = parts(rows, count)
+        base, adapted = loss_on(model, judging), loss_on(model.with_adapter(trial.adapter), judging)
+        assert trial.base_log_loss == pytest.approx(base, abs=1e-9)
+        assert trial.adapted_log_loss == pytest.approx(adapted, abs=1e-5)
+        assert trial.adapted_log_loss <= trial.base_log_loss
+        assert (trial.adapted_log_loss < trial.base_log_loss) == (trial.adapter.leaf_values is not None)
+
+
+def test_where_no_step_helps_the_base_stays_and_elsewhere_it_moves(model: HybridModel, market: Window) -> None:
+    steps = [tune(model, market.rows.take(slice(0, end))).adapter.step for end in ENDS]
+    assert 0.0 in steps
+    assert any(step > 0 for step in steps)
+    assert set(steps) <= {0.0, *STEPS}
+
+
+@pytest.mark.parametrize("end", [7_700, 8_200, MARKET_MINUTES])
+def test_an_adapter_is_a_share_of_the_refit_on_rows_that_closed_before_the_judges(
+    model: HybridModel, market: Window, end: int
+) -> None:
+    rows = market.rows.take(slice(0, end))
+    adapter = tune(model, rows).adapter
+    fitting, judging = parts(rows, 1_000)
+    base = model.base.leaf_values
+    assert adapter.leaf_values is not None
+    assert adapter.leaf_values.dtype == np.float32
+    np.testing.assert_allclose(
+        adapter.leaf_values, base + adapter.step * (refit_by_lightgbm(model, fitting) - base), atol=1e-7
+    )
+    assert adapter.rows == len(fitting) == 790
+    assert adapter.trained_from == fitting.times[0].to_pydatetime()
+    assert adapter.trained_until == judging.times[0].to_pydatetime()
+    assert adapter.data_until == rows.times[-1].to_pydatetime() + timedelta(minutes=1)
+    assert (adapter.parent, adapter.as_of) == (model.base.version, AS_OF)
+    assert adapter.metrics["judging_rows"] == JUDGING_ROWS
+
+
+def test_the_judging_rows_have_no_part_in_the_refit(model: HybridModel, market: Window) -> None:
+    """Other outcomes of the judging rows may change how far is walked, but not the direction."""
+    rows = market.rows
+    fitting, judging = parts(rows, 1_000)
+    judged = rows.times >= judging.times[0]
+    turned = with_returns(rows, np.where(judged, rows.forward_returns[::-1], rows.forward_returns))
+    adapter, other = tune(model, rows).adapter, tune(model, turned).adapter
+    assert adapter.metrics != other.metrics
+    moves = [
+        (each.leaf_values - model.base.leaf_values) / each.step
+        for each in (adapter, other)
+        if each.leaf_values is not None
+    ]
+    assert len(fitting)
+    np.testing.assert_allclose(moves[0], moves[-1], atol=1e-6)
+
+
+def test_every_fine_tune_starts_from_the_base(model: HybridModel, adapted: HybridModel, market: Window) -> None:
+    from_base, from_adapted = tune(model, market.rows).adapter, tune(adapted, market.rows).adapter
+    assert from_adapted.packed == from_base.packed
+    assert from_adapted.version == from_base.version
+
+
+def test_no_number_of_fine_tunes_makes_the_model_grow(model: HybridModel, market: Window) -> None:
+    current, sizes = model, []
+    for end in ENDS:
+        current = current.with_adapter(tune(current, market.rows.take(slice(0, end))).adapter)
+        assert current.base is model.base
+        assert current.adapter is not None
+        if current.adapter.leaf_values is not None:
+            assert current.adapter.leaf_values.shape == model.base.leaf_values.shape
+            sizes.append(len(pack_file(current)))
+    assert len(sizes) >= 3
+    assert max(sizes) - min(sizes) < 100
+    assert max(sizes) < len(pack_file(model)) + 4 * model.base.leaf_values.size + 2_000
+
+
+def test_labels_are_those_of_the_bases_threshold(model: HybridModel, market: Window) -> None:
+    deaf = HybridModel(replace(model.base, label_threshold=1.0))
+    trial = tune(deaf, market.rows)
+    assert trial.adapted_log_loss < trial.base_log_loss
+    _, judging = parts(market.rows, 1_000)
+    flat = model.probabilities(judging.features)[:, FLAT]
+    assert trial.base_log_loss == pytest.approx(-np.log(flat).mean())
+
+
+def test_prices_that_stopped_moving_can_be_fine_tuned_on(model: HybridModel) -> None:
+    moving = simulated_bars(1_000)
+    last = moving.iloc[-1]
+    still = hand_made_bars(
+        [last["close"]] * 1_200, start=last["time"].to_pydatetime() + timedelta(minutes=1), volume=0.0
+    )
+    rows = make_window(pd.concat([moving, still], ignore_index=True), MAX_GAP_MINUTES).rows
+    trial = tune(model, rows)
+    assert trial.adapted_log_loss < trial.base_log_loss
+    assert trial.adapter.leaf_values is not None
+    assert np.isfinite(trial.adapter.leaf_values).all()
+    before, after = (m.probabilities(rows.latest().features)[0] for m in (model, model.with_adapter(trial.adapter)))
+    assert after[FLAT] > before[FLAT]
+
+
+def test_a_window_of_one_class_moves_the_answers_towards_it(model: HybridModel, market: Window) -> None:
+    rising = with_returns(market.rows, np.abs(market.rows.forward_returns) + 2 * model.base.label_threshold)
+    assert set(rising.labelled().labels(model.base.label_threshold)) == {UP}
+    trial = tune(model, rising)
+    assert trial.adapter.step == 1.0
+    assert trial.adapter.leaf_values is not None
+    assert np.isfinite(trial.adapter.leaf_values).all()
+    newest = rising.last(300).features
+    before, after = (m.probabilities(newest)[:, UP] for m in (model, model.with_adapter(trial.adapter)))
+    assert (after > before).all()
+
+
+def test_features_that_are_all_unknown_can_be_fine_tuned_on(model: HybridModel, market: Window) -> None:
+    blind = Rows(np.full_like(market.rows.features, np.nan), market.rows.forward_returns, market.rows.times)
+    trial = tune(model, blind)
+    assert np.isfinite([trial.base_log_loss, trial.adapted_log_loss]).all()
+    assert trial.adapted_log_loss <= trial.base_log_loss
+    assert np.isfinite(model.with_adapter(trial.adapter).probabilities(blind.latest().features)).all()
+
+
+def test_rows_that_are_not_labelled_yet_are_left_out(model: HybridModel, market: Window) -> None:
+    assert np.isnan(market.rows.forward_returns[-10:]).all()
+    labelled = tune(model, market.rows.labelled()).adapter
+    everything = tune(model, market.rows).adapter
+    np.testing.assert_array_equal(labelled.leaf_values, everything.leaf_values)
+
+
+def test_too_few_labelled_rows_are_refused(model: HybridModel, market: Window) -> None:
+    fewest = market.rows.labelled().last(MINIMUM_FINE_TUNE_ROWS)
+    assert tune(model, fewest).adapter.rows == MINIMUM_FINE_TUNE_ROWS - JUDGING_ROWS - 10
+    with pytest.raises(ValueError, match="needs 500 labelled rows, not 499"):
+        tune(model, fewest.last(499))
+    with pytest.raises(ValueError, match="needs 500 labelled rows, not 490"):
+        tune(model, market.rows.last(500))
+
+
+@given(seed=st.integers(0, 5_000), lead=st.floats(-1.0, 2.0))
+def test_the_walk_ends_at_the_best_of_all_steps(seed: int, lead: float) -> None:
+    """Log loss is convex along a line, so the first step that is no better has nothing better behind it."""
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, 3, 50)
+    start = random.normal(size=(50, 3))
+    end = start + random.normal(size=(50, 3)) + lead * np.eye(3)[labels]
+    losses = {
+        step: log_loss(labels, softmax(start + step * (end - start)), labels=[0, 1, 2]) for step in (0.0, *STEPS)
+    }
+    step, loss, stay = walk(start, end, labels)
+    assert step == min(losses, key=losses.__getitem__)
+    assert loss == pytest.approx(losses[step])
+    assert stay == pytest.approx(losses[0.0])
+
+
+def test_a_walk_to_where_it_already_is_stays() -> None:
+    scores, labels = np.random.default_rng(1).normal(size=(20, 3)), np.arange(20) % 3
+    assert walk(scores, scores, labels)[0] == 0.0
+
+
+def test_a_walk_towards_nothing_known_stays() -> None:
+    scores, labels = np.zeros((20, 3)), np.arange(20) % 3
+    step, loss, stay = walk(scores, np.full((20, 3), np.nan), labels)
+    assert (step, loss) == (0.0, stay)
+    assert stay == pytest.approx(np.log(3))

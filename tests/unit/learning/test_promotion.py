@@ -1,0 +1,108 @@
+"""Who serves: only a challenger that is not worse on rows neither has seen."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import numpy as np
+import pytest
+from sklearn.metrics import log_loss
+
+from hybrid_ml.learning.model import Base, HybridModel
+from hybrid_ml.learning.promotion import MINIMUM_JUDGING_ROWS, decide
+from hybrid_ml.learning.rows import Rows
+from tests.unit.conftest import Trained
+
+
+def changed(model: HybridModel, **fields: object) -> HybridModel:
+    base: Base = replace(model.base, **fields)
+    return HybridModel(base)
+
+
+@pytest.fixture
+def contrary(model: HybridModel) -> HybridModel:
+    """A model that says the opposite of the trained one, and is therefore worse."""
+    return changed(model, leaf_values=-model.base.leaf_values)
+
+
+def loss_on(model: HybridModel, rows: Rows, threshold: float) -> float:
+    return float(log_loss(rows.labels(threshold), model.base_probabilities(rows.features), labels=[0, 1, 2]))
+
+
+def test_without_a_champion_the_challenger_serves(contrary: HybridModel, trained: Trained) -> None:
+    promotion = decide(contrary, None, trained.hold_out)
+    assert promotion.promoted
+    assert promotion.reason == "there was no champion"
+    assert (promotion.of_the_past, promotion.challenger_log_loss, promotion.judging_rows) == (False, None, 0)
+
+
+def test_a_worse_challenger_is_rejected(model: HybridModel, contrary: HybridModel, trained: Trained) -> None:
+    promotion = decide(contrary, model, trained.hold_out)
+    assert not promotion.promoted
+    assert not promotion.of_the_past
+    threshold = model.base.label_threshold
+    assert promotion.challenger_log_loss == pytest.approx(loss_on(contrary, trained.hold_out, threshold))
+    assert promotion.champion_log_loss == pytest.approx(loss_on(model, trained.hold_out, threshold))
+    assert promotion.judging_rows == len(trained.hold_out) == 600
+    assert "600 rows unseen by both" in promotion.reason
+
+
+def test_a_better_challenger_is_promoted(model: HybridModel, contrary: HybridModel, trained: Trained) -> None:
+    promotion = decide(model, contrary, trained.hold_out)
+    assert promotion.promoted
+    assert promotion.challenger_log_loss is not None
+    assert promotion.champion_log_loss is not None
+    assert promotion.challenger_log_loss < promotion.champion_log_loss
+
+
+def test_a_challenger_that_is_as_good_is_promoted(model: HybridModel, trained: Trained) -> None:
+    assert decide(model, changed(model), trained.hold_out).promoted
+
+
+def test_a_champion_that_has_seen_later_bars_keeps_serving(
+    model: HybridModel, contrary: HybridModel, trained: Trained
+) -> None:
+    later = model.base.data_until + timedelta(minutes=1)
+    promotion = decide(model, changed(contrary, data_until=later), trained.hold_out)
+    assert not promotion.promoted
+    assert promotion.of_the_past
+    assert f"seen bars until {later:%Y-%m-%d %H:%M}" in promotion.reason
+    assert promotion.judging_rows == 0
+
+
+@pytest.mark.parametrize(("unseen", "judged"), [(MINIMUM_JUDGING_ROWS, True), (MINIMUM_JUDGING_ROWS - 1, False), (0, False)])
+def test_too_few_rows_unseen_by_both_promote_nobody(
+    model: HybridModel, contrary: HybridModel, trained: Trained, unseen: int, judged: bool
+) -> None:
+    """The challenger is the better one, so that only the number of rows can refuse it."""
+    hold_out = trained.hold_out
+    seen_until = hold_out.times[len(hold_out) - unseen - 1].to_pydatetime() + timedelta(minutes=1)
+    promotion = decide(model, changed(contrary, trained_until=seen_until), hold_out)
+    assert promotion.promoted is judged
+    assert promotion.judging_rows == (unseen if judged else 0)
+    if not judged:
+        assert promotion.reason == f"only {unseen} rows are unseen by both, fewer than 200"
+
+
+def test_rows_the_champion_was_trained_on_do_not_judge(
+    model: HybridModel, contrary: HybridModel, trained: Trained
+) -> None:
+    hold_out = trained.hold_out
+    champion = changed(contrary, trained_until=hold_out.times[250].to_pydatetime())
+    promotion = decide(model, champion, hold_out)
+    assert promotion.judging_rows == 350
+    assert promotion.challenger_log_loss == pytest.approx(loss_on(model, hold_out.last(350), model.base.label_threshold))
+
+
+def test_both_answer_the_challengers_question(model: HybridModel, contrary: HybridModel, trained: Trained) -> None:
+    other_question = changed(contrary, label_threshold=contrary.base.label_threshold * 5)
+    first, second = (decide(model, champion, trained.hold_out) for champion in (contrary, other_question))
+    assert first == second
+
+
+def test_bases_are_compared_without_their_adapters(
+    model: HybridModel, adapted: HybridModel, contrary: HybridModel, trained: Trained
+) -> None:
+    assert adapted.adapter is not None
+    ruined = replace(adapted.adapter, leaf_values=np.full_like(adapted.base.leaf_values, 9.0, dtype=np.float32))
+    plain = decide(model, contrary, trained.hold_out)
+    assert decide(model.with_adapter(ruined), contrary.with_adapter(ruined), trained.hold_out) == plain

@@ -1,0 +1,196 @@
+"""Training: repeatable, from the rows it may see only, and honest about having too few."""
+
+import os
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import log_loss
+
+from hybrid_ml.errors import DataUnavailable
+from hybrid_ml.learning.model import HybridModel
+from hybrid_ml.learning.rows import Rows
+from hybrid_ml.learning.training import boost, leaf_values, train_base, training_parameters
+from hybrid_ml.market.labels import FLAT, tercile_threshold
+from tests.simulated import NOON, moment, with_returns
+from tests.unit.conftest import ROW_LIMIT, TRAINING_MINUTES, Trained
+
+ROOT = Path(__file__).resolve().parents[3]
+TRAIN_ELSEWHERE = """
+from hybrid_ml.learning.training import train_base
+from tests.simulated import moment, simulated_window
+rows = simulated_window({minutes}).rows
+model, _ = train_base(rows, symbol="DE" + "MO", kind="base", row_limit={limit}, week=0, as_of=moment({minutes}),
+                      num_threads=1)
+print(model.version)
+"""
+
+
+def train(rows: Rows, row_limit: int = ROW_LIMIT) -> tuple[HybridModel, Rows]:
+    return train_base(
+        rows, symbol="DEMO", kind="base", row_limit=row_limit, week=0, as_of=moment(TRAINING_MINUTES), num_threads=1
+    )
+
+
+def changed(rows: Rows, where: np.ndarray) -> Rows:
+    """Rows with other features and outcomes at `where`."""
+    features, returns = rows.features.copy(), rows.forward_returns.copy()
+    features[where] = -features[where] + 1
+    returns[where] *= -3
+    return Rows(features, returns, rows.times)
+
+
+def test_the_same_rows_give_the_same_bytes_and_version_in_another_process(trained: Trained) -> None:
+    script = TRAIN_ELSEWHERE.format(minutes=TRAINING_MINUTES, limit=ROW_LIMIT)
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONHASHSEED": "12345", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == trained.model.version
+
+
+def test_training_looks_neither_at_older_rows_than_it_may_nor_at_its_judges(trained: Trained) -> None:
+    """Everything outside the training window is changed; trees, threshold and prior must not be."""
+    base = trained.model.base
+    times = trained.offered.times
+    outside = (times < base.trained_from) | (times >= trained.hold_out.times[0])
+    assert 900 < outside.sum() < len(times) - ROW_LIMIT + 1
+    model, _ = train(changed(trained.offered, outside))
+    assert model.base.trees == base.trees
+    assert (model.base.label_threshold, model.base.class_prior) == (base.label_threshold, base.class_prior)
+    assert model.base.metrics["log_loss"] != base.metrics["log_loss"]
+
+
+def test_one_other_training_row_is_another_model(trained: Trained) -> None:
+    base = trained.model.base
+    few = trained.offered.labelled().last(2_400)
+    versions = {train(rows, 2_000)[0].version for rows in (few, changed(few, np.arange(len(few)) == 1_000))}
+    assert len(versions | {base.version}) == 3
+
+
+def test_no_training_label_reaches_into_the_hold_out(trained: Trained) -> None:
+    base = trained.model.base
+    assert base.rows == ROW_LIMIT
+    assert len(trained.hold_out) == 600
+    assert base.trained_until <= trained.hold_out.times[0].to_pydatetime()
+    assert base.trained_until - base.trained_from >= timedelta(minutes=ROW_LIMIT + 10)
+    assert base.data_until == moment(TRAINING_MINUTES) == base.as_of
+
+
+def test_threshold_and_prior_are_those_of_the_training_rows(trained: Trained) -> None:
+    base = trained.model.base
+    times = trained.offered.times
+    inside = (times >= base.trained_from) & (times <= base.trained_until - timedelta(minutes=11))
+    training = trained.offered.take(np.flatnonzero(inside)).labelled()
+    assert len(training) == ROW_LIMIT
+    assert base.label_threshold == tercile_threshold(training.forward_returns)
+    shares = np.bincount(training.labels(base.label_threshold)) / ROW_LIMIT
+    np.testing.assert_allclose(base.class_prior, shares, atol=1e-3)
+    assert sum(base.class_prior) == pytest.approx(1.0)
+
+
+def test_the_metrics_are_those_on_the_hold_out(trained: Trained) -> None:
+    base, hold_out = trained.model.base, trained.hold_out
+    chances = base.booster.predict(hold_out.features, num_threads=1)
+    labels = hold_out.labels(base.label_threshold)
+    assert base.metrics["rows"] == len(hold_out)
+    assert base.metrics["accuracy"] == np.mean(chances.argmax(axis=1) == labels)
+    assert base.metrics["log_loss"] == pytest.approx(log_loss(labels, chances, labels=[0, 1, 2]))
+
+
+def test_what_is_planted_in_the_market_is_learnt(trained: Trained) -> None:
+    metrics = trained.model.base.metrics
+    assert metrics["log_loss"] < metrics["prior_log_loss"] - 0.02
+
+
+def test_the_model_is_three_hundred_rounds_of_one_tree_a_class(trained: Trained) -> None:
+    base = trained.model.base
+    assert base.booster.num_trees() == len(base.leaf_values) == 900
+    assert base.booster.num_model_per_iteration() == 3
+    assert base.leaf_values.shape[1] <= 31
+    assert (base.kind, base.week, base.row_limit, base.temperature) == ("base", 0, ROW_LIMIT, 1.0)
+    assert base.parameters["boosting_rounds"] == 300
+    assert base.parameters["num_threads"] == 1
+
+
+def test_leaf_values_are_the_outputs_lightgbm_knows(trained: Trained) -> None:
+    base = trained.model.base
+    leaves = trained.model.leaves(trained.hold_out.features)
+    for tree in range(0, 900, 37):
+        for leaf in range(leaves[:, tree].max() + 1):
+            assert base.leaf_values[tree, leaf] == base.booster.get_leaf_output(tree, leaf)
+
+
+def test_leaf_values_are_padded_with_zero() -> None:
+    features = np.arange(300, dtype=np.float32)[:, None]
+    labels = (features[:, 0] > 250).astype(np.int64)
+    parameters = {**training_parameters(300, 1), "num_leaves": 4, "min_data_in_leaf": 1, "extra_trees": False}
+    booster = boost(features, labels, parameters)
+    counts = [tree["num_leaves"] for tree in booster.dump_model()["tree_info"]]
+    table = leaf_values(booster)
+    assert table.shape == (len(counts), max(counts))
+    assert len(set(counts)) > 1
+    for tree, count in enumerate(counts):
+        assert (table[tree, count:] == 0.0).all()
+
+
+@pytest.mark.parametrize("count", [0, 1, 500, 2_309])
+def test_too_few_rows_are_refused_naming_the_minimum(trained: Trained, count: int) -> None:
+    rows = trained.offered.labelled().last(count)
+    with pytest.raises(DataUnavailable, match="DEMO") as raised:
+        train(rows)
+    assert f"{count:,} labelled rows leave {max(0, count - 310):,} to train on" in str(raised.value)
+    assert "fewer than the minimum of 2,000" in str(raised.value)
+    assert "hybrid-ml backfill" in str(raised.value)
+
+
+def test_just_enough_rows_are_trained_on_and_every_round_is_heard_of(trained: Trained) -> None:
+    heard: list[int] = []
+    model, hold_out = train_base(
+        trained.offered.labelled().last(2_310),
+        symbol="DEMO",
+        kind="scratch",
+        row_limit=23_000,
+        week=3,
+        as_of=NOON,
+        num_threads=1,
+        on_round=heard.append,
+    )
+    assert (model.base.rows, len(hold_out)) == (2_000, 300)
+    assert (model.base.row_limit, model.base.week, model.kind) == (23_000, 3, "scratch")
+    assert heard == list(range(1, 301))
+
+
+def test_fewer_rows_than_the_limit_are_all_trained_on(trained: Trained) -> None:
+    offered = trained.offered.take(slice(0, 4_000))
+    labelled = len(offered.labelled())
+    model, hold_out = train(offered, 80_000)
+    assert model.base.rows == labelled - len(hold_out) - 10
+    assert len(hold_out) == labelled // 10
+    assert model.base.row_limit == 80_000
+
+
+@pytest.mark.parametrize(
+    ("rows", "leaf"), [(100, 40), (1_840, 40), (2_300, 50), (6_000, 130), (22_999, 499), (23_000, 500), (80_000, 500)]
+)
+def test_a_small_window_gets_smaller_leaves(rows: int, leaf: int) -> None:
+    parameters = training_parameters(rows, 3)
+    assert (parameters["min_data_in_leaf"], parameters["num_threads"]) == (leaf, 3)
+
+
+def test_prices_that_never_moved_make_a_model_that_expects_no_move(trained: Trained) -> None:
+    still = with_returns(trained.offered, np.zeros(len(trained.offered)))
+    model, hold_out = train(still, 3_000)
+    assert model.base.label_threshold == 0.0
+    chances = model.probabilities(hold_out.features)
+    assert set(chances.argmax(axis=1)) == {FLAT}
+    assert np.isfinite(chances).all()
+    assert min(model.base.class_prior) > 0.0
+    assert np.isfinite(model.base.metrics["prior_log_loss"])

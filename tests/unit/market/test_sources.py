@@ -1,0 +1,115 @@
+"""Files of bars: the shapes they come in, and what is said of those that cannot be read."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from hybrid_ml.errors import BadInput
+from hybrid_ml.market.sources import read_bar_file
+from tests.simulated import bars_at, simulated_bars
+
+HEADER = "time,open,high,low,close,volume\n"
+
+
+@pytest.fixture
+def bars() -> pd.DataFrame:
+    return simulated_bars(300)
+
+
+def test_csv_and_parquet_give_back_the_bars_that_were_written(bars: pd.DataFrame, tmp_path: Path) -> None:
+    bars.to_csv(tmp_path / "bars.csv", index=False)
+    bars.to_parquet(tmp_path / "bars.parquet")
+    for name in ("bars.csv", "bars.parquet"):
+        read = read_bar_file(tmp_path / name)
+        assert read.reasons == {}
+        pd.testing.assert_frame_equal(read.bars, bars)
+
+
+@pytest.mark.parametrize("ending", ["PARQUET", "pq"])
+def test_the_ending_tells_parquet_in_any_case(bars: pd.DataFrame, tmp_path: Path, ending: str) -> None:
+    bars.to_parquet(tmp_path / f"bars.{ending}")
+    pd.testing.assert_frame_equal(read_bar_file(tmp_path / f"bars.{ending}").bars, bars)
+
+
+@pytest.mark.parametrize("name", ["time", "timestamp", "DateTime", " Date ", "open_time", "TIME"])
+def test_columns_may_be_in_any_case_and_the_time_have_its_usual_names(
+    bars: pd.DataFrame, tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / "bars.csv"
+    bars.rename(columns={"time": name, "open": "Open", "volume": "VOLUME "}).to_csv(path, index=False)
+    pd.testing.assert_frame_equal(read_bar_file(path).bars, bars)
+
+
+def test_a_column_named_time_goes_before_the_other_names(bars: pd.DataFrame, tmp_path: Path) -> None:
+    path = tmp_path / "bars.csv"
+    bars.assign(date="2001-01-01", timestamp=0).to_csv(path, index=False)
+    pd.testing.assert_frame_equal(read_bar_file(path).bars, bars)
+
+
+def test_further_columns_do_no_harm(bars: pd.DataFrame, tmp_path: Path) -> None:
+    path = tmp_path / "bars.csv"
+    bars.assign(trades=3, note="x").to_csv(path, index=False)
+    pd.testing.assert_frame_equal(read_bar_file(path).bars, bars)
+
+
+def test_the_time_may_be_the_index_of_a_parquet_file(bars: pd.DataFrame, tmp_path: Path) -> None:
+    path = tmp_path / "bars.parquet"
+    bars.set_index(pd.DatetimeIndex(bars["time"], name="when")).drop(columns="time").to_parquet(path)
+    pd.testing.assert_frame_equal(read_bar_file(path).bars, bars)
+
+
+def test_unix_times_in_a_file_are_read(bars: pd.DataFrame, tmp_path: Path) -> None:
+    path = tmp_path / "bars.csv"
+    bars.assign(time=bars["time"].astype("int64") // 1_000).to_csv(path, index=False)
+    pd.testing.assert_frame_equal(read_bar_file(path).bars, bars)
+
+
+def test_one_bad_row_costs_that_row_only(tmp_path: Path) -> None:
+    good = bars_at(list(range(30)))
+    path = tmp_path / "bars.csv"
+    good.to_csv(path, index=False)
+    text = path.read_text() + "noon,1,1,1,1,1\n2024-03-05T13:00Z,n/a,101,99,100,1\n2024-03-05T13:01Z,,101,99,100,1\n"
+    path.write_text(text)
+    read = read_bar_file(path)
+    assert read.reasons == {"price is not a number": 2, "time is not a date and time": 1}
+    pd.testing.assert_frame_equal(read.bars, good)
+
+
+def test_the_mark_that_some_programs_put_before_the_header_is_no_part_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "bars.csv"
+    path.write_text("\ufeff" + HEADER + "2024-03-05T12:00Z,100,101,99,100,1\n", encoding="utf-8")
+    assert len(read_bar_file(path).bars) == 1
+
+
+def test_a_file_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.csv", tmp_path):
+        with pytest.raises(BadInput, match="no such file") as raised:
+            read_bar_file(path)
+        assert str(path) in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("bars.csv", b"", "cannot be read"),
+        ("bars.csv", HEADER.encode(), "holds no rows"),
+        ("bars.csv", b"a,b\n1,2,3\n", "cannot be read"),
+        ("bars.csv", b"PK\x03\x04\xff\xfe,\n\x00\x01,,,\n", "cannot be read"),
+        ("bars.csv.gz", b"not compressed", "cannot be read"),
+        ("bars.parquet", b"", "cannot be read"),
+        ("bars.parquet", b"PAR1 but nothing else", "cannot be read"),
+        ("bars.parquet", HEADER.encode(), "cannot be read"),
+        ("bars.csv", b"time,open,high,low\n1,2,3,4\n", "columns close, volume are missing"),
+        ("bars.csv", HEADER.replace(",", ";").encode() + b"1;2;3;4;5;6\n", "are missing"),
+    ],
+)
+def test_a_file_that_is_not_what_it_claims_is_refused_by_name(
+    tmp_path: Path, name: str, content: bytes, said: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(BadInput, match=said) as raised:
+        read_bar_file(path)
+    assert f"--csv_path {path}" in str(raised.value)
+    assert "\n" not in str(raised.value)

@@ -51,7 +51,8 @@ def propose(symbol: str, run: Run, request: AnalysisRequest) -> Proposal:
         reason = decide_fallback(symbol, run, saved, recent, window, request.max_bar_age_minutes)
     if reason:
         with watch("train"):
-            train_symbol(symbol, run, kind="scratch")
+            training = train_symbol(symbol, run, kind="scratch")
+            reason += f"; trained from scratch, {'which serves' if training.promoted else 'but ' + training.reason}"
             saved = load_model(symbol, run)
             recent = validate_model(symbol, saved.model, window) if saved.model else None
     model = saved.model
@@ -66,7 +67,7 @@ def propose(symbol: str, run: Run, request: AnalysisRequest) -> Proposal:
     with watch("predict"):
         answer = predict(symbol, model, window)
         verdicts = pass_gates(symbol, run, request, window, answer, recent)
-    return Proposal(symbol, window, model, recent, trial, answer, verdicts, bool(reason), stale, watch.stage_ms)
+    return Proposal(symbol, window, model, recent, trial, answer, verdicts, reason, stale, watch.stage_ms)
 
 
 def settle(proposal: Proposal, run: Run, request: AnalysisRequest) -> Analysis:
@@ -106,7 +107,8 @@ def _analysis(proposal: Proposal, alert: str | None, problems: list[str], stage_
         recent_accuracy=recent.accuracy,
         recent_rows=recent.rows,
         recent_majority_accuracy=recent.majority_accuracy,
-        fell_back=proposal.fell_back,
+        fell_back=proposal.fallback is not None,
+        fallback=proposal.fallback,
         degraded=proposal.degraded,
         fine_tune_step=proposal.trial.adapter.step if proposal.trial else None,
         alert=alert,

@@ -127,8 +127,8 @@ def _show_analysis(analysis: Analysis) -> None:
         f"(down {chances['down']:.3f}, flat {chances['flat']:.3f}, up {chances['up']:.3f})"
     )
     out.print(f"  model {analysis.model.version}, trained until {analysis.model.trained_until:%Y-%m-%d %H:%M} UTC")
-    if analysis.fell_back:
-        out.print("  the saved model could not be relied on: trained from scratch")
+    if analysis.fallback:
+        out.print(f"  fallback: {analysis.fallback}")
     out.print(f"  {_recent(analysis)}; {_fine_tuned(analysis)}")
     table = Table("", "gate", "value", "bound", "meaning", box=None, padding=(0, 2))
     for gate in analysis.gates:

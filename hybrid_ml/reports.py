@@ -51,6 +51,7 @@ class ModelSummary(BaseModel):
 class Analysis(BaseModel):
     """One symbol's ten-minute answer.
 
+    `fallback`: why a model was trained from scratch in this run and what came of it, None if not.
     `alert`: sent, logged, not sent, or None where there was nothing to send. `problems`: what went
     wrong after the answer was recorded.
     """
@@ -71,6 +72,7 @@ class Analysis(BaseModel):
     recent_rows: int
     recent_majority_accuracy: float | None
     fell_back: bool
+    fallback: str | None
     degraded: bool
     fine_tune_step: float | None
     alert: str | None

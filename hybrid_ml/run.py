@@ -45,7 +45,11 @@ class SavedModel:
 
 @dataclass(frozen=True)
 class Proposal:
-    """One symbol's answer before it is known whether it is among the surest of the run."""
+    """One symbol's answer before it is known whether it is among the surest of the run.
+
+    `fallback`: why a model was trained from scratch in this run and what came of it, None if not.
+    `stale`: the newest bar is too old for its ten minutes to lie ahead; nothing will be recorded.
+    """
 
     symbol: str
     window: Window
@@ -54,7 +58,7 @@ class Proposal:
     trial: FineTuneTrial | None
     answer: Answer
     verdicts: list[Verdict]
-    fell_back: bool
+    fallback: str | None
     stale: bool
     stage_ms: dict[str, float] = field(default_factory=dict)
 

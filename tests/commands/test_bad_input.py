@@ -52,7 +52,10 @@ def test_an_impossible_flag_is_named(command: Command, arguments: list[str], sai
     [
         ("", "cannot be read"),
         ("time,open,high,low,close,volume\n", "holds no rows"),
-        ("time,open,high,close\n2024-01-01,1,2,1\n", "columns low, volume are missing (found: time, open, high, close)"),
+        (
+            "time,open,high,close\n2024-01-01,1,2,1\n",
+            "columns low, volume are missing (found: time, open, high, close)",
+        ),
         ("time,open,high,low,close,volume\nx,1,2,1,1.5,1\n", "no usable bar in 1 rows"),
     ],
     ids=["empty file", "header only", "missing columns", "nothing usable"],
@@ -140,9 +143,7 @@ def test_too_few_bars_name_the_minimum(command: Command, tmp_path: Path) -> None
         ("postgresql://me:s3cret@127.0.0.1:1/db", "cannot reach the database at 127.0.0.1:1/db"),
     ],
 )
-def test_a_database_that_cannot_be_used_is_named_at_once(
-    command: Command, connection_string: str, said: str
-) -> None:
+def test_a_database_that_cannot_be_used_is_named_at_once(command: Command, connection_string: str, said: str) -> None:
     done = command("analyze", NEON_CONN_STR=connection_string)
     assert done.returncode == 1
     assert said in done.stderr
@@ -161,7 +162,9 @@ def test_bars_of_a_file_can_be_judged_without_the_database_holding_them(
     path = tmp_path / "bars.parquet"
     simulate_bars(AS_OF, bars=4_000).to_parquet(path)
     moment = AS_OF.strftime("%Y-%m-%dT%H:%M")
-    done = command("analyze", "--source", "csv", "--csv_path", str(path), "--symbol", "ABC", "--as_of", moment, "--json")
+    done = command(
+        "analyze", "--source", "csv", "--csv_path", str(path), "--symbol", "ABC", "--as_of", moment, "--json"
+    )
     assert done.returncode == 0, done.stderr
     assert rows(engine, "SELECT count(*) FROM bars") == [(0,)]
     assert json.loads(done.stdout)["analyses"][0]["fell_back"] is True

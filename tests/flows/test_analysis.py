@@ -67,7 +67,9 @@ def test_perturbing_the_future_changes_no_prediction(trained: Engine, bars: pd.D
 def test_every_adapter_starts_from_the_base(trained: Engine) -> None:
     for step in range(4):
         analyze(as_of=AS_OF + timedelta(minutes=10 * step))
-    parents = rows(trained, "SELECT DISTINCT p.kind FROM model_versions a JOIN model_versions p ON p.version = a.parent")
+    parents = rows(
+        trained, "SELECT DISTINCT p.kind FROM model_versions a JOIN model_versions p ON p.version = a.parent"
+    )
     assert parents == [("base",)]
     lengths = rows(trained, "SELECT max(length) FROM model_versions WHERE kind = 'adapter'")
     assert lengths[0][0] < 150_000
@@ -92,7 +94,9 @@ HOSTILE = b"cposix\nsystem\n(S'touch /tmp/hybrid-ml-was-here'\ntR."
 
 
 @pytest.mark.parametrize(
-    "damage", [b"", b"\x80\x05", HOSTILE, pickle.dumps({"format": 1, "base": b"x"})], ids=["empty", "short", "hostile", "other"]
+    "damage",
+    [b"", b"\x80\x05", HOSTILE, pickle.dumps({"format": 1, "base": b"x"})],
+    ids=["empty", "short", "hostile", "other"],
 )
 def test_a_damaged_local_copy_is_rebuilt_from_the_registry(trained: Engine, home: Path, damage: bytes) -> None:
     path = home / "models" / "lightgbm_model.pkl"
@@ -240,8 +244,8 @@ def test_the_penalty_asks_for_more_after_poor_signals(trained: Engine) -> None:
         for minutes in range(20, 40):
             connection.execute(
                 text(
-                    "INSERT INTO predictions (symbol, bar_time, as_of, close, p_down, p_flat, p_up, threshold, direction,"
-                    " confidence, model_version, preset, gates, signal, degraded, fell_back, outcome, resolved_at)"
+                    "INSERT INTO predictions (symbol, bar_time, as_of, close, p_down, p_flat, p_up, threshold,"
+                    " direction, confidence, model_version, preset, gates, signal, degraded, fell_back, outcome, resolved_at)"
                     " VALUES ('ABC', :t, :t, 100, 0.1, 0.2, 0.7, 0.001, 'up', 0.7, 'v', 'balanced', '[]', true, false,"
                     " false, 'down', :t)"
                 ),

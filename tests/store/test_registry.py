@@ -16,11 +16,11 @@ from hybrid_ml.learning.rows import Window, make_window
 from hybrid_ml.learning.training import train_base
 from hybrid_ml.market.bars import clean_bars
 from hybrid_ml.market.simulation import simulate_bars
+from hybrid_ml.signals.gates import Answer, Verdict
 from hybrid_ml.store import alerts, predictions
 from hybrid_ml.store import models as registry
 from hybrid_ml.store.bars import store_bars
 from hybrid_ml.store.predictions import Prediction
-from hybrid_ml.signals.gates import Answer, Verdict
 
 AS_OF = datetime(2024, 2, 1, tzinfo=UTC)
 YES, NO = Promotion(True, "better"), Promotion(False, "worse")
@@ -33,9 +33,7 @@ def window() -> Window:
 
 @pytest.fixture(scope="module")
 def model(window: Window) -> HybridModel:
-    trained, _ = train_base(
-        window.rows, symbol="ABC", kind="base", row_limit=2_000, week=0, as_of=AS_OF, num_threads=1
-    )
+    trained, _ = train_base(window.rows, symbol="ABC", kind="base", row_limit=2_000, week=0, as_of=AS_OF, num_threads=1)
     return trained
 
 
@@ -107,13 +105,17 @@ def test_saving_the_same_model_again_changes_nothing(engine: Engine, model: Hybr
     assert statuses(engine) == {model.version: "champion"}
 
 
-def test_the_newest_trial_decides_whether_an_adapter_serves(
-    engine: Engine, model: HybridModel, window: Window
-) -> None:
+def test_the_newest_trial_decides_whether_an_adapter_serves(engine: Engine, model: HybridModel, window: Window) -> None:
     adapter = fine_tune(model, window.rows, count=1_000, as_of=AS_OF).adapter
     adopted = pack(replace(adapter, leaf_values=model.base.leaf_values.astype("float32"), step=0.5))
     rejected = pack(
-        replace(adapter, leaf_values=None, step=0.0, as_of=AS_OF + timedelta(minutes=10), data_until=AS_OF + timedelta(minutes=10))
+        replace(
+            adapter,
+            leaf_values=None,
+            step=0.0,
+            as_of=AS_OF + timedelta(minutes=10),
+            data_until=AS_OF + timedelta(minutes=10),
+        )
     )
     with engine.begin() as connection:
         registry.save_base(connection, model, YES)

@@ -131,20 +131,18 @@ def test_an_adapter_is_a_share_of_the_refit_on_rows_that_closed_before_the_judge
 
 
 def test_the_judging_rows_have_no_part_in_the_refit(model: HybridModel, market: Window) -> None:
-    """Other outcomes of the judging rows may change how far is walked, but not the direction."""
-    rows = market.rows
-    fitting, judging = parts(rows, 1_000)
+    """Other outcomes of the judging rows change how far is walked, but not the direction."""
+    rows = market.rows.take(slice(0, 8_200))
+    _, judging = parts(rows, 1_000)
     judged = rows.times >= judging.times[0]
-    turned = with_returns(rows, np.where(judged, rows.forward_returns[::-1], rows.forward_returns))
-    adapter, other = tune(model, rows).adapter, tune(model, turned).adapter
-    assert adapter.metrics != other.metrics
-    moves = [
-        (each.leaf_values - model.base.leaf_values) / each.step
-        for each in (adapter, other)
-        if each.leaf_values is not None
-    ]
-    assert len(fitting)
-    np.testing.assert_allclose(moves[0], moves[-1], atol=1e-6)
+    all_up = with_returns(rows, np.where(judged, np.abs(rows.forward_returns), rows.forward_returns))
+    adapters = [tune(model, each).adapter for each in (rows, all_up)]
+    assert adapters[0].step != adapters[1].step
+    moves = []
+    for adapter in adapters:
+        assert adapter.leaf_values is not None
+        moves.append((adapter.leaf_values - model.base.leaf_values) / adapter.step)
+    np.testing.assert_allclose(moves[0], moves[1], atol=1e-6)
 
 
 def test_every_fine_tune_starts_from_the_base(model: HybridModel, adapted: HybridModel, market: Window) -> None:
@@ -234,9 +232,7 @@ def test_the_walk_ends_at_the_best_of_all_steps(seed: int, lead: float) -> None:
     labels = random.integers(0, 3, 50)
     start = random.normal(size=(50, 3))
     end = start + random.normal(size=(50, 3)) + lead * np.eye(3)[labels]
-    losses = {
-        step: log_loss(labels, softmax(start + step * (end - start)), labels=[0, 1, 2]) for step in (0.0, *STEPS)
-    }
+    losses = {step: log_loss(labels, softmax(start + step * (end - start)), labels=[0, 1, 2]) for step in (0.0, *STEPS)}
     step, loss, stay = walk(start, end, labels)
     assert step == min(losses, key=losses.__getitem__)
     assert loss == pytest.approx(losses[step])

@@ -69,14 +69,17 @@ def test_a_champion_that_has_seen_later_bars_keeps_serving(
     assert promotion.judging_rows == 0
 
 
-@pytest.mark.parametrize(("unseen", "judged"), [(MINIMUM_JUDGING_ROWS, True), (MINIMUM_JUDGING_ROWS - 1, False), (0, False)])
+@pytest.mark.parametrize(
+    ("unseen", "judged"), [(MINIMUM_JUDGING_ROWS, True), (MINIMUM_JUDGING_ROWS - 1, False), (0, False)]
+)
 def test_too_few_rows_unseen_by_both_promote_nobody(
-    model: HybridModel, contrary: HybridModel, trained: Trained, unseen: int, judged: bool
+    model: HybridModel, trained: Trained, unseen: int, judged: bool
 ) -> None:
-    """The challenger is the better one, so that only the number of rows can refuse it."""
+    """The champion is hopelessly sure of itself, so that only the number of rows can refuse the challenger."""
     hold_out = trained.hold_out
+    hopeless = 50 * model.base.leaf_values
     seen_until = hold_out.times[len(hold_out) - unseen - 1].to_pydatetime() + timedelta(minutes=1)
-    promotion = decide(model, changed(contrary, trained_until=seen_until), hold_out)
+    promotion = decide(model, changed(model, leaf_values=hopeless, trained_until=seen_until), hold_out)
     assert promotion.promoted is judged
     assert promotion.judging_rows == (unseen if judged else 0)
     if not judged:
@@ -90,7 +93,9 @@ def test_rows_the_champion_was_trained_on_do_not_judge(
     champion = changed(contrary, trained_until=hold_out.times[250].to_pydatetime())
     promotion = decide(model, champion, hold_out)
     assert promotion.judging_rows == 350
-    assert promotion.challenger_log_loss == pytest.approx(loss_on(model, hold_out.last(350), model.base.label_threshold))
+    assert promotion.challenger_log_loss == pytest.approx(
+        loss_on(model, hold_out.last(350), model.base.label_threshold)
+    )
 
 
 def test_both_answer_the_challengers_question(model: HybridModel, contrary: HybridModel, trained: Trained) -> None:

@@ -78,9 +78,7 @@ def test_a_window_has_the_same_bits_wherever_history_starts(name: str, window: i
     window=st.integers(1, 20),
     name=st.sampled_from(sorted(STATISTICS)),
 )
-def test_no_value_before_the_window_changes_a_bit(
-    values: list[float], start: int, window: int, name: str
-) -> None:
+def test_no_value_before_the_window_changes_a_bit(values: list[float], start: int, window: int, name: str) -> None:
     start = min(start, len(values) - 1)
     with np.errstate(over="ignore", invalid="ignore"):
         whole = STATISTICS[name](Rolling(np.array(values)), window)

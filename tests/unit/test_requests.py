@@ -1,0 +1,212 @@
+"""What a run may be asked, and what it may not."""
+
+import json
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from hybrid_ml.requests import AnalysisRequest, BackfillRequest, Request, TrainingRequest
+from hybrid_ml.signals.presets import PRESETS, Bounds
+
+TEN_TWENTY = datetime(2018, 6, 1, 10, 20, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "2018-06-01T10:20",
+        "2018-06-01 10:20",
+        "2018-06-01T10:20:00Z",
+        " 2018-06-01T15:50+05:30 ",
+        "2018-06-01T03:20:00-07:00",
+        "20180601T102000",
+        datetime(2018, 6, 1, 10, 20),  # noqa: DTZ001  # a naive time is what is tested
+        datetime(2018, 6, 1, 12, 20, tzinfo=timezone(timedelta(hours=2))),
+        TEN_TWENTY,
+    ],
+)
+def test_a_time_without_a_zone_is_utc_and_one_with_a_zone_becomes_it(written: str | datetime) -> None:
+    found = Request(as_of=written).as_of
+    assert found == TEN_TWENTY
+    assert found is not None
+    assert found.tzinfo is UTC
+
+
+def test_a_date_is_its_first_moment_and_nothing_is_now() -> None:
+    assert Request(as_of="2018-06-01").as_of == datetime(2018, 6, 1, tzinfo=UTC)
+    assert Request().as_of is None
+    assert Request(as_of=None).as_of is None
+
+
+@pytest.mark.parametrize(
+    "bare",
+    [0, 10, 1527848400, 1527848400.0, 1527848400000, -5, True, "0", "10", "2018", "20180601", "1527848400",
+     "1527848400.5", "1527848400000", "1.5", "-5", "+7", "1 2"],
+)  # fmt: skip
+def test_a_bare_number_is_no_time(bare: Any) -> None:
+    with pytest.raises(ValidationError, match=r"is no time; write it like 2018-06-01T10:20 \(UTC\)"):
+        Request(as_of=bare)
+
+
+@pytest.mark.parametrize("text", ["", "now", "yesterday", "10:20", "2018-13-01", "2018-06-01T25:00", "01.06.2018"])
+def test_what_is_no_time_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(ValidationError, match="is no time; write it like"):
+        Request(as_of=text)
+
+
+@pytest.mark.parametrize(
+    ("given", "symbols"),
+    [
+        ("BTCUSD", ["BTCUSD"]),
+        ("BTCUSD,ETHUSD", ["BTCUSD", "ETHUSD"]),
+        (" BTCUSD , ETHUSD ,BTCUSD", ["BTCUSD", "ETHUSD"]),
+        (["ETHUSD", " BTCUSD", "ETHUSD "], ["ETHUSD", "BTCUSD"]),
+        (("A", "a"), ["A", "a"]),
+        ("NIFTY 50,EUR/USD,^GSPC", ["NIFTY 50", "EUR/USD", "^GSPC"]),
+        ("x" * 64, ["x" * 64]),
+        ([], []),
+    ],
+)
+def test_symbols_are_split_stripped_and_kept_once_in_order(given: Any, symbols: list[str]) -> None:
+    assert Request(symbols=given).symbols == symbols
+
+
+@pytest.mark.parametrize("bad", ["", " ", "A,,B", "A,", "x" * 65, "A@B", "A\nB", "A\x00", "A\tB", ["A,B"], [""]])
+def test_what_cannot_name_a_symbol_is_refused(bad: Any) -> None:
+    with pytest.raises(ValidationError, match="cannot name a symbol: 1 to 64 characters"):
+        Request(symbols=bad)
+
+
+@pytest.mark.parametrize("kind", [Request, TrainingRequest, AnalysisRequest])
+def test_symbol_is_another_name_for_symbols(kind: type[Request]) -> None:
+    assert kind.model_validate({"symbol": "A, B"}).symbols == kind.model_validate({"symbols": "A,B"}).symbols
+
+
+def test_validate_is_another_name_for_the_full_report() -> None:
+    assert TrainingRequest.model_validate({"validate": True}).full_report
+    assert TrainingRequest.model_validate({"full_report": True}).full_report
+    assert not TrainingRequest().full_report
+
+
+def test_bars_are_read_from_the_database_unless_told_otherwise() -> None:
+    assert (Request().source, Request().csv_path, Request().symbols) == ("db", None, [])
+
+
+def test_a_file_needs_its_path_and_a_path_its_source() -> None:
+    assert Request(source="csv", csv_path="bars.csv").csv_path == Path("bars.csv")
+    with pytest.raises(ValidationError, match="--source csv needs --csv_path FILE"):
+        Request(source="csv")
+    for source in ("db", "demo"):
+        with pytest.raises(ValidationError, match=f"goes with --source csv, not --source {source}"):
+            Request(source=source, csv_path="bars.csv")
+    with pytest.raises(ValidationError, match="goes with --source csv"):
+        AnalysisRequest(csv_path="bars.csv")
+
+
+@pytest.mark.parametrize(
+    ("kind", "flags"),
+    [
+        (TrainingRequest, {"limit": 5_000, "progressive": True}),
+        (TrainingRequest, {"limit": 5_000, "week": 0}),
+        (TrainingRequest, {"limit": 1_999}),
+        (TrainingRequest, {"limit": 2_000_001}),
+        (TrainingRequest, {"week": -1}),
+        (TrainingRequest, {"week": 521}),
+        (TrainingRequest, {"fast_mode": True}),
+        (AnalysisRequest, {"limit": 5_000}),
+        (AnalysisRequest, {"preset": "reckless"}),
+        (AnalysisRequest, {"min_confidence": 1.01}),
+        (AnalysisRequest, {"min_confidence": -0.01}),
+        (AnalysisRequest, {"min_confidence": float("nan")}),
+        (AnalysisRequest, {"min_prob_margin": 2}),
+        (AnalysisRequest, {"max_entropy": 1.2}),
+        (AnalysisRequest, {"max_signals": -1}),
+        (AnalysisRequest, {"fine_tune_rows": 499}),
+        (AnalysisRequest, {"fine_tune_rows": 1_001}),
+        (AnalysisRequest, {"max_bar_age_minutes": 0}),
+        (Request, {"source": "web"}),
+        (Request, {"unheard": "of"}),
+        (BackfillRequest, {"source": "demo", "csv_path": "bars.csv"}),
+        (BackfillRequest, {"source": "csv", "symbol": "A"}),
+        (BackfillRequest, {"source": "csv", "csv_path": "bars.csv"}),
+        (BackfillRequest, {"csv_path": "bars.csv", "symbol": "A,B"}),
+        (BackfillRequest, {"csv_path": "bars.csv", "symbol": ""}),
+        (BackfillRequest, {"source": "demo", "bars": 0}),
+        (BackfillRequest, {"source": "demo", "seed": -1}),
+        (BackfillRequest, {"source": "demo", "until": "1527848400"}),
+        (BackfillRequest, {"source": "db"}),
+    ],
+)
+def test_flags_that_cannot_be_meant_are_refused(kind: type, flags: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError) as raised:
+        kind.model_validate(flags)
+    assert raised.value.error_count() == 1
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"limit": 2_000},
+        {"limit": 2_000_000},
+        {"week": 0, "progressive": True},
+        {"week": 520},
+    ],
+)
+def test_row_limits_at_their_bounds_are_accepted(flags: dict[str, Any]) -> None:
+    request = TrainingRequest.model_validate(flags)
+    assert {name: getattr(request, name) for name in flags} == flags
+
+
+def test_a_refusal_of_two_row_limits_names_both() -> None:
+    with pytest.raises(ValidationError, match="--limit 5000 and --week 2 exclude each other"):
+        TrainingRequest(limit=5_000, week=2)
+    with pytest.raises(ValidationError, match="--limit 5000 and --progressive exclude each other"):
+        TrainingRequest(limit=5_000, progressive=True)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_without_own_bounds_the_preset_holds(preset: str) -> None:
+    assert AnalysisRequest(preset=preset).bounds == PRESETS[preset]  # type: ignore[index]
+
+
+def test_own_bounds_replace_those_of_the_preset_one_by_one() -> None:
+    balanced = AnalysisRequest().bounds
+    assert AnalysisRequest(max_entropy=1.0).bounds == Bounds(
+        balanced.min_confidence, balanced.min_prob_margin, 1.0, balanced.max_signals
+    )
+    everything = AnalysisRequest(min_confidence=0, min_prob_margin=0, max_entropy=0, max_signals=0).bounds
+    assert everything == Bounds(0.0, 0.0, 0.0, 0)
+
+
+def test_a_request_cannot_be_changed_once_made() -> None:
+    request = AnalysisRequest(symbols="A")
+    with pytest.raises(ValidationError, match="frozen"):
+        request.fast_mode = True  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        AnalysisRequest(symbols="A,B", as_of="2018-06-01T10:20", min_confidence=0.7),
+        TrainingRequest(source="csv", csv_path="bars.csv", symbols="A", limit=5_000, full_report=True),
+        BackfillRequest(source="demo", until="2024-06-01"),
+    ],
+)
+def test_a_request_survives_being_a_deployments_parameter(request_: Any) -> None:
+    sent = json.loads(request_.model_dump_json())
+    assert type(request_).model_validate(sent) == request_
+
+
+def test_a_backfill_of_the_simulated_market_needs_nothing_else() -> None:
+    request = BackfillRequest(source="demo")
+    assert (request.bars, request.seed, request.sessions, request.until) == (30_000, 7, False, None)
+    assert BackfillRequest(source="demo", until="2024-06-01T12:00").until == datetime(2024, 6, 1, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("kind", [Request, TrainingRequest, AnalysisRequest, BackfillRequest])
+def test_every_field_is_described_for_the_form_and_for_help(kind: Any) -> None:
+    described = kind.model_json_schema()["properties"]
+    assert all(field.get("description") for field in described.values())

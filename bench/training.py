@@ -66,7 +66,7 @@ def main() -> None:
     labelled = make_window(bars, MAX_GAP_MINUTES).rows.labelled()
     rows, _ = split_hold_out(labelled, chosen.rows, hold_out_rows(min(chosen.rows, len(labelled))))
     matrix, labels = rows.features.copy(), rows.labels(tercile_threshold(rows.forward_returns))
-    parameters = training.training_parameters(len(rows), chosen.threads)
+    parameters = {**training.PARAMETERS, "num_threads": chosen.threads}
     models: list[HybridModel] = []
     boosters: list[lightgbm.Booster] = []
     inside: list[float] = []

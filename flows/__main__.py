@@ -19,11 +19,10 @@ from pydantic_settings import (
     SettingsError,
 )
 
-from hybrid_ml.errors import HybridMLError
+from hybrid_ml.errors import EXIT_FAILED, EXIT_MISUSED, HybridMLError
 from hybrid_ml.requests import AnalysisRequest, BackfillRequest, TrainingRequest
 
 PROGRAM = "hybrid-ml"
-FAILED, MISUSED = 1, 2
 Request = TypeVar("Request", bound=BaseModel)
 
 
@@ -162,13 +161,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for problem in error.errors():
             print(f"{PROGRAM}: error: {_flag(problem)}", file=sys.stderr)
         print(f"see `{PROGRAM} {' '.join(given[:1])} --help`", file=sys.stderr)
-        raise SystemExit(MISUSED) from None
+        raise SystemExit(EXIT_MISUSED) from None
     except SettingsError as error:
         print(f"{PROGRAM}: error: {error}", file=sys.stderr)
-        raise SystemExit(MISUSED) from None
+        raise SystemExit(EXIT_MISUSED) from None
     except HybridMLError as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
-        raise SystemExit(FAILED) from None
+        raise SystemExit(EXIT_FAILED) from None
 
 
 if __name__ == "__main__":

@@ -14,8 +14,8 @@ from prefect import Flow
 from prefect.client.schemas.objects import State
 from prefect.settings import get_current_settings
 
-from flows.__main__ import FAILED
 from hybrid_ml import console
+from hybrid_ml.errors import EXIT_FAILED
 from hybrid_ml.reports import AnalysisReport, BackfillReport, TrainingReport
 from hybrid_ml.requests import AnalysisRequest, BackfillRequest, TrainingRequest
 from hybrid_ml.scaling_report import scaling_report
@@ -116,4 +116,4 @@ def _show(report: Any, json_output: bool, show: Any) -> None:
 
 def _exit(*, failed: bool) -> None:
     if failed:
-        raise SystemExit(FAILED)
+        raise SystemExit(EXIT_FAILED)

@@ -1,5 +1,8 @@
 """What can go wrong, named. Every message carries the value at fault and the remedy."""
 
+EXIT_FAILED, EXIT_MISUSED = 1, 2
+"""How a command ends when something failed, and when it was asked the impossible."""
+
 
 class HybridMLError(Exception):
     """Base of every error a user is meant to read; the command line prints it and exits 1."""

@@ -93,3 +93,8 @@ def rows_at(minutes: list[int]) -> Rows:
 def with_returns(rows: Rows, returns: np.ndarray) -> Rows:
     """The same rows with other outcomes."""
     return Rows(rows.features, np.asarray(returns, dtype=np.float64), rows.times)
+
+
+def always_rising(rows: Rows, threshold: float) -> Rows:
+    """The same rows with every known outcome UP against `threshold`: any fine-tune on them finds something."""
+    return with_returns(rows, np.abs(rows.forward_returns) + 2 * threshold)

@@ -25,8 +25,8 @@ PARAMETERS: dict[str, Any] = {
     "num_class": CLASS_COUNT,
     "learning_rate": 0.05,
     "max_depth": 8,
-    # Ten-minute returns are nearly noise: few leaves, many rows in each, half the features and
-    # random split points keep 300 trees from memorising (measured; see docs/architecture.md).
+    # Ten-minute returns are nearly noise: few leaves, many rows in each (however few there are), half
+    # the features and random split points keep 300 trees from memorising; see docs/architecture.md.
     "num_leaves": 31,
     "min_data_in_leaf": 500,
     "lambda_l2": 20.0,
@@ -40,17 +40,7 @@ PARAMETERS: dict[str, Any] = {
     "seed": 7,
     "verbosity": -1,
 }
-ROWS_PER_LEAF_DIVISOR = 46
-"""Windows under 23,000 rows get proportionally smaller leaves, down to LEAST_ROWS_PER_LEAF."""
-LEAST_ROWS_PER_LEAF = 40
-
 RoundCallback = Callable[[int], None]
-
-
-def training_parameters(rows: int, num_threads: int) -> dict[str, Any]:
-    """LightGBM parameters for a window of `rows`, with the thread count spelled out."""
-    leaf = min(PARAMETERS["min_data_in_leaf"], max(LEAST_ROWS_PER_LEAF, rows // ROWS_PER_LEAF_DIVISOR))
-    return {**PARAMETERS, "min_data_in_leaf": leaf, "num_threads": num_threads}
 
 
 def train_base(
@@ -79,7 +69,7 @@ def train_base(
         )
     threshold = tercile_threshold(training.forward_returns)
     labels = training.labels(threshold)
-    parameters = training_parameters(len(training), num_threads)
+    parameters = {**PARAMETERS, "num_threads": num_threads}
     booster = boost(training.features, labels, parameters, on_round)
     shares = np.bincount(labels, minlength=CLASS_COUNT) + 1  # Laplace: a class never seen is not impossible
     prior = (shares / shares.sum()).tolist()

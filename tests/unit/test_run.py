@@ -110,7 +110,7 @@ def proposal(symbol: str, answer: Answer, model: HybridModel, window: Window, ac
     recent = RecentRecord(200, accuracy, 0.4)
     around = Circumstances(PRESETS["balanced"], 0.0, recent, 1.0, 15.0)
     verdicts = evaluate_gates(answer, around)
-    return Proposal(symbol, window, model, recent, None, answer, verdicts, fell_back=False, stale=False)
+    return Proposal(symbol, window, model, recent, None, answer, verdicts, fallback=None, stale=False)
 
 
 def sure(confidence: float) -> Answer:

@@ -15,7 +15,11 @@ from hybrid_ml.market.features import FEATURE_NAMES, make_features
 from hybrid_ml.market.labels import HORIZON_MINUTES, forward_returns
 from tests.simulated import NOON, bars_at, bars_with_holes, rows_at, simulated_bars
 
-GRIDS = st.lists(st.sampled_from([1, 1, 1, 1, 2, 5, 11, 40, 300]), min_size=0, max_size=120)
+# Stretches of minutes with bars, each followed by a gap: a short one is filled, a long one ends the session.
+STRETCHES = st.tuples(st.integers(0, 70), st.sampled_from([1, 2, 9, 12, 31, 32, 300]))
+GRIDS = st.lists(STRETCHES, min_size=1, max_size=5).map(
+    lambda stretches: [step for bars, gap in stretches for step in [*[1] * bars, gap]]
+)
 
 
 def at(minute: int) -> pd.Timestamp:

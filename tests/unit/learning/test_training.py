@@ -13,7 +13,7 @@ from sklearn.metrics import log_loss
 from hybrid_ml.errors import DataUnavailable
 from hybrid_ml.learning.model import HybridModel
 from hybrid_ml.learning.rows import Rows
-from hybrid_ml.learning.training import boost, leaf_values, train_base, training_parameters
+from hybrid_ml.learning.training import PARAMETERS, boost, leaf_values, train_base
 from hybrid_ml.market.labels import FLAT, tercile_threshold
 from tests.simulated import NOON, moment, with_returns
 from tests.unit.conftest import ROW_LIMIT, TRAINING_MINUTES, Trained
@@ -116,8 +116,7 @@ def test_the_model_is_three_hundred_rounds_of_one_tree_a_class(trained: Trained)
     assert base.booster.num_model_per_iteration() == 3
     assert base.leaf_values.shape[1] <= 31
     assert (base.kind, base.week, base.row_limit, base.temperature) == ("base", 0, ROW_LIMIT, 1.0)
-    assert base.parameters["boosting_rounds"] == 300
-    assert base.parameters["num_threads"] == 1
+    assert base.parameters == {**PARAMETERS, "boosting_rounds": 300, "num_threads": 1}
 
 
 def test_leaf_values_are_the_outputs_lightgbm_knows(trained: Trained) -> None:
@@ -131,7 +130,7 @@ def test_leaf_values_are_the_outputs_lightgbm_knows(trained: Trained) -> None:
 def test_leaf_values_are_padded_with_zero() -> None:
     features = np.arange(300, dtype=np.float32)[:, None]
     labels = (features[:, 0] > 250).astype(np.int64)
-    parameters = {**training_parameters(300, 1), "num_leaves": 4, "min_data_in_leaf": 1, "extra_trees": False}
+    parameters = {**PARAMETERS, "num_threads": 1, "num_leaves": 4, "min_data_in_leaf": 1, "extra_trees": False}
     booster = boost(features, labels, parameters)
     counts = [tree["num_leaves"] for tree in booster.dump_model()["tree_info"]]
     table = leaf_values(booster)
@@ -175,14 +174,6 @@ def test_fewer_rows_than_the_limit_are_all_trained_on(trained: Trained) -> None:
     assert model.base.rows == labelled - len(hold_out) - 10
     assert len(hold_out) == labelled // 10
     assert model.base.row_limit == 80_000
-
-
-@pytest.mark.parametrize(
-    ("rows", "leaf"), [(100, 40), (1_840, 40), (2_300, 50), (6_000, 130), (22_999, 499), (23_000, 500), (80_000, 500)]
-)
-def test_a_small_window_gets_smaller_leaves(rows: int, leaf: int) -> None:
-    parameters = training_parameters(rows, 3)
-    assert (parameters["min_data_in_leaf"], parameters["num_threads"]) == (leaf, 3)
 
 
 def test_prices_that_never_moved_make_a_model_that_expects_no_move(trained: Trained) -> None:

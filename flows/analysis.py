@@ -52,7 +52,7 @@ def propose(symbol: str, run: Run, request: AnalysisRequest) -> Proposal:
     if reason:
         with watch("train"):
             training = train_symbol(symbol, run, kind="scratch")
-            reason += f"; trained from scratch, {'which serves' if training.promoted else 'but ' + training.reason}"
+            reason += f"; trained from scratch, {'which serves' if training.promoted else 'the champion stays: ' + training.reason}"
             saved = load_model(symbol, run)
             recent = validate_model(symbol, saved.model, window) if saved.model else None
     model = saved.model

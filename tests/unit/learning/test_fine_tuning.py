@@ -151,7 +151,7 @@ def test_where_the_judges_agree_the_whole_way_is_gone_and_where_they_do_not_the_
 
 
 def test_the_judging_rows_have_no_part_in_the_refit(model: HybridModel, market: Window) -> None:
-    """Half the judges see other outcomes; the adapter, gone the whole way, must be the same."""
+    """Every twentieth judge sees another outcome; the adapter, gone the whole way, must be the same."""
     agreeing, mixed = (judged_by(model, market.rows, 2) for _ in range(2))
     turned = np.flatnonzero(np.isfinite(mixed.forward_returns))[-JUDGING_ROWS:][::20]
     mixed.forward_returns[turned] = np.where(mixed.forward_returns[turned] == 0, 1.0, 0.0)

@@ -237,13 +237,14 @@ def test_an_adapter_of_another_base_is_refused(model: HybridModel, adapted: Hybr
     assert told == f"parent check failed: the adapter belongs to {model.version}, not {other.version}"
 
 
-@pytest.mark.parametrize("shape", [(903, 25), (900, 1_000), (900, 1), (0, 0)])
+@pytest.mark.parametrize(("trees", "leaves"), [(3, 0), (-3, 0), (0, 1), (0, 1_000), (0, -1), (300, -1)])
 def test_an_adapter_that_would_change_the_size_of_the_model_is_refused(
-    model: HybridModel, adapted: HybridModel, shape: tuple[int, int]
+    model: HybridModel, adapted: HybridModel, trees: int, leaves: int
 ) -> None:
-    assert shape != model.base.leaf_values.shape
-    grown = pack(replace(adapter_of(adapted), leaf_values=np.zeros(shape, dtype=np.float32)))
-    assert refusal(file_of(model.base.packed, grown.packed)).startswith("parent check failed")
+    height, width = model.base.leaf_values.shape
+    grown = np.zeros((height + trees, width + leaves), dtype=np.float32)
+    adapter = pack(replace(adapter_of(adapted), leaf_values=grown))
+    assert refusal(file_of(model.base.packed, adapter.packed)).startswith("parent check failed")
 
 
 def test_a_part_of_one_kind_is_not_taken_for_the_other(model: HybridModel, adapted: HybridModel) -> None:

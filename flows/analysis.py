@@ -52,7 +52,8 @@ def propose(symbol: str, run: Run, request: AnalysisRequest) -> Proposal:
     if reason:
         with watch("train"):
             training = train_symbol(symbol, run, kind="scratch")
-            reason += f"; trained from scratch, {'which serves' if training.promoted else 'the champion stays: ' + training.reason}"
+            outcome = "which serves" if training.promoted else f"the champion stays: {training.reason}"
+            reason = f"{reason}; trained from scratch, {outcome}"
             saved = load_model(symbol, run)
             recent = validate_model(symbol, saved.model, window) if saved.model else None
     model = saved.model

@@ -20,7 +20,7 @@ def backfill(request: BackfillRequest) -> BackfillReport:
         symbol, source = SIMULATED_SYMBOL, f"the simulated market (seed {request.seed})"
         cleaned = simulate(request.until or datetime.now(UTC), request.bars, request.seed, request.sessions)
     else:
-        symbol, source = str(request.symbol).strip(), str(request.csv_path)
+        symbol, source = str(request.symbol), str(request.csv_path)
         cleaned = read_bars(request.csv_path)
     written = store_bars(symbol, source, cleaned)
     if cleaned.bars.empty:

@@ -3,7 +3,7 @@ command line's flags and the deployment's parameters."""
 
 import re
 from dataclasses import fields, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,29 +22,32 @@ def _symbols(value: Any) -> Any:
         value = value.split(",")
     if not isinstance(value, (list, tuple)):
         return value
-    names = list(dict.fromkeys(str(name).strip() for name in value))
-    for name in names:
-        if not SYMBOL.fullmatch(name) or len(name) > LONGEST_SYMBOL:
-            raise ValueError(
-                f"{name!r} cannot name a symbol: 1 to {LONGEST_SYMBOL} characters, no commas, @ or control"
-            )
-    return names
+    return list(dict.fromkeys(_symbol(name) for name in value))
 
 
-def _moment(value: Any) -> Any:
-    """A time with its zone; without one it is UTC. A bare number is no time."""
-    if isinstance(value, (int, float)) or (isinstance(value, str) and re.fullmatch(r"[\d.\s+-]{1,7}|\d+", value)):
-        raise ValueError(f"{value!r} is no time; write it like 2018-06-01T10:20 (UTC)")
-    if isinstance(value, str):
-        try:
+def _symbol(value: Any) -> str:
+    """A name without the blanks around it; refuse what cannot name a symbol."""
+    name = value.strip() if isinstance(value, str) else ""
+    if not SYMBOL.fullmatch(name) or len(name) > LONGEST_SYMBOL:
+        raise ValueError(f"{value!r} cannot name a symbol: 1 to {LONGEST_SYMBOL} characters, no commas, @ or control")
+    return name
+
+
+def _moment(value: Any) -> datetime:
+    """A time with its zone; without one it is UTC. A date is its first moment; a bare number is no time."""
+    try:
+        if isinstance(value, str) and re.match(r"\s*(\d{4}-\d\d|\d{8}T)", value):
             value = datetime.fromisoformat(value.strip())
-        except ValueError:
-            raise ValueError(f"{value!r} is no time; write it like 2018-06-01T10:20 (UTC)") from None
-    if isinstance(value, datetime):
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-    return value
+        elif isinstance(value, date) and not isinstance(value, datetime):
+            value = datetime.combine(value, time())
+        if isinstance(value, datetime):
+            return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass  # said below, for every way of not being a time
+    raise ValueError(f"{value!r} is no time; write it like 2018-06-01T10:20 (UTC)")
 
 
+Symbol = Annotated[str, BeforeValidator(_symbol)]
 Symbols = Annotated[list[str], BeforeValidator(_symbols)]
 Moment = Annotated[datetime, BeforeValidator(_moment)]
 CsvPath = Annotated[
@@ -135,7 +138,7 @@ class BackfillRequest(BaseModel):
 
     source: Literal["csv", "demo"] = Field("csv", description="a file of bars, or the simulated market")
     csv_path: CsvPath = None
-    symbol: str | None = Field(None, description="symbol of the bars; the simulated ones are always DEMO")
+    symbol: Symbol | None = Field(None, description="symbol of the bars; the simulated ones are always DEMO")
     bars: int = Field(30_000, ge=1, le=2_000_000, description="how many bars to simulate with --source demo")
     seed: int = Field(7, ge=0, description="seed of the simulated market")
     sessions: bool = Field(False, description="simulate an exchange with sessions instead of one that never sleeps")
@@ -148,7 +151,6 @@ class BackfillRequest(BaseModel):
                 raise ValueError("--source csv needs --csv_path FILE")
             if self.symbol is None:
                 raise ValueError("--source csv needs --symbol NAME, the symbol these bars belong to")
-            _symbols([self.symbol])
         elif self.csv_path is not None:
             raise ValueError(f"--csv_path {self.csv_path} goes with --source csv, not --source demo")
         return self

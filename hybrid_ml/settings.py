@@ -41,7 +41,7 @@ class Settings(BaseSettings):
     @property
     def symbols(self) -> list[str]:
         """The configured symbols in order; empty when none are configured."""
-        return [symbol.strip() for symbol in self.hybrid_ml_symbols.split(",") if symbol.strip()]
+        return list(dict.fromkeys(name.strip() for name in self.hybrid_ml_symbols.split(",") if name.strip()))
 
     @property
     def models_dir(self) -> Path:

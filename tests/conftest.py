@@ -44,7 +44,7 @@ from hybrid_ml.settings import load_settings  # noqa: E402
 from hybrid_ml.store.embedded import start_embedded  # noqa: E402  # after the environment is clean
 from hybrid_ml.store.engine import connect_only, migrate, open_engine  # noqa: E402
 
-settings.register_profile("repeatable", derandomize=True, deadline=None, print_blob=True)
+settings.register_profile("repeatable", derandomize=True, max_examples=25, deadline=None, database=None)
 settings.load_profile("repeatable")
 
 

@@ -2,10 +2,12 @@
 
 The method is LightGBM's leaf refit: the splits stay, and tree by tree each leaf value becomes
 decay * old + (1 - decay) * learning rate * Newton step of the recent rows that fall into it.
-Doing it on cached leaf indices costs a third of `Booster.refit` and gives the same numbers (a test
-holds the two equal). The line from the base (step 0) to the refit (step 1) is then walked with
-early stopping on newer rows the refit has not seen: the first step that is no better ends the walk,
-and step 0, the base as it is, is always among the candidates.
+Doing it on cached leaf indices costs a fraction of `Booster.refit` and gives the same numbers (a test
+holds the two equal). A tree without a split has nothing to adapt and stays as it is.
+
+The line from the base (step 0) to the refit (step 1) is then walked with early stopping on newer
+rows the refit has not seen: the first step that is no better ends the walk, and step 0, the base as
+it is, is always among the candidates.
 """
 
 from dataclasses import dataclass
@@ -90,7 +92,7 @@ def refit_leaves(
 
     `leaves`: (n, trees) leaf of each row in each tree; `labels`: (n,) of 0..2. Gradients are those
     of the multiclass log loss with LightGBM's hessian factor K / (K - 1). A leaf that no row reaches
-    keeps `decay` of its value, as in LightGBM (GBDT::RefitTree).
+    keeps `decay` of its value, as in LightGBM (GBDT::RefitTree). Trees without a split are kept.
     """
     trees, width = leaf_values.shape
     # Rows of one round lie side by side: class k of a round counts its leaves from k * width.
@@ -99,6 +101,7 @@ def refit_leaves(
     truth[labels, np.arange(len(labels))] = 1.0
     scores = np.zeros_like(truth)
     refitted = np.empty_like(leaf_values)
+    keep = np.where(leaf_values[:, 1:].any(axis=1), decay, 1.0)
     for first in range(0, trees, CLASS_COUNT):
         exponentials = np.exp(scores - scores.max(axis=0))
         chance = exponentials / exponentials.sum(axis=0)
@@ -107,7 +110,8 @@ def refit_leaves(
         gradient = np.bincount(where, weights=(chance - truth).ravel(), minlength=CLASS_COUNT * width)
         hessian = np.bincount(where, weights=curvature.ravel(), minlength=CLASS_COUNT * width)
         newton = -gradient / (hessian + lambda_l2)
-        values = decay * leaf_values[first : first + CLASS_COUNT].ravel() + (1.0 - decay) * learning_rate * newton
+        kept = np.repeat(keep[first : first + CLASS_COUNT], width)
+        values = kept * leaf_values[first : first + CLASS_COUNT].ravel() + (1.0 - kept) * learning_rate * newton
         refitted[first : first + CLASS_COUNT] = values.reshape(CLASS_COUNT, width)
         scores += values[where].reshape(CLASS_COUNT, -1)
     return refitted

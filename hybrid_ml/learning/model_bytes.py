@@ -9,6 +9,8 @@ unpickler refuses every global, and only then is a model built.
 import hashlib
 import io
 import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any, TypeVar
@@ -21,6 +23,7 @@ from hybrid_ml.market.features import FEATURE_NAMES
 from hybrid_ml.market.labels import CLASSES
 
 FORMAT = 1
+TIMES = ("as_of", "trained_from", "trained_until", "data_until")
 DERIVED = {"version", "packed"}
 Part = TypeVar("Part", Base, Adapter)
 
@@ -98,40 +101,52 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _array(value: dict[str, Any]) -> Any:
-    return np.frombuffer(value["data"], dtype=np.dtype(value["dtype"])).reshape(value["shape"])
-
-
 def unpack_base(data: bytes) -> Base:
     """The base in `data`, whose seal has been checked. Raises ModelUnavailable when it does not fit."""
     content = _part(data, Base)
-    for name in ("as_of", "trained_from", "trained_until", "data_until"):
-        content[name] = datetime.fromisoformat(content[name])
-    for name in ("feature_names", "classes", "class_prior"):
-        content[name] = tuple(content[name])
-    content["leaf_values"] = _array(content["leaf_values"])
-    base = Base(**content)
+    with _fitting():
+        for name in ("feature_names", "classes", "class_prior"):
+            content[name] = tuple(content[name])
+        base = Base(**_with_times_and_arrays(content))
+        trees = base.trees.count("\nTree=")
     if base.feature_names != FEATURE_NAMES:
         different = sorted(set(base.feature_names) ^ set(FEATURE_NAMES)) or ["their order"]
         raise ModelUnavailable(f"feature check failed: the model and this program differ in {', '.join(different[:5])}")
     if base.classes != CLASSES:
         raise ModelUnavailable(f"class check failed: the model answers {base.classes}, not {CLASSES}")
+    if np.ndim(base.leaf_values) != 2 or len(base.leaf_values) != trees:
+        raise ModelUnavailable(f"format check failed: the leaf values are not those of {trees} trees")
     return replace(base, version=_version(base, data), packed=data)
 
 
 def unpack_adapter(data: bytes, base: Base) -> Adapter:
     """The adapter in `data`, whose seal has been checked, for `base`."""
     content = _part(data, Adapter)
-    for name in ("as_of", "trained_from", "trained_until", "data_until"):
-        content[name] = datetime.fromisoformat(content[name])
-    if content["leaf_values"] is not None:
-        content["leaf_values"] = _array(content["leaf_values"])
-    adapter = Adapter(**content)
+    with _fitting():
+        adapter = Adapter(**_with_times_and_arrays(content))
     if adapter.parent != base.version:
         raise ModelUnavailable(f"parent check failed: the adapter belongs to {adapter.parent}, not {base.version}")
     if adapter.leaf_values is not None and adapter.leaf_values.shape != base.leaf_values.shape:
         raise ModelUnavailable("parent check failed: the adapter has other leaves than its base")
     return replace(adapter, version=_version(adapter, data), packed=data)
+
+
+@contextmanager
+def _fitting() -> Iterator[None]:
+    """Turn whatever goes wrong with values of the wrong kind into the one error of a model that does not fit."""
+    try:
+        yield
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise ModelUnavailable(f"format check failed: {type(error).__name__}: {error}") from None
+
+
+def _with_times_and_arrays(content: dict[str, Any]) -> dict[str, Any]:
+    made: dict[str, Any] = {name: datetime.fromisoformat(content[name]) for name in TIMES}
+    values = content["leaf_values"]
+    if values is not None:
+        array = np.frombuffer(values["data"], dtype=np.dtype(values["dtype"]))
+        made["leaf_values"] = array.reshape(values["shape"])
+    return content | made
 
 
 def _part(data: bytes, kind: type[Base] | type[Adapter]) -> dict[str, Any]:

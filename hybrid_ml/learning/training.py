@@ -14,7 +14,7 @@ from hybrid_ml.learning.evaluation import judge
 from hybrid_ml.learning.model import CLASS_COUNT, Base, HybridModel
 from hybrid_ml.learning.model_bytes import pack
 from hybrid_ml.learning.rows import Rows, labels_known_at, split_hold_out
-from hybrid_ml.learning.scaling import MINIMUM_HOLD_OUT_ROWS, MINIMUM_TRAINING_ROWS, hold_out_rows
+from hybrid_ml.learning.scaling import MINIMUM_TRAINING_ROWS, hold_out_rows
 from hybrid_ml.market.bars import BAR_LENGTH
 from hybrid_ml.market.features import FEATURE_NAMES
 from hybrid_ml.market.labels import CLASSES, tercile_threshold
@@ -61,7 +61,7 @@ def train_base(
     labelled rows are left to train on.
     """
     labelled = rows.labelled()
-    training, hold_out = _split(labelled, row_limit)
+    training, hold_out = split_hold_out(labelled, row_limit, hold_out_rows(min(row_limit, len(labelled))))
     if len(training) < MINIMUM_TRAINING_ROWS:
         raise DataUnavailable(
             f"{symbol}: {len(labelled):,} labelled rows leave {len(training):,} to train on, fewer than the minimum "
@@ -95,14 +95,6 @@ def train_base(
     )
     base.metrics.update(judge(HybridModel(base), hold_out, num_threads=num_threads))
     return HybridModel(pack(base)), hold_out
-
-
-def _split(labelled: Rows, row_limit: int) -> tuple[Rows, Rows]:
-    """Training rows and hold-out; with few rows the hold-out shrinks to its minimum first."""
-    training, hold_out = split_hold_out(labelled, row_limit, hold_out_rows(min(row_limit, len(labelled))))
-    if len(training) < MINIMUM_TRAINING_ROWS:
-        training, hold_out = split_hold_out(labelled, row_limit, MINIMUM_HOLD_OUT_ROWS)
-    return training, hold_out
 
 
 def boost(

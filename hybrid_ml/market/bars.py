@@ -7,10 +7,10 @@ is over.
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from hybrid_ml.errors import BadInput
 
@@ -20,8 +20,11 @@ BAR_COLUMNS = ["time", *VALUE_COLUMNS]
 BAR_LENGTH = timedelta(minutes=1)
 MAX_GAP_MINUTES = 30
 """Longest gap that is filled by carrying the last close; a longer one ends the session."""
-SMALLEST_MILLISECONDS = 1e11
-"""Unix times above this are milliseconds; as seconds they would lie beyond the year 5000."""
+EARLIEST, LATEST = pd.Timestamp("1980-01-01", tz="UTC"), pd.Timestamp("2200-01-01", tz="UTC")
+"""No one-minute bar lies outside; a time that does is a wrong unit or a slip."""
+UNIX_SECONDS_OF_1973 = 1e8
+"""1973 in Unix seconds: what exceeds a thousand (a million, a billion) times this counts in ms (us, ns)."""
+LARGEST_MICROSECONDS = 2.5e17
 ABSURD_PRICE_RATIO = 10.0
 """A bar further than this factor from the median of its neighbours is a typing error, not a market."""
 ABSURD_PRICE_NEIGHBOURS = 21
@@ -78,17 +81,30 @@ def _numbers(values: pd.Series) -> pd.Series:
 
 
 def _utc_times(values: pd.Series) -> pd.Series:
-    """`values` as UTC minutes; what is not a time becomes NaT. Numbers are Unix seconds or milliseconds."""
-    if pd.api.types.is_numeric_dtype(values):
-        numbers = values.to_numpy(dtype=np.float64, na_value=np.nan)
-        unit: Literal["s", "ms"] = "ms" if np.nanmedian(np.abs(numbers)) > SMALLEST_MILLISECONDS else "s"
-        times = pd.DatetimeIndex(pd.to_datetime(numbers, unit=unit, utc=True, errors="coerce"))
-    elif pd.api.types.is_datetime64_any_dtype(values):
+    """`values` as UTC times; what is not a time becomes NaT. Numbers, also as text, are Unix times."""
+    if pd.api.types.is_datetime64_any_dtype(values):
         times = pd.DatetimeIndex(pd.to_datetime(values, utc=True))
+    elif pd.api.types.is_numeric_dtype(values):
+        times = _unix_times(values.to_numpy(dtype=np.float64, na_value=np.nan))
     else:
         text = values.to_numpy(dtype=object)
-        times = pd.DatetimeIndex(pd.to_datetime(text, utc=True, errors="coerce", format="ISO8601"))
-    return pd.Series(times.as_unit("us"))
+        numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+        iso = pd.DatetimeIndex(pd.to_datetime(text, utc=True, errors="coerce", format="ISO8601")).as_unit("us")
+        # "20180601" is a date to ISO 8601 and a number to Unix; a column of numbers is Unix time.
+        times = _unix_times(numbers).where(np.isfinite(numbers), iso)
+    known = times.as_unit("us")
+    return pd.Series(known.where((known >= EARLIEST) & (known < LATEST)))
+
+
+def _unix_times(numbers: NDArray[np.float64]) -> pd.DatetimeIndex:
+    """Unix times in whichever unit puts the middle one into our age: s, ms, us or ns."""
+    finite = np.abs(numbers[np.isfinite(numbers)])
+    middle = float(np.median(finite)) if len(finite) else 0.0
+    scale = next((scale for scale in (1e9, 1e6, 1e3) if middle > scale * UNIX_SECONDS_OF_1973), 1.0)
+    microseconds = numbers / scale * 1e6
+    usable = np.isfinite(microseconds) & (np.abs(microseconds) < LARGEST_MICROSECONDS)
+    stamps = np.where(usable, microseconds, 0).round().astype("int64").astype("datetime64[us]")
+    return pd.DatetimeIndex(np.where(usable, stamps, np.datetime64("NaT"))).tz_localize("UTC")
 
 
 def _reasons(bars: pd.DataFrame) -> pd.Series:
@@ -100,7 +116,7 @@ def _reasons(bars: pd.DataFrame) -> pd.Series:
     volume = bars["volume"].to_numpy()
     with np.errstate(invalid="ignore"):
         rules = {
-            "time is not a date and time": bars["time"].isna().to_numpy(),
+            "time is not a date and time between 1980 and 2200": bars["time"].isna().to_numpy(),
             "time is not a whole minute": (bars["time"] != bars["time"].dt.floor("min")).to_numpy(),
             "price is not a number": ~np.isfinite(prices).all(axis=1),
             "volume is not a number": ~np.isfinite(volume),
@@ -112,12 +128,13 @@ def _reasons(bars: pd.DataFrame) -> pd.Series:
     reasons = pd.Series([None] * len(bars), dtype=object)
     for reason, broken in rules.items():
         reasons[broken & reasons.isna().to_numpy()] = reason
+    # First the absurd, then the repeated: an absurd correction must not cost the good row as well.
+    reasons[_absurd(bars, reasons.isna().to_numpy())] = (
+        f"price is more than {ABSURD_PRICE_RATIO:g} times off its neighbours"
+    )
     usable = reasons.isna().to_numpy()
     reasons[usable & bars["time"].where(usable).duplicated(keep="last").to_numpy()] = (
         "time is repeated; the last row of that time is kept"
-    )
-    reasons[_absurd(bars, reasons.isna().to_numpy())] = (
-        f"price is more than {ABSURD_PRICE_RATIO:g} times off its neighbours"
     )
     return reasons
 

@@ -80,7 +80,7 @@ class Rolling:
 
     def _extreme(self, levels: list[FloatArray], better: Callable[..., FloatArray], window: int) -> FloatArray:
         # Taking an extreme twice does no harm, so two overlapping blocks cover any window.
-        level = window.bit_length() - 1
+        level = _binary_digits(window)[0]
         block = self._level(levels, better, level)
         return better(block, shift(block, window - (1 << level)))
 

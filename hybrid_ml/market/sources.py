@@ -20,7 +20,7 @@ def read_bar_file(path: Path | None) -> CleanBars:
         raise BadInput(f"--csv_path {path}: no such file; give the path of a CSV or Parquet file of bars")
     try:
         raw = pd.read_parquet(path) if path.suffix.lower() in (".parquet", ".pq") else _read_csv(path)
-    except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError, OSError, ValueError) as error:
+    except Exception as error:  # a damaged file or archive raises whatever its own reader knows
         raise BadInput(f"--csv_path {path}: cannot be read ({_first_line(error)}); expected CSV or Parquet") from error
     if raw.empty:
         raise BadInput(f"--csv_path {path}: the file holds no rows; expected one bar a row")
@@ -32,7 +32,11 @@ def read_bar_file(path: Path | None) -> CleanBars:
 
 def _read_csv(path: Path) -> pd.DataFrame:
     """Columns keep the type they have; a column with one word in it stays text and is judged row by row."""
-    return pd.read_csv(path, engine="pyarrow")
+    raw = pd.read_csv(path, engine="pyarrow")
+    for column in raw.columns[[dtype.kind == "O" for dtype in raw.dtypes]]:
+        # Text that is not UTF-8 comes back as bytes.
+        raw[column] = [value.decode(errors="replace") if isinstance(value, bytes) else value for value in raw[column]]
+    return raw
 
 
 def _with_known_names(raw: pd.DataFrame) -> pd.DataFrame:

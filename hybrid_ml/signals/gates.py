@@ -16,6 +16,9 @@ from hybrid_ml.learning.fallback import MINIMUM_RECENT_ACCURACY, is_under_the_ba
 from hybrid_ml.market.labels import CLASSES, FLAT
 from hybrid_ml.signals.presets import Bounds
 
+HIGHEST_PENALISED_BOUND = 0.99
+"""The penalty may make the service silent for a while, not for ever."""
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -90,7 +93,8 @@ def direction(answer: Answer, _: Circumstances) -> Verdict:
 
 def confidence(answer: Answer, around: Circumstances) -> Verdict:
     """The top probability reaches the preset's bound, raised by the recent-performance penalty."""
-    bound = min(0.99, around.bounds.min_confidence + around.penalty)
+    asked = around.bounds.min_confidence
+    bound = max(asked, min(HIGHEST_PENALISED_BOUND, asked + around.penalty))
     penalised = f" (raised by {around.penalty:.3f} after poor recent signals)" if around.penalty else ""
     passed = answer.confidence >= bound
     return Verdict("confidence", answer.confidence, bound, passed, f"top probability at least {bound:.3f}{penalised}")

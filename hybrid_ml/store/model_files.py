@@ -4,6 +4,7 @@
 each other one, with a `model_metadata_<version>.json` for every base beside it.
 """
 
+import hashlib
 import json
 import os
 import tempfile
@@ -18,6 +19,7 @@ from hybrid_ml.learning.model import Base, HybridModel
 from hybrid_ml.learning.model_bytes import Seal, check_seal, pack_file, seal, unpack_file
 
 MODEL_FILE = "lightgbm_model.pkl"
+LONGEST_FILE_NAME = 180
 LEFT_OUT_OF_METADATA = {"trees", "leaf_values", "packed"}
 
 
@@ -27,7 +29,9 @@ def model_folder(models_dir: Path, symbol: str, default_symbol: str) -> Path:
 
 
 def _file_name(text: str) -> str:
-    return quote(text, safe="@ ").replace(".", "%2E")
+    """`text` as a file name: nothing in it means anything to a file system, and it fits into 255 bytes."""
+    name = quote(text, safe="@ ").replace(".", "%2E")
+    return name if len(name) <= LONGEST_FILE_NAME else f"{name[:80]}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
 def read_model(folder: Path, expected: Seal, symbol: str) -> HybridModel:

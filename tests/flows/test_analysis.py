@@ -245,7 +245,8 @@ def test_the_penalty_asks_for_more_after_poor_signals(trained: Engine) -> None:
             connection.execute(
                 text(
                     "INSERT INTO predictions (symbol, bar_time, as_of, close, p_down, p_flat, p_up, threshold,"
-                    " direction, confidence, model_version, preset, gates, signal, degraded, fell_back, outcome, resolved_at)"
+                    " direction, confidence, model_version, preset, gates, signal, degraded, fell_back, outcome,"
+                    " resolved_at)"
                     " VALUES ('ABC', :t, :t, 100, 0.1, 0.2, 0.7, 0.001, 'up', 0.7, 'v', 'balanced', '[]', true, false,"
                     " false, 'down', :t)"
                 ),

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import hypothesis
 import pytest
 
 from hybrid_ml.learning.fine_tuning import fine_tune
@@ -11,9 +10,6 @@ from hybrid_ml.learning.rows import Rows, Window, make_window
 from hybrid_ml.learning.training import train_base
 from hybrid_ml.market.bars import MAX_GAP_MINUTES
 from tests.simulated import always_rising, moment, simulated_bars
-
-hypothesis.settings.register_profile("unit", derandomize=True, max_examples=25, deadline=None, database=None)
-hypothesis.settings.load_profile("unit")
 
 MARKET_MINUTES = 8_600
 TRAINING_MINUTES = 7_000

@@ -62,8 +62,8 @@ def test_missing_columns_are_all_named_beside_those_found() -> None:
 @pytest.mark.parametrize(
     ("column", "value", "reason"),
     [
-        ("time", "yesterday", "time is not a date and time"),
-        ("time", None, "time is not a date and time"),
+        ("time", "yesterday", "time is not a date and time between 1980 and 2200"),
+        ("time", None, "time is not a date and time between 1980 and 2200"),
         ("time", "2024-03-05T12:05:01", "time is not a whole minute"),
         ("time", "2024-03-05T12:05:00.5", "time is not a whole minute"),
         ("close", "abc", "price is not a number"),
@@ -143,7 +143,7 @@ def test_rows_in_any_order_become_the_same_bars(order: list[int]) -> None:
 
 
 BROKEN = {
-    "time is not a date and time": {"time": "n/a"},
+    "time is not a date and time between 1980 and 2200": {"time": "n/a"},
     "time is not a whole minute": {"time": "2024-03-05T12:00:30Z"},
     "price is not a number": {"open": "abc"},
     "volume is not a number": {"volume": ""},
@@ -258,7 +258,7 @@ def test_a_missing_unix_time_costs_its_row_only() -> None:
     numbers[3] = np.nan
     numbers[9] = np.inf
     cleaned = clean_bars(good_rows().assign(time=numbers))
-    assert cleaned.reasons == {"time is not a date and time": 2}
+    assert cleaned.reasons == {"time is not a date and time between 1980 and 2200": 2}
     assert cleaned.set_aside["row"].tolist() == [4, 10]
 
 

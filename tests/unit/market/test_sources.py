@@ -72,7 +72,7 @@ def test_one_bad_row_costs_that_row_only(tmp_path: Path) -> None:
     text = path.read_text() + "noon,1,1,1,1,1\n2024-03-05T13:00Z,n/a,101,99,100,1\n2024-03-05T13:01Z,,101,99,100,1\n"
     path.write_text(text)
     read = read_bar_file(path)
-    assert read.reasons == {"price is not a number": 2, "time is not a date and time": 1}
+    assert read.reasons == {"price is not a number": 2, "time is not a date and time between 1980 and 2200": 1}
     pd.testing.assert_frame_equal(read.bars, good)
 
 

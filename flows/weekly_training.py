@@ -16,8 +16,8 @@ from hybrid_ml.run import Run
 from tasks.load import load_training_window, open_run
 from tasks.report import report_training
 from tasks.save import save_base, save_copy
-from tasks.train import choose_rows, train_base
-from tasks.validate import compare_with_champion, validate_data
+from tasks.train import choose_rows, fit_base
+from tasks.validate import compare_with_champion, validate_data, validate_on_hold_out
 
 
 @flow(name="weekly training", flow_run_name=run_name)
@@ -45,7 +45,8 @@ def train_symbol(
     week, row_limit = choose_rows(symbol, run, week, limit)
     window = load_training_window(symbol, run, row_limit)
     validate_data(symbol, run, window)
-    model, hold_out = train_base(symbol, run, window, week, row_limit, kind)
+    model, hold_out = fit_base(symbol, run, window, week, row_limit, kind)
+    model = validate_on_hold_out(symbol, run, model, hold_out)
     promotion = compare_with_champion(symbol, run, model, hold_out)
     save_base(symbol, model, promotion)
     path = save_copy(symbol, run, model)

@@ -39,7 +39,7 @@ TICK, CROSS = "[green]✓[/green]", "[red]✗[/red]"
 
 @contextmanager
 def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar on standard error; yields the function that moves it forward."""
+    """A progress bar on a terminal's standard error, nothing elsewhere; yields what moves it forward."""
     columns = [
         TextColumn("{task.description}"),
         BarColumn(),
@@ -47,7 +47,7 @@ def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     ]
-    with Progress(*columns, console=err, transient=False) as bar:
+    with Progress(*columns, console=err, disable=not err.is_terminal) as bar:
         task = bar.add_task(description, total=total)
         yield lambda amount: bar.advance(task, amount)
 

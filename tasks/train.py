@@ -2,14 +2,13 @@
 
 from typing import Literal
 
+from hybrid_ml.console import progress
 from hybrid_ml.learning import scaling, training
 from hybrid_ml.learning.model import HybridModel
 from hybrid_ml.learning.rows import Rows, Window
 from hybrid_ml.run import Run
 from hybrid_ml.store import models as registry
 from tasks.stage import database, log, stage
-
-ROUNDS_BETWEEN_LOGS = 100
 
 
 @stage("choose rows {symbol}", timeout_seconds=60, outside=True)
@@ -24,36 +23,22 @@ def choose_rows(symbol: str, run: Run, week: int | None, limit: int | None) -> t
 
 
 @stage("train {symbol} ({kind})", timeout_seconds=3_600)
-def train_base(
+def fit_base(
     symbol: str, run: Run, window: Window, week: int, row_limit: int, kind: Literal["base", "scratch"]
 ) -> tuple[HybridModel, Rows]:
-    """A base trained on the most recent rows, judged on an embargoed hold-out."""
+    """A base trained on the most recent rows, and the hold-out it has not seen."""
     log().info("%s: %d rounds on %d threads", symbol, training.BOOSTING_ROUNDS, run.training_threads)
-    model, hold_out = training.train_base(
-        window.rows,
-        symbol=symbol,
-        kind=kind,
-        row_limit=row_limit,
-        week=week,
-        as_of=run.as_of,
-        num_threads=run.training_threads,
-        on_round=_log_round,
-    )
+    with progress(f"training {symbol}", training.BOOSTING_ROUNDS) as advance:
+        model, hold_out = training.fit_base(
+            window.rows,
+            symbol=symbol,
+            kind=kind,
+            row_limit=row_limit,
+            week=week,
+            as_of=run.as_of,
+            num_threads=run.training_threads,
+            on_round=lambda _: advance(1),
+        )
     if model.base.rows < row_limit:
         log().warning("%s: trained on the %s rows there are, not %s", symbol, f"{model.base.rows:,}", f"{row_limit:,}")
-    metrics = model.base.metrics
-    log().info(
-        "%s: hold-out accuracy %.3f (majority %.3f), log loss %.4f (class prior %.4f) on %s rows",
-        symbol,
-        metrics["accuracy"],
-        metrics["majority_accuracy"],
-        metrics["log_loss"],
-        metrics["prior_log_loss"],
-        f"{metrics['rows']:,}",
-    )
     return model, hold_out
-
-
-def _log_round(finished: int) -> None:
-    if finished % ROUNDS_BETWEEN_LOGS == 0:
-        log().info("%d of %d rounds", finished, training.BOOSTING_ROUNDS)

@@ -6,6 +6,7 @@ from hybrid_ml.learning.fallback import RECENT_ROWS, SCRATCH_PERIOD, fallback_re
 from hybrid_ml.learning.model import HybridModel
 from hybrid_ml.learning.promotion import Promotion, decide
 from hybrid_ml.learning.rows import Rows, Window
+from hybrid_ml.learning.training import judge_base
 from hybrid_ml.market.bars import age_minutes
 from hybrid_ml.market.quality import DataQuality, measure_quality
 from hybrid_ml.run import Run, SavedModel
@@ -37,6 +38,23 @@ def validate_model(symbol: str, model: HybridModel, window: Window) -> RecentRec
             recent.majority_accuracy,
         )
     return recent
+
+
+@stage("validate on hold-out {symbol}", timeout_seconds=120)
+def validate_on_hold_out(symbol: str, run: Run, model: HybridModel, hold_out: Rows) -> HybridModel:
+    """The model with its metrics on rows it has not seen; what is tested here is what will serve."""
+    judged = judge_base(model, hold_out, num_threads=run.training_threads)
+    metrics = judged.base.metrics
+    log().info(
+        "%s: hold-out accuracy %.3f (majority %.3f), log loss %.4f (class prior %.4f) on %s rows",
+        symbol,
+        metrics["accuracy"],
+        metrics["majority_accuracy"],
+        metrics["log_loss"],
+        metrics["prior_log_loss"],
+        f"{metrics['rows']:,}",
+    )
+    return judged
 
 
 @stage("challenge champion {symbol}", timeout_seconds=120, outside=True)

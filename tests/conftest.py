@@ -94,10 +94,12 @@ def prefect_api() -> Iterator[str]:
     process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
     try:
         _wait_until_healthy(url, process)
+        from prefect.logging.handlers import APILogWorker
         from prefect.settings import PREFECT_API_URL, temporary_settings
 
         with temporary_settings({PREFECT_API_URL: url}):
             yield url
+            APILogWorker.instance().drain()  # while there is still a server to tell
     finally:
         process.terminate()
         process.wait(30)

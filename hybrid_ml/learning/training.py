@@ -1,6 +1,7 @@
 """Training a base model from labelled rows."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from importlib.metadata import version as installed_version
 from typing import Any, Literal
@@ -43,7 +44,19 @@ PARAMETERS: dict[str, Any] = {
 RoundCallback = Callable[[int], None]
 
 
-def train_base(
+def train_base(rows: Rows, *, num_threads: int, **asked: Any) -> tuple[HybridModel, Rows]:
+    """`fit_base`, then `judge_base`: a finished model and its hold-out. Parameters as of `fit_base`."""
+    model, hold_out = fit_base(rows, num_threads=num_threads, **asked)
+    return judge_base(model, hold_out, num_threads=num_threads), hold_out
+
+
+def judge_base(model: HybridModel, hold_out: Rows, *, num_threads: int) -> HybridModel:
+    """The model with its metrics on the hold-out, packed: from here on it has a version and cannot change."""
+    metrics = judge(model, hold_out, num_threads=num_threads)
+    return HybridModel(pack(replace(model.base, metrics=metrics)))
+
+
+def fit_base(
     rows: Rows,
     *,
     symbol: str,
@@ -56,8 +69,8 @@ def train_base(
 ) -> tuple[HybridModel, Rows]:
     """Train on the most recent `row_limit` labelled rows before an embargoed hold-out.
 
-    `rows` may hold unlabelled rows and more than is needed. Returns the model, judged on the
-    hold-out, and the hold-out itself. Raises DataUnavailable when fewer than MINIMUM_TRAINING_ROWS
+    `rows` may hold unlabelled rows and more than is needed. Returns the model, not yet judged, and
+    the hold-out to judge it on. Raises DataUnavailable when fewer than MINIMUM_TRAINING_ROWS
     labelled rows are left to train on.
     """
     labelled = rows.labelled()
@@ -93,8 +106,7 @@ def train_base(
         parameters={"boosting_rounds": BOOSTING_ROUNDS, **parameters},
         library_versions={name: installed_version(name) for name in ("lightgbm", "numpy", "pandas")},
     )
-    base.metrics.update(judge(HybridModel(base), hold_out, num_threads=num_threads))
-    return HybridModel(pack(base)), hold_out
+    return HybridModel(base), hold_out
 
 
 def boost(

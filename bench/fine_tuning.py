@@ -9,9 +9,9 @@ needs, so a fine-tune looks them up once either way.
 
 from datetime import timedelta
 
-import lightgbm
 import numpy as np
 from common import Report, cross_check, interleaved, options, some_bars
+from lightgbm import Booster
 
 from hybrid_ml.learning import training
 from hybrid_ml.learning.fine_tuning import DECAY, MAXIMUM_FINE_TUNE_ROWS, fine_tune, refit_leaves
@@ -41,7 +41,7 @@ def main() -> None:
     labels, leaves = recent.labels(base.label_threshold), model.leaves(recent.features, threads)
     shrinkage = {"learning_rate": base.parameters["learning_rate"], "lambda_l2": base.parameters["lambda_l2"]}
 
-    def theirs() -> lightgbm.Booster:
+    def theirs() -> Booster:
         return base.booster.refit(
             recent.features, labels, decay_rate=DECAY, dataset_params={"num_threads": threads}, num_threads=threads
         )

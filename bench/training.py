@@ -14,10 +14,10 @@ import time
 from typing import Any
 from unittest.mock import patch
 
-import lightgbm
 import numpy as np
 import pandas as pd
 from common import Report, cross_check, interleaved, options, some_bars
+from lightgbm import Booster
 
 from hybrid_ml.learning import training
 from hybrid_ml.learning.model import HybridModel
@@ -68,10 +68,10 @@ def main() -> None:
     matrix, labels = rows.features.copy(), rows.labels(tercile_threshold(rows.forward_returns))
     parameters = {**training.PARAMETERS, "num_threads": chosen.threads}
     models: list[HybridModel] = []
-    boosters: list[lightgbm.Booster] = []
+    boosters: list[Booster] = []
     inside: list[float] = []
 
-    def timed_boost(*given: Any) -> lightgbm.Booster:
+    def timed_boost(*given: Any) -> Booster:
         started = time.perf_counter()
         booster = BOOST(*given)
         inside.append(time.perf_counter() - started)

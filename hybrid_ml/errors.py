@@ -24,5 +24,9 @@ class StoreUnavailable(HybridMLError):
     """The database cannot be reached or does not have the expected schema."""
 
 
+class StoreUnreachable(StoreUnavailable):
+    """The database does not answer; it may be asleep or restarting, so a task tries again."""
+
+
 class AlertRefused(HybridMLError):
     """Telegram refused a message for good; repeating it would not help."""

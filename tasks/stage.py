@@ -12,7 +12,7 @@ from prefect.logging import get_run_logger
 from prefect.tasks import Task
 from sqlalchemy import Engine
 
-from hybrid_ml.errors import HybridMLError
+from hybrid_ml.errors import HybridMLError, StoreUnreachable
 from hybrid_ml.settings import load_settings
 from hybrid_ml.store.engine import open_engine
 
@@ -47,8 +47,8 @@ def stage(name: str, *, timeout_seconds: float, outside: bool = False) -> Callab
 
 
 def worth_another_try(_: Task, __: TaskRun, state: State) -> bool:
-    """An error written for a person to act on will not go away by itself; anything else may."""
-    return not isinstance(state.data, HybridMLError)
+    """An error written for a person to act on will not go away by itself; a silent database, or anything else, may."""
+    return not isinstance(state.data, HybridMLError) or isinstance(state.data, StoreUnreachable)
 
 
 def _without_traceback(record: logging.LogRecord) -> bool:

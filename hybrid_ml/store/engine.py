@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Engine, create_engine, inspect, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, OperationalError
 
-from hybrid_ml.errors import StoreUnavailable
+from hybrid_ml.errors import StoreUnavailable, StoreUnreachable
 from hybrid_ml.settings import Settings
 from hybrid_ml.store.embedded import start_embedded
 
@@ -20,20 +20,30 @@ EXAMPLE = "postgresql://USER:PASSWORD@HOST:5432/DATABASE"
 
 
 def open_engine(settings: Settings) -> Engine:
-    """The engine for the configured database, ready for use.
+    """The engine for the configured database, ready for use; looked at once a process.
 
     The embedded database is started and brought to the newest schema; another one is only looked
     at. Raises StoreUnavailable, never showing a password, when it cannot be reached, or when its
     schema is not the newest.
     """
     if settings.uses_embedded_database:
-        engine = _engine(start_embedded(settings.data_dir))
-        with engine.connect() as connection:
-            up_to_date = _revision(connection) == newest_revision()
-        if not up_to_date:
-            migrate(engine)
-        return engine
-    engine = connect_only(settings)
+        return _open_embedded(settings.data_dir)
+    return _open_external(settings.neon_conn_str.get_secret_value().strip())
+
+
+@cache
+def _open_embedded(data_dir: Path) -> Engine:
+    engine = _engine(start_embedded(data_dir))
+    with engine.connect() as connection:
+        up_to_date = _revision(connection) == newest_revision()
+    if not up_to_date:
+        migrate(engine)
+    return engine
+
+
+@cache
+def _open_external(address: str) -> Engine:
+    engine = _reachable(address)
     with engine.connect() as connection:
         revision = _revision(connection)
     if revision != newest_revision():
@@ -48,11 +58,15 @@ def connect_only(settings: Settings) -> Engine:
     """The engine for NEON_CONN_STR (or the embedded database), reachable, its schema not looked at."""
     if settings.uses_embedded_database:
         return _engine(start_embedded(settings.data_dir))
-    engine = _engine(settings.neon_conn_str.get_secret_value().strip())
+    return _reachable(settings.neon_conn_str.get_secret_value().strip())
+
+
+def _reachable(address: str) -> Engine:
+    engine = _engine(address)
     try:
         engine.connect().close()
     except OperationalError as error:
-        raise StoreUnavailable(_connection_problem(engine, error)) from None
+        raise StoreUnreachable(_connection_problem(engine, error)) from None
     return engine
 
 

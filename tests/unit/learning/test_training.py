@@ -6,6 +6,7 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
+import lightgbm
 import numpy as np
 import pytest
 from sklearn.metrics import log_loss
@@ -13,7 +14,7 @@ from sklearn.metrics import log_loss
 from hybrid_ml.errors import DataUnavailable
 from hybrid_ml.learning.model import HybridModel
 from hybrid_ml.learning.rows import Rows
-from hybrid_ml.learning.training import PARAMETERS, boost, leaf_values, train_base
+from hybrid_ml.learning.training import PARAMETERS, boost, importance, leaf_values, lean_text, train_base
 from hybrid_ml.market.labels import FLAT, tercile_threshold
 from tests.simulated import NOON, moment, with_returns
 from tests.unit.conftest import ROW_LIMIT, TRAINING_MINUTES, Trained
@@ -185,3 +186,18 @@ def test_prices_that_never_moved_make_a_model_that_expects_no_move(trained: Trai
     assert np.isfinite(chances).all()
     assert min(model.base.class_prior) > 0.0
     assert np.isfinite(model.base.metrics["prior_log_loss"])
+
+
+def test_the_lean_text_gives_the_same_answers_bit_by_bit(trained: Trained) -> None:
+    rows = trained.offered.labelled().last(3_000)
+    labels = rows.labels(trained.model.base.label_threshold)
+    whole = boost(rows.features, labels, {**PARAMETERS, "num_threads": 1})
+    text = whole.model_to_string()
+    lean = lightgbm.Booster(model_str=lean_text(text))
+    probes = trained.offered.features
+    assert np.array_equal(lean.predict(probes, num_threads=1), whole.predict(probes, num_threads=1))
+    assert lean.num_trees() == whole.num_trees() == 900
+    assert len(lean_text(text)) < 0.6 * len(text)
+    shares = importance(whole)
+    assert sum(shares.values()) == pytest.approx(1, abs=1e-3)
+    assert list(shares.values()) == sorted(shares.values(), reverse=True)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from flows.ending import Stopwatch, asleep, collect, ended, run_name
+from flows.ending import Stopwatch, asleep, collect, ended, locks, run_name
 from flows.weekly_training import train_symbol
 from hybrid_ml.errors import ModelUnavailable
 from hybrid_ml.market.bars import age_minutes
@@ -14,9 +14,11 @@ from hybrid_ml.requests import AnalysisRequest
 from hybrid_ml.run import Proposal, Run, limit_signals
 from hybrid_ml.signals.gates import refused_by
 from hybrid_ml.signals.quiet_hours import QuietHours
+from hybrid_ml.store.locks import SymbolLocks
 from tasks.alert import send_alert
 from tasks.fine_tune import fine_tune
 from tasks.load import load_model, load_window, open_run
+from tasks.lock import lock_symbol
 from tasks.predict import pass_gates, predict
 from tasks.report import report_analysis
 from tasks.save import save_copy, save_proposal
@@ -31,18 +33,21 @@ def analysis(request: AnalysisRequest = AnalysisRequest()) -> State | AnalysisRe
     run = open_run(request, now=datetime.now(UTC))
     if QUIET_HOURS.covers(run.as_of) and not request.disable_sleep_window:
         return asleep(AnalysisReport(as_of=run.as_of, asleep=True, analyses=[]), str(QUIET_HOURS))
-    proposals, failures = collect(run.symbols, lambda symbol: propose(symbol, run, request))
-    ranked = limit_signals(proposals, request.bounds.max_signals)
-    analyses, unsettled = collect(ranked, lambda proposal: settle(proposal, run, request))
+    with locks() as held:
+        proposals, failures = collect(run.symbols, lambda symbol: propose(symbol, run, request, held))
+        ranked = limit_signals(proposals, request.bounds.max_signals)
+        analyses, unsettled = collect(ranked, lambda proposal: settle(proposal, run, request))
     failures += unsettled + [Failure(symbol=a.symbol, error=problem) for a in analyses for problem in a.problems]
     report = AnalysisReport(as_of=run.as_of, asleep=False, analyses=analyses, failures=failures)
     report_analysis(report)
     return ended(report)
 
 
-def propose(symbol: str, run: Run, request: AnalysisRequest) -> Proposal:
+def propose(symbol: str, run: Run, request: AnalysisRequest, held: SymbolLocks) -> Proposal:
     """One symbol from bars to an answer and every gate's verdict on it."""
     watch = Stopwatch()
+    with watch("lock"):
+        lock_symbol(symbol, held)
     with watch("load"):
         window = load_window(symbol, run)
         saved = load_model(symbol, run)
@@ -67,8 +72,20 @@ def propose(symbol: str, run: Run, request: AnalysisRequest) -> Proposal:
             model = model.with_adapter(trial.adapter) if trial else model
     with watch("predict"):
         answer = predict(symbol, model, window)
-        verdicts = pass_gates(symbol, run, request, window, answer, recent)
-    return Proposal(symbol, window, model, recent, trial, answer, verdicts, reason, stale, watch.stage_ms)
+        verdicts = pass_gates(symbol, run, request, window, answer, recent, saved.was_degraded)
+    return Proposal(
+        symbol,
+        window,
+        model,
+        recent,
+        trial,
+        answer,
+        verdicts,
+        fallback=reason,
+        stale=stale,
+        was_degraded=saved.was_degraded,
+        stage_ms=watch.stage_ms,
+    )
 
 
 def settle(proposal: Proposal, run: Run, request: AnalysisRequest) -> Analysis:

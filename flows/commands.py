@@ -30,7 +30,7 @@ def train(request: TrainingRequest, *, json_output: bool) -> None:
 
     report: TrainingReport = _run(weekly_training, request)
     _show(report, json_output, lambda: console.show_training(report, full=request.full_report))
-    _exit(failed=bool(report.failures))
+    _exit(failed=report.failed)
 
 
 def analyze(request: AnalysisRequest, *, json_output: bool) -> None:
@@ -39,7 +39,7 @@ def analyze(request: AnalysisRequest, *, json_output: bool) -> None:
 
     report: AnalysisReport = _run(analysis, request)
     _show(report, json_output, lambda: console.show_analysis(report))
-    _exit(failed=bool(report.failures))
+    _exit(failed=report.failed)
 
 
 def backfill(request: BackfillRequest, *, json_output: bool) -> None:

@@ -9,8 +9,11 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
+from hybrid_ml.errors import SymbolBusy
 from hybrid_ml.reports import AnalysisReport, Failure, TrainingReport
-from tasks.stage import log
+from hybrid_ml.settings import load_settings
+from hybrid_ml.store.locks import SymbolLocks, symbol_locks
+from tasks.stage import database, log
 
 Report = TypeVar("Report", TrainingReport, AnalysisReport)
 Item = TypeVar("Item")
@@ -25,6 +28,9 @@ def collect(items: Iterable[Item], work: Callable[[Item], Result]) -> tuple[list
         symbol = str(getattr(item, "symbol", item))
         try:
             results.append(work(item))
+        except SymbolBusy as busy:
+            log().warning("%s", busy)
+            failures.append(Failure(symbol=symbol, error=str(busy), busy=True))
         except Exception as error:  # whatever it is, the other symbols must go on; it is named at the end
             log().error("%s failed: %s", symbol, error)
             failures.append(Failure(symbol=symbol, error=str(error) or type(error).__name__))
@@ -32,15 +38,25 @@ def collect(items: Iterable[Item], work: Callable[[Item], Result]) -> tuple[list
 
 
 def ended(report: Report) -> State | Report:
-    """The report, as the data of a failed state when a symbol failed."""
+    """The report, as the data of a state that says so when symbols failed or were left to another run."""
     if not report.failures:
         return report
-    return Failed(message="; ".join(f"{f.symbol}: {f.error}" for f in report.failures), data=report)
+    message = "; ".join(f"{failure.symbol}: {failure.error}" for failure in report.failures)
+    return (
+        Failed(message=message, data=report) if report.failed else Completed(name="Busy", message=message, data=report)
+    )
 
 
 def asleep(report: AnalysisReport, quiet_hours: str) -> State:
     """The run's end in quiet hours."""
     return Completed(name="Asleep", message=f"quiet hours {quiet_hours}", data=report)
+
+
+@contextmanager
+def locks() -> Iterator[SymbolLocks]:
+    """Locks on the symbols this run works on, let go when the block ends."""
+    with symbol_locks(database(), load_settings().hybrid_ml_lock_wait_seconds) as held:
+        yield held
 
 
 def run_name() -> str:

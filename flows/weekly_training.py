@@ -8,12 +8,13 @@ from typing import Literal
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from flows.ending import collect, ended, run_name
+from flows.ending import collect, ended, locks, run_name
 from hybrid_ml.learning.model import HybridModel
 from hybrid_ml.reports import Training, TrainingReport
 from hybrid_ml.requests import TrainingRequest
 from hybrid_ml.run import Run
 from tasks.load import load_training_window, open_run
+from tasks.lock import lock_symbol
 from tasks.report import report_training
 from tasks.save import save_base, save_copy
 from tasks.train import choose_rows, fit_base
@@ -24,9 +25,13 @@ from tasks.validate import compare_with_champion, validate_data, validate_on_hol
 def weekly_training(request: TrainingRequest = TrainingRequest()) -> State | TrainingReport:
     """Train a base model for every symbol; it serves from now on where it is not worse than the champion."""
     run = open_run(request, now=datetime.now(UTC))
-    trainings, failures = collect(
-        run.symbols, lambda symbol: train_symbol(symbol, run, week=request.week, limit=request.limit)
-    )
+    with locks() as held:
+
+        def train_alone(symbol: str) -> Training:
+            lock_symbol(symbol, held)
+            return train_symbol(symbol, run, week=request.week, limit=request.limit)
+
+        trainings, failures = collect(run.symbols, train_alone)
     report = TrainingReport(trainings=trainings, failures=failures)
     report_training(report)
     return ended(report)

@@ -30,3 +30,7 @@ class StoreUnreachable(StoreUnavailable):
 
 class AlertRefused(HybridMLError):
     """Telegram refused a message for good; repeating it would not help."""
+
+
+class SymbolBusy(HybridMLError):
+    """Another run is working on the symbol; nothing went wrong, and nothing was done."""

@@ -10,10 +10,11 @@ from hybrid_ml.signals.gates import Verdict
 
 
 class Failure(BaseModel):
-    """A symbol that could not be finished, and why."""
+    """A symbol that was not finished, and why. `busy`: another run is at it, and nothing went wrong."""
 
     symbol: str
     error: str
+    busy: bool = False
 
 
 class Training(BaseModel):
@@ -33,11 +34,21 @@ class Training(BaseModel):
     path: Path | None = None
 
 
-class TrainingReport(BaseModel):
-    """Every training of a run, and the symbols that failed."""
+class SymbolsReport(BaseModel):
+    """What every run over symbols tells: which of them were not finished."""
+
+    failures: list[Failure] = []
+
+    @property
+    def failed(self) -> bool:
+        """Whether anything went wrong."""
+        return any(not failure.busy for failure in self.failures)
+
+
+class TrainingReport(SymbolsReport):
+    """Every training of a run."""
 
     trainings: list[Training]
-    failures: list[Failure] = []
 
 
 class ModelSummary(BaseModel):
@@ -80,13 +91,12 @@ class Analysis(BaseModel):
     stage_ms: dict[str, float]
 
 
-class AnalysisReport(BaseModel):
-    """Every analysis of a run, and the symbols that failed."""
+class AnalysisReport(SymbolsReport):
+    """Every analysis of a run."""
 
     as_of: datetime
     asleep: bool
     analyses: list[Analysis]
-    failures: list[Failure] = []
 
 
 class ScalingStep(BaseModel):

@@ -37,10 +37,14 @@ class Run:
 
 @dataclass(frozen=True)
 class SavedModel:
-    """What loading found: a model, or the reason there is none to rely on."""
+    """What loading found: a model, or the reason there is none to rely on.
+
+    `was_degraded`: the symbol's last answer came from a model under the bar.
+    """
 
     model: HybridModel | None
     problem: str | None = None
+    was_degraded: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ class Proposal:
     verdicts: list[Verdict]
     fallback: str | None
     stale: bool
+    was_degraded: bool = False
     stage_ms: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -69,7 +74,7 @@ class Proposal:
     @property
     def degraded(self) -> bool:
         """Whether the model is under the bar, so that the answer is for the record only."""
-        return is_under_the_bar(self.recent)
+        return is_under_the_bar(self.recent, self.was_degraded)
 
 
 def open_run(request: Request, settings: Settings, symbols_with_bars: list[str], now: datetime) -> Run:

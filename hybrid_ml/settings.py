@@ -12,6 +12,7 @@ from hybrid_ml.errors import BadInput
 CHECKOUT = Path(__file__).resolve().parents[1]
 MOST_NUM_THREADS = 4
 MAX_GAP_MINUTES = 30
+LOCK_WAIT_SECONDS = 120
 
 
 def project_folder() -> Path:
@@ -33,6 +34,9 @@ class Settings(BaseSettings):
     hybrid_ml_data_dir: Path = Field(Path(".data"), description="the embedded PostgreSQL and other working files")
     hybrid_ml_max_gap_minutes: int = Field(
         MAX_GAP_MINUTES, ge=0, le=1_440, description="missing minutes filled with the last close; more end a session"
+    )
+    hybrid_ml_lock_wait_seconds: float = Field(
+        LOCK_WAIT_SECONDS, ge=0, le=3_600, description="how long to wait for another run on the same symbol"
     )
     hybrid_ml_num_threads: int = Field(
         0, ge=0, le=256, description="threads for training; 0: one per core, four at most"

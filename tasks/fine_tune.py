@@ -16,8 +16,6 @@ def fine_tune(symbol: str, run: Run, model: HybridModel, window: Window, rows: i
         log().warning("%s: %d labelled rows are too few to fine-tune on (%d)", symbol, labelled, MINIMUM_FINE_TUNE_ROWS)
         return None
     trial = fine_tuning.fine_tune(model, window.rows, count=rows, as_of=run.as_of)
-    verdict = f"step {trial.adapter.step:g}" if trial.adapter.step else "the base stays"
-    log().info(
-        "%s: %s (log loss on unseen rows %.4f, base %.4f)", symbol, verdict, trial.adapted_log_loss, trial.base_log_loss
-    )
+    verdict = f"adapted by step {trial.adapter.step:g}" if trial.adapter.step else "the base stays"
+    log().info("%s: %s (the whole refit on unseen rows: %s)", symbol, verdict, trial.refit)
     return trial

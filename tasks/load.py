@@ -8,7 +8,7 @@ from hybrid_ml.errors import DataUnavailable, HybridMLError, ModelUnavailable
 from hybrid_ml.learning.fine_tuning import MAXIMUM_FINE_TUNE_ROWS
 from hybrid_ml.learning.model import HybridModel
 from hybrid_ml.learning.rows import EMBARGO_BARS, Window, make_window
-from hybrid_ml.learning.scaling import MAXIMUM_HOLD_OUT_ROWS
+from hybrid_ml.learning.scaling import MAXIMUM_CALIBRATION_ROWS, MAXIMUM_HOLD_OUT_ROWS
 from hybrid_ml.market.bars import closed_before
 from hybrid_ml.market.features import LOOK_BACK_BARS
 from hybrid_ml.market.simulation import simulate_bars
@@ -19,6 +19,7 @@ from hybrid_ml.run import open_run as settle_run
 from hybrid_ml.settings import load_settings
 from hybrid_ml.store import bars as stored_bars
 from hybrid_ml.store import models as registry
+from hybrid_ml.store import predictions
 from hybrid_ml.store.model_files import read_model, write_model
 from tasks.stage import database, log, stage
 
@@ -47,7 +48,7 @@ def load_window(symbol: str, run: Run) -> Window:
 @stage("load bars {symbol}", timeout_seconds=600, outside=True)
 def load_training_window(symbol: str, run: Run, row_limit: int) -> Window:
     """Bars enough for `row_limit` labelled rows and their hold-out, or all there are."""
-    needed = row_limit + MAXIMUM_HOLD_OUT_ROWS + 2 * EMBARGO_BARS
+    needed = row_limit + MAXIMUM_CALIBRATION_ROWS + MAXIMUM_HOLD_OUT_ROWS + 3 * EMBARGO_BARS
     count = int(needed * SESSION_BREAKS_ALLOWANCE) + LOOK_BACK_BARS
     while True:
         bars = _bars(symbol, run, count)
@@ -86,26 +87,27 @@ def _bars(symbol: str, run: Run, count: int) -> pd.DataFrame:
 def load_model(symbol: str, run: Run) -> SavedModel:
     """The model that serves at the run's moment: the local copy when it is the right one, else the registry's."""
     with database().connect() as connection:
+        was_degraded = predictions.was_degraded(connection, symbol, run.as_of)
         serving = registry.find_serving(connection, symbol, run.as_of)
         if serving is None:
             log().warning("%s: there is no saved model for %s", symbol, f"{run.as_of:%Y-%m-%d %H:%M}")
-            return SavedModel(None, "there is no saved model")
+            return SavedModel(None, "there is no saved model", was_degraded)
         if serving.is_champion:
             try:
                 model = read_model(run.folder(symbol), serving.file, symbol)
                 log().info("%s: %s from its local copy", symbol, model)
-                return SavedModel(model)
+                return SavedModel(model, None, was_degraded)
             except ModelUnavailable as error:
                 log().warning("%s: the local copy is not used (%s)", symbol, error)
         try:
             model = registry.fetch(connection, serving)
         except ModelUnavailable as error:
             log().error("%s: %s cannot be used: %s", symbol, serving.version, error)
-            return SavedModel(None, f"the saved model cannot be used: {error}")
+            return SavedModel(None, f"the saved model cannot be used: {error}", was_degraded)
     if serving.is_champion:
         _rebuild_copy(symbol, run, model)
     log().info("%s: %s from the registry", symbol, model)
-    return SavedModel(model)
+    return SavedModel(model, None, was_degraded)
 
 
 def _rebuild_copy(symbol: str, run: Run, model: HybridModel) -> None:

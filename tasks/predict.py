@@ -22,7 +22,13 @@ def predict(symbol: str, model: HybridModel, window: Window) -> Answer:
 
 @stage("gates {symbol}", timeout_seconds=60, outside=True)
 def pass_gates(
-    symbol: str, run: Run, request: AnalysisRequest, window: Window, answer: Answer, recent: RecentRecord
+    symbol: str,
+    run: Run,
+    request: AnalysisRequest,
+    window: Window,
+    answer: Answer,
+    recent: RecentRecord,
+    was_degraded: bool,
 ) -> list[Verdict]:
     """Every gate's verdict; outcomes that have come due are filled in first, for the penalty to look at."""
     with database().begin() as connection:
@@ -36,6 +42,7 @@ def pass_gates(
         recent=recent,
         bar_age_minutes=age_minutes(window.bar_time, run.as_of),
         max_bar_age_minutes=request.max_bar_age_minutes,
+        was_degraded=was_degraded,
     )
     verdicts = evaluate_gates(answer, around)
     refusals = refused_by(verdicts)

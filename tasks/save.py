@@ -34,7 +34,7 @@ def save_proposal(symbol: str, run: Run, request: AnalysisRequest, proposal: Pro
         log().info("%s: the prediction after %s was recorded before", symbol, f"{proposal.window.bar_time:%H:%M}")
 
 
-@stage("save local copy {symbol}", timeout_seconds=60)
+@stage("save local copy {symbol}", timeout_seconds=60, outside=True)
 def save_copy(symbol: str, run: Run, model: HybridModel) -> Path | None:
     """The champion as it serves now, as a file: `model`, or the registry's where that is another.
 

@@ -2,7 +2,7 @@
 
 from hybrid_ml.errors import ModelUnavailable
 from hybrid_ml.learning.evaluation import RecentRecord, recent_record
-from hybrid_ml.learning.fallback import RECENT_ROWS, SCRATCH_PERIOD, fallback_reason
+from hybrid_ml.learning.fallback import RECENT_ROWS, fallback_reason, scratch_period
 from hybrid_ml.learning.model import HybridModel
 from hybrid_ml.learning.promotion import Promotion, decide
 from hybrid_ml.learning.rows import Rows, Window
@@ -77,17 +77,22 @@ def compare_with_champion(symbol: str, run: Run, challenger: HybridModel, hold_o
 def decide_fallback(
     symbol: str, run: Run, saved: SavedModel, recent: RecentRecord | None, window: Window, max_bar_age_minutes: float
 ) -> str | None:
-    """Why to train from scratch now, or None. A model under the bar is replaced at most once an hour."""
-    reason = fallback_reason(saved.problem, recent)
+    """Why to train from scratch now, or None. A model under the bar is replaced once an hour, then more rarely."""
+    reason = fallback_reason(saved.problem, recent, saved.was_degraded)
     if reason is None or saved.model is None:
         return reason
     if age_minutes(window.bar_time, run.as_of) > max_bar_age_minutes:
         log().info("%s: %s, but there are no fresh bars to learn from", symbol, reason)
         return None
     with database().connect() as connection:
-        if registry.scratch_trained_within(connection, symbol, run.as_of, SCRATCH_PERIOD):
-            log().warning(
-                "%s: %s; a model was trained from scratch within the hour, so no alert leaves", symbol, reason
-            )
-            return None
+        spell = registry.scratch_spell(connection, symbol, run.as_of)
+    if spell.newest is not None and run.as_of < spell.newest + scratch_period(spell.trained):
+        again = spell.newest + scratch_period(spell.trained)
+        log().warning(
+            "%s: %s; no alert leaves, and the next training is not before %s UTC",
+            symbol,
+            reason,
+            f"{again:%Y-%m-%d %H:%M}",
+        )
+        return None
     return reason

@@ -59,15 +59,34 @@ def calibration_error(probabilities: NDArray[np.float64], labels: NDArray[np.int
     return float(np.abs(gap).sum() / len(labels))
 
 
-def mean_log_loss(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
-    """Mean negative log probability of the labels (n,) under softmax of raw scores (n, 3), in nats."""
+def log_losses(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Negative log probability of each label (n,) under softmax of raw scores (n, 3), in nats."""
     top = scores.max(axis=1)
     normaliser = top + np.log(np.exp(scores - top[:, None]).sum(axis=1))
-    return float(np.mean(normaliser - scores[np.arange(len(labels)), labels]))
+    return normaliser - scores[np.arange(len(labels)), labels]
+
+
+def mean_log_loss(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
+    """Mean of `log_losses`."""
+    return float(np.mean(log_losses(scores, labels)))
+
+
+def refuse_seen(model: HybridModel, rows: Rows) -> None:
+    """Raise ValueError when a row opens before every label the model learnt from was known.
+
+    The last line of defence: rows are chosen so that this never happens, and a slip must not pass
+    for skill.
+    """
+    if len(rows) and rows.times[0] < model.trained_until:
+        raise ValueError(
+            f"{model.version or 'the model'} was trained on labels known at {model.trained_until}; the row of "
+            f"{rows.times[0]} must not judge it"
+        )
 
 
 def judge(model: HybridModel, rows: Rows, *, num_threads: int = 1) -> dict[str, Any]:
-    """Evaluate `model` on labelled `rows`; the caller sees to it that the model has not seen them."""
+    """Evaluate `model` on labelled `rows`; raises ValueError when it has seen one of them."""
+    refuse_seen(model, rows)
     probabilities = model.probabilities(rows.features, num_threads=num_threads)
     return evaluate(probabilities, rows.labels(model.base.label_threshold), model.base.class_prior)
 
@@ -77,6 +96,7 @@ def recent_record(model: HybridModel, rows: Rows, *, count: int, num_threads: in
     unseen = rows.labelled().newer_than(model.trained_until).last(count)
     if not len(unseen):
         return RecentRecord(rows=0, accuracy=None, majority_accuracy=None)
+    refuse_seen(model, unseen)
     labels = unseen.labels(model.base.label_threshold)
     predicted = model.probabilities(unseen.features, num_threads=num_threads).argmax(axis=1)
     return RecentRecord(

@@ -10,6 +10,8 @@ MINIMUM_TRAINING_ROWS = 2_000
 """With fewer labelled rows than this nothing is trained: 900 trees of noise help nobody."""
 MINIMUM_HOLD_OUT_ROWS = 300
 MAXIMUM_HOLD_OUT_ROWS = 2_000
+MINIMUM_CALIBRATION_ROWS = 150
+MAXIMUM_CALIBRATION_ROWS = 1_000
 
 
 def row_limit(week: int) -> int:
@@ -29,3 +31,8 @@ def week_number(first_base_at: datetime | None, as_of: datetime) -> int:
 def hold_out_rows(training_rows: int) -> int:
     """Newest rows kept unseen to judge a model trained on `training_rows`: a tenth, 300 to 2,000."""
     return min(MAXIMUM_HOLD_OUT_ROWS, max(MINIMUM_HOLD_OUT_ROWS, training_rows // 10))
+
+
+def calibration_rows(training_rows: int) -> int:
+    """Rows between training and hold-out to fit the temperature on: a twentieth, 150 to 1,000."""
+    return min(MAXIMUM_CALIBRATION_ROWS, max(MINIMUM_CALIBRATION_ROWS, training_rows // 20))

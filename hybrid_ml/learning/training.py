@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_ml.errors import DataUnavailable
+from hybrid_ml.learning.calibration import fit_temperature
 from hybrid_ml.learning.evaluation import judge
 from hybrid_ml.learning.model import CLASS_COUNT, Base, HybridModel
 from hybrid_ml.learning.model_bytes import pack
 from hybrid_ml.learning.rows import Rows, labels_known_at, split_hold_out
-from hybrid_ml.learning.scaling import MINIMUM_TRAINING_ROWS, hold_out_rows
+from hybrid_ml.learning.scaling import MINIMUM_TRAINING_ROWS, calibration_rows, hold_out_rows
 from hybrid_ml.market.bars import BAR_LENGTH
 from hybrid_ml.market.features import FEATURE_NAMES
 from hybrid_ml.market.labels import CLASSES, tercile_threshold
@@ -76,14 +77,17 @@ def fit_base(
     num_threads: int,
     on_round: RoundCallback | None = None,
 ) -> tuple[HybridModel, Rows]:
-    """Train on the most recent `row_limit` labelled rows before an embargoed hold-out.
+    """Train on the most recent `row_limit` labelled rows before the calibration rows and the hold-out.
 
-    `rows` may hold unlabelled rows and more than is needed. Returns the model, not yet judged, and
-    the hold-out to judge it on. Raises DataUnavailable when fewer than MINIMUM_TRAINING_ROWS
+    Training rows, calibration rows (which the temperature is fitted on) and hold-out lie an embargo
+    apart. `rows` may hold unlabelled rows and more than is needed. Returns the model, not yet judged,
+    and the hold-out to judge it on. Raises DataUnavailable when fewer than MINIMUM_TRAINING_ROWS
     labelled rows are left to train on.
     """
     labelled = rows.labelled()
-    training, hold_out = split_hold_out(labelled, row_limit, hold_out_rows(min(row_limit, len(labelled))))
+    expected = min(row_limit, len(labelled))
+    older, hold_out = split_hold_out(labelled, len(labelled), hold_out_rows(expected))
+    training, calibration = split_hold_out(older, row_limit, calibration_rows(expected))
     if len(training) < MINIMUM_TRAINING_ROWS:
         raise DataUnavailable(
             f"{symbol}: {len(labelled):,} labelled rows leave {len(training):,} to train on, fewer than the minimum "
@@ -95,6 +99,7 @@ def fit_base(
     booster = boost(training.features, labels, parameters, on_round)
     shares = np.bincount(labels, minlength=CLASS_COUNT) + 1  # Laplace: a class never seen is not impossible
     prior = (shares / shares.sum()).tolist()
+    raw_scores = np.asarray(booster.predict(calibration.features, raw_score=True, num_threads=num_threads))
     base = Base(
         symbol=symbol,
         kind=kind,
@@ -104,10 +109,10 @@ def fit_base(
         classes=CLASSES,
         label_threshold=threshold,
         class_prior=(prior[0], prior[1], prior[2]),
-        temperature=1.0,
+        temperature=fit_temperature(raw_scores, calibration.labels(threshold)),
         as_of=as_of,
         trained_from=training.times[0].to_pydatetime(),
-        trained_until=labels_known_at(training),
+        trained_until=labels_known_at(calibration),
         data_until=rows.times[-1].to_pydatetime() + BAR_LENGTH,
         rows=len(training),
         row_limit=row_limit,

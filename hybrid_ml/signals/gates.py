@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_ml.learning.evaluation import RecentRecord
-from hybrid_ml.learning.fallback import MINIMUM_RECENT_ACCURACY, is_under_the_bar
+from hybrid_ml.learning.fallback import is_under_the_bar, required_accuracy
 from hybrid_ml.market.labels import CLASSES, FLAT
 from hybrid_ml.signals.presets import Bounds
 
@@ -63,13 +63,14 @@ class Answer:
 
 @dataclass(frozen=True)
 class Circumstances:
-    """What the gates know besides the answer itself."""
+    """What the gates know besides the answer itself. `was_degraded`: the symbol's last answer was."""
 
     bounds: Bounds
     penalty: float
     recent: RecentRecord
     bar_age_minutes: float
     max_bar_age_minutes: float
+    was_degraded: bool = False
 
 
 @dataclass(frozen=True)
@@ -120,9 +121,11 @@ def freshness(_: Answer, around: Circumstances) -> Verdict:
 
 def recent_accuracy(_: Answer, around: Circumstances) -> Verdict:
     """A model under the bar answers for the record only; one that cannot be judged yet passes."""
-    meaning = f"accuracy on {around.recent.rows} recent rows at least {MINIMUM_RECENT_ACCURACY:.2f}"
-    passed = not is_under_the_bar(around.recent)
-    return Verdict("recent_accuracy", around.recent.accuracy, MINIMUM_RECENT_ACCURACY, passed, meaning)
+    bound = required_accuracy(around.was_degraded)
+    recovering = ", having been under the bar" if around.was_degraded else ""
+    meaning = f"accuracy on {around.recent.rows} recent rows at least {bound:.2f}{recovering}"
+    passed = not is_under_the_bar(around.recent, around.was_degraded)
+    return Verdict("recent_accuracy", around.recent.accuracy, bound, passed, meaning)
 
 
 GATES: tuple[Gate, ...] = (direction, confidence, margin, entropy, freshness, recent_accuracy)

@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, text
@@ -170,14 +170,20 @@ def first_base_at(connection: Connection, symbol: str) -> datetime | None:
     return found
 
 
-def scratch_trained_within(connection: Connection, symbol: str, as_of: datetime, period: timedelta) -> bool:
-    """Whether a scratch model of `symbol` was trained in the `period` before `as_of`."""
-    statement = text(
-        "SELECT EXISTS (SELECT 1 FROM model_versions WHERE symbol = :symbol AND kind = 'scratch' "
-        "AND as_of > :after AND as_of <= :as_of)"
-    )
-    found = connection.execute(statement, {"symbol": symbol, "as_of": as_of, "after": as_of - period}).scalar_one()
-    return bool(found)
+@dataclass(frozen=True)
+class ScratchSpell:
+    """How many models were trained from scratch since the symbol's last answer that was not degraded.
+
+    `newest`: the moment of the newest one, of this spell or an earlier; None when there never was one.
+    """
+
+    trained: int
+    newest: datetime | None
+
+
+def scratch_spell(connection: Connection, symbol: str, as_of: datetime) -> ScratchSpell:
+    """How many models of `symbol` were trained from scratch in the degraded spell that `as_of` lies in."""
+    return ScratchSpell(*connection.execute(query("scratch_spell"), {"symbol": symbol, "as_of": as_of}).one())
 
 
 def list_bases(connection: Connection, symbol: str) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, text
 
@@ -10,6 +10,9 @@ from hybrid_ml.market.labels import HORIZON_MINUTES
 from hybrid_ml.signals.gates import Answer, Verdict, as_record
 from hybrid_ml.signals.penalty import SIGNALS_CONSIDERED, RecentSignals
 from hybrid_ml.store.sql import query
+
+REMEMBERED = timedelta(days=1)
+"""How long the last answer says something about the next one."""
 
 
 @dataclass(frozen=True)
@@ -88,3 +91,16 @@ def recent_signals(connection: Connection, symbol: str, as_of: datetime) -> Rece
         query("recent_signals"), {"symbol": symbol, "as_of": as_of, "count": SIGNALS_CONSIDERED}
     ).one()
     return RecentSignals(int(count), float(precision), float(mean_confidence))
+
+
+def was_degraded(connection: Connection, symbol: str, as_of: datetime) -> bool:
+    """Whether the newest answer about `symbol` before `as_of` came from a model under the bar.
+
+    Forgotten after REMEMBERED: the market it was judged on is gone.
+    """
+    statement = text(
+        "SELECT degraded FROM predictions WHERE symbol = :symbol AND as_of < :as_of AND bar_time < :as_of "
+        "AND bar_time > :since ORDER BY bar_time DESC LIMIT 1"
+    )
+    given = {"symbol": symbol, "as_of": as_of, "since": as_of - REMEMBERED}
+    return bool(connection.execute(statement, given).scalar())

@@ -121,7 +121,8 @@ def test_a_model_under_the_bar_is_replaced_once_an_hour_and_alerts_nothing_meanw
     trained: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # No market is this hard to please: every model is under the bar.
-    monkeypatch.setattr("hybrid_ml.learning.fallback.MINIMUM_RECENT_ACCURACY", 0.999)
+    for bar in ("MINIMUM_RECENT_ACCURACY", "RECOVERED_RECENT_ACCURACY"):
+        monkeypatch.setattr(f"hybrid_ml.learning.fallback.{bar}", 0.999)
     first = analyze(**SURE)
     second = analyze(**SURE, as_of=AS_OF + timedelta(minutes=10))
     third = analyze(**SURE, as_of=AS_OF + timedelta(minutes=70))

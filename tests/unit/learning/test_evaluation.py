@@ -90,7 +90,8 @@ def test_enormous_scores_have_a_finite_log_loss() -> None:
 def test_judging_uses_the_threshold_and_prior_the_model_was_made_with(model: HybridModel, market: Window) -> None:
     rows = market.rows.labelled().last(500)
     labels = label(rows.forward_returns, model.base.label_threshold)
-    expected = evaluate(model.base.booster.predict(rows.features, num_threads=1), labels, model.base.class_prior)
+    scores = model.base.booster.predict(rows.features, raw_score=True, num_threads=1)
+    expected = evaluate(softmax(scores / model.base.temperature), labels, model.base.class_prior)
     found = judge(model, rows)
     assert found.pop("confusion") == expected.pop("confusion")
     assert found == pytest.approx(expected)
@@ -149,3 +150,12 @@ def test_a_row_that_opens_when_the_last_label_is_known_is_the_first_to_count(mod
     assert recent_record(at_last, rows, count=200).rows == 1
     after_last = HybridModel(replace(model.base, trained_until=last + timedelta(seconds=1)))
     assert recent_record(after_last, rows, count=200) == RecentRecord(0, None, None)
+
+
+def test_a_row_the_model_has_seen_is_refused_as_its_judge(model: HybridModel, market: Window) -> None:
+    """The last line of defence: a leak planted here is caught, one minute of it."""
+    labelled = market.rows.labelled()
+    first = int(labelled.times.searchsorted(pd.Timestamp(model.trained_until)))
+    assert judge(model, labelled.take(slice(first, first + 300)))["rows"] == 300
+    with pytest.raises(ValueError, match="must not judge it"):
+        judge(model, labelled.take(slice(first - 1, first + 300)))

@@ -1,9 +1,17 @@
 """When a model is not relied on: a problem with it, or a recent record that is known and poor."""
 
+from datetime import timedelta
+
 import pytest
 
 from hybrid_ml.learning.evaluation import RecentRecord
-from hybrid_ml.learning.fallback import fallback_reason, is_under_the_bar
+from hybrid_ml.learning.fallback import (
+    MINIMUM_RECENT_ACCURACY,
+    RECOVERED_RECENT_ACCURACY,
+    fallback_reason,
+    is_under_the_bar,
+    scratch_period,
+)
 
 
 def record(rows: int, accuracy: float | None) -> RecentRecord:
@@ -38,3 +46,17 @@ def test_a_problem_with_the_model_goes_before_its_record() -> None:
 
 def test_without_problem_or_record_there_is_no_reason() -> None:
     assert fallback_reason(None, None) is None
+
+
+def test_leaving_the_degraded_state_takes_more_than_entering_it() -> None:
+    between = record(200, (MINIMUM_RECENT_ACCURACY + RECOVERED_RECENT_ACCURACY) / 2)
+    assert not is_under_the_bar(between, was_degraded=False)
+    assert is_under_the_bar(between, was_degraded=True)
+    assert fallback_reason(None, between, was_degraded=False) is None
+    assert f"is under {RECOVERED_RECENT_ACCURACY:.2f}" in str(fallback_reason(None, between, was_degraded=True))
+    assert not is_under_the_bar(record(200, RECOVERED_RECENT_ACCURACY), was_degraded=True)
+
+
+def test_trainings_of_one_spell_come_more_and_more_rarely_and_never_within_the_hour() -> None:
+    hours = [scratch_period(trained) / timedelta(hours=1) for trained in range(9)]
+    assert hours == [1, 1, 2, 4, 8, 16, 24, 24, 24]

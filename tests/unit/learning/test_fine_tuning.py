@@ -6,20 +6,20 @@ from datetime import timedelta
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from sklearn.metrics import log_loss
 
+from hybrid_ml.learning.comparison import Comparison
 from hybrid_ml.learning.fine_tuning import (
+    DOUBT,
     JUDGING_ROWS,
     MINIMUM_FINE_TUNE_ROWS,
-    STEPS,
+    UNDECIDED_STEP,
     FineTuneTrial,
+    choose_step,
     fine_tune,
     refit_leaves,
-    walk,
 )
-from hybrid_ml.learning.model import HybridModel, softmax, sum_leaves
+from hybrid_ml.learning.model import HybridModel, sum_leaves
 from hybrid_ml.learning.model_bytes import pack_file
 from hybrid_ml.learning.rows import Rows, Window, make_window
 from hybrid_ml.market.bars import MAX_GAP_MINUTES
@@ -88,7 +88,7 @@ def test_a_leaf_that_no_row_reaches_keeps_nine_tenths_of_its_value(model: Hybrid
 
 
 @pytest.mark.parametrize("count", [500, 700, 1_000])
-def test_an_adapter_is_never_worse_than_its_base_on_the_judging_rows(
+def test_an_adapter_serves_unless_the_judging_rows_speak_against_it(
     model: HybridModel, market: Window, count: int
 ) -> None:
     for end in ENDS:
@@ -98,8 +98,9 @@ def test_an_adapter_is_never_worse_than_its_base_on_the_judging_rows(
         base, adapted = loss_on(model, judging), loss_on(model.with_adapter(trial.adapter), judging)
         assert trial.base_log_loss == pytest.approx(base, abs=1e-9)
         assert trial.adapted_log_loss == pytest.approx(adapted, abs=1e-5)
-        assert trial.adapted_log_loss <= trial.base_log_loss
-        assert (trial.adapted_log_loss < trial.base_log_loss) == (trial.adapter.leaf_values is not None)
+        assert (trial.refit.gain > 0) == (trial.adapter.step == 1.0)
+        doubtful = trial.refit.gain <= -DOUBT * trial.refit.standard_error
+        assert doubtful == (trial.adapter.leaf_values is None) == (trial.adapter.step == 0.0)
 
 
 def test_an_adapter_is_a_share_of_the_refit_on_rows_that_closed_before_the_judges(
@@ -117,7 +118,7 @@ def test_an_adapter_is_a_share_of_the_refit_on_rows_that_closed_before_the_judge
         assert adapter.data_until == rows.times[-1].to_pydatetime() + timedelta(minutes=1)
         assert (adapter.parent, adapter.as_of) == (model.base.version, AS_OF)
         assert adapter.metrics["judging_rows"] == JUDGING_ROWS
-        assert adapter.step in (0.0, *STEPS)
+        assert adapter.step in (0.0, UNDECIDED_STEP, 1.0)
         assert (adapter.leaf_values is None) == (adapter.step == 0.0)
         if adapter.leaf_values is not None and moved < 3:
             moved += 1
@@ -148,6 +149,7 @@ def test_where_the_judges_agree_the_whole_way_is_gone_and_where_they_do_not_the_
     stayed = tune(model, judged_by(model, market.rows, 0))
     assert (stayed.adapter.step, stayed.adapter.leaf_values) == (0.0, None)
     assert stayed.adapted_log_loss == stayed.base_log_loss == stayed.adapter.metrics["base_log_loss"]
+    assert stayed.refit.z < -DOUBT
 
 
 def test_the_judging_rows_have_no_part_in_the_refit(model: HybridModel, market: Window) -> None:
@@ -194,7 +196,7 @@ def test_labels_are_those_of_the_bases_threshold(model: HybridModel, market: Win
 
 
 def test_prices_that_stopped_moving_can_be_fine_tuned_on(model: HybridModel) -> None:
-    moving = simulated_bars(1_000)
+    moving = simulated_bars(MARKET_MINUTES).tail(1_000)
     last = moving.iloc[-1]
     still = hand_made_bars(
         [last["close"]] * 1_200, start=last["time"].to_pydatetime() + timedelta(minutes=1), volume=0.0
@@ -245,27 +247,26 @@ def test_too_few_labelled_rows_are_refused(model: HybridModel, market: Window) -
         tune(model, market.rows.last(500))
 
 
-@given(seed=st.integers(0, 5_000), lead=st.floats(-1.0, 2.0))
-def test_the_walk_ends_at_the_best_of_all_steps(seed: int, lead: float) -> None:
-    """Log loss is convex along a line, so the first step that is no better has nothing better behind it."""
-    random = np.random.default_rng(seed)
-    labels = random.integers(0, 3, 50)
-    start = random.normal(size=(50, 3))
-    end = start + random.normal(size=(50, 3)) + lead * np.eye(3)[labels]
-    losses = {step: log_loss(labels, softmax(start + step * (end - start)), labels=[0, 1, 2]) for step in (0.0, *STEPS)}
-    step, loss, stay = walk(start, end, labels)
-    assert step == min(losses, key=losses.__getitem__)
-    assert loss == pytest.approx(losses[step])
-    assert stay == pytest.approx(losses[0.0])
+@pytest.mark.parametrize(
+    ("gain", "standard_error", "step"),
+    [
+        (0.001, 0.01, 1.0),
+        (0.0, 0.01, UNDECIDED_STEP),
+        (-0.016, 0.01, UNDECIDED_STEP),
+        (-0.017, 0.01, 0.0),
+        (0.0, 0.0, 0.0),
+        (float("nan"), 0.01, 0.0),
+        (float("-inf"), float("nan"), 0.0),
+    ],
+)
+def test_how_far_to_go_is_what_unseen_rows_say(gain: float, standard_error: float, step: float) -> None:
+    assert choose_step(Comparison(gain, standard_error, 200)) == step
 
 
-def test_a_walk_to_where_it_already_is_stays() -> None:
-    scores, labels = np.random.default_rng(1).normal(size=(20, 3)), np.arange(20) % 3
-    assert walk(scores, scores, labels)[0] == 0.0
-
-
-def test_a_walk_towards_nothing_known_stays() -> None:
-    scores, labels = np.zeros((20, 3)), np.arange(20) % 3
-    step, loss, stay = walk(scores, np.full((20, 3), np.nan), labels)
-    assert (step, loss) == (0.0, stay)
-    assert stay == pytest.approx(np.log(3))
+def test_rows_that_the_base_has_seen_adopt_nothing(model: HybridModel, market: Window) -> None:
+    """The base is said to have seen the newest judging rows but one."""
+    rows = always_rising(market.rows, model.base.label_threshold)
+    judging = parts(rows, 1_000)[1]
+    knowing = HybridModel(replace(model.base, trained_until=judging.times[1].to_pydatetime()))
+    assert tune(model, rows).adapter.step == 1.0
+    assert tune(knowing, rows).adapter.leaf_values is None

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import log_loss
 
+from hybrid_ml.learning.comparison import compare
 from hybrid_ml.learning.model import Base, HybridModel
-from hybrid_ml.learning.promotion import MINIMUM_JUDGING_ROWS, decide
+from hybrid_ml.learning.promotion import CAUTION, MINIMUM_JUDGING_ROWS, base_log_losses, decide
 from hybrid_ml.learning.rows import Rows
 from tests.unit.conftest import Trained
 
@@ -32,7 +33,8 @@ def test_without_a_champion_the_challenger_serves(contrary: HybridModel, trained
     promotion = decide(contrary, None, trained.hold_out)
     assert promotion.promoted
     assert promotion.reason == "there was no champion"
-    assert (promotion.of_the_past, promotion.challenger_log_loss, promotion.judging_rows) == (False, None, 0)
+    assert (promotion.of_the_past, promotion.challenger_log_loss, promotion.comparison) == (False, None, None)
+    assert promotion.champion is None
 
 
 def test_a_worse_challenger_is_rejected(model: HybridModel, contrary: HybridModel, trained: Trained) -> None:
@@ -41,21 +43,38 @@ def test_a_worse_challenger_is_rejected(model: HybridModel, contrary: HybridMode
     assert not promotion.of_the_past
     threshold = model.base.label_threshold
     assert promotion.challenger_log_loss == pytest.approx(loss_on(contrary, trained.hold_out, threshold))
-    assert promotion.champion_log_loss == pytest.approx(loss_on(model, trained.hold_out, threshold))
-    assert promotion.judging_rows == len(trained.hold_out) == 600
-    assert "600 rows unseen by both" in promotion.reason
+    assert promotion.champion == model.base.version
+    assert promotion.comparison is not None
+    champions = promotion.comparison.gain + promotion.challenger_log_loss
+    assert champions == pytest.approx(loss_on(model, trained.hold_out, threshold))
+    assert promotion.comparison.rows == len(trained.hold_out) == 600
+    assert "600 rows" in promotion.reason
 
 
 def test_a_better_challenger_is_promoted(model: HybridModel, contrary: HybridModel, trained: Trained) -> None:
     promotion = decide(model, contrary, trained.hold_out)
     assert promotion.promoted
-    assert promotion.challenger_log_loss is not None
-    assert promotion.champion_log_loss is not None
-    assert promotion.challenger_log_loss < promotion.champion_log_loss
+    assert promotion.comparison is not None
+    assert promotion.comparison.gain > CAUTION * promotion.comparison.standard_error > 0
 
 
-def test_a_challenger_that_is_as_good_is_promoted(model: HybridModel, trained: Trained) -> None:
-    assert decide(model, changed(model), trained.hold_out).promoted
+def test_a_challenger_that_is_only_as_good_does_not_replace_the_champion(model: HybridModel, trained: Trained) -> None:
+    promotion = decide(model, changed(model), trained.hold_out)
+    assert not promotion.promoted
+    assert promotion.comparison is not None
+    assert promotion.comparison.gain == 0
+
+
+def test_a_gain_within_the_caution_does_not_replace_the_champion(model: HybridModel, trained: Trained) -> None:
+    """A champion a hair worse than the challenger: the mean gain is positive, and not enough."""
+    rows = trained.hold_out
+    labels = rows.labels(model.base.label_threshold)
+    noise = np.random.default_rng(3).normal(0.0, 0.02, model.base.leaf_values.shape)
+    for share in (0.001, -0.001, 0.01, -0.01, 0.1, -0.1):
+        champion = changed(model, leaf_values=model.base.leaf_values * (1 + share) + noise * abs(share))
+        comparison = compare(base_log_losses(champion, rows, labels), base_log_losses(model, rows, labels))
+        expected = comparison.gain > CAUTION * comparison.standard_error
+        assert decide(model, champion, rows).promoted is expected
 
 
 def test_a_champion_that_has_seen_later_bars_keeps_serving(
@@ -66,7 +85,7 @@ def test_a_champion_that_has_seen_later_bars_keeps_serving(
     assert not promotion.promoted
     assert promotion.of_the_past
     assert f"seen bars until {later:%Y-%m-%d %H:%M}" in promotion.reason
-    assert promotion.judging_rows == 0
+    assert promotion.comparison is None
 
 
 @pytest.mark.parametrize(
@@ -81,7 +100,7 @@ def test_too_few_rows_unseen_by_both_promote_nobody(
     seen_until = hold_out.times[len(hold_out) - unseen - 1].to_pydatetime() + timedelta(minutes=1)
     promotion = decide(model, changed(model, leaf_values=hopeless, trained_until=seen_until), hold_out)
     assert promotion.promoted is judged
-    assert promotion.judging_rows == (unseen if judged else 0)
+    assert (promotion.comparison.rows if promotion.comparison else 0) == (unseen if judged else 0)
     if not judged:
         assert promotion.reason == f"only {unseen} rows are unseen by both, fewer than 200"
 
@@ -92,7 +111,8 @@ def test_rows_the_champion_was_trained_on_do_not_judge(
     hold_out = trained.hold_out
     champion = changed(contrary, trained_until=hold_out.times[250].to_pydatetime())
     promotion = decide(model, champion, hold_out)
-    assert promotion.judging_rows == 350
+    assert promotion.comparison is not None
+    assert promotion.comparison.rows == 350
     assert promotion.challenger_log_loss == pytest.approx(
         loss_on(model, hold_out.last(350), model.base.label_threshold)
     )

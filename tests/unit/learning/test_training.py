@@ -8,17 +8,19 @@ from pathlib import Path
 
 import lightgbm
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.metrics import log_loss
 
 from hybrid_ml.errors import DataUnavailable
-from hybrid_ml.learning.model import HybridModel
+from hybrid_ml.learning.model import HybridModel, softmax
 from hybrid_ml.learning.rows import Rows
 from hybrid_ml.learning.training import PARAMETERS, boost, importance, leaf_values, lean_text, train_base
 from hybrid_ml.market.labels import FLAT, tercile_threshold
 from tests.simulated import NOON, moment, with_returns
 from tests.unit.conftest import ROW_LIMIT, TRAINING_MINUTES, Trained
 
+CALIBRATION_ROWS = ROW_LIMIT // 20
 ROOT = Path(__file__).resolve().parents[3]
 TRAIN_ELSEWHERE = """
 from hybrid_ml.learning.training import train_base
@@ -62,16 +64,16 @@ def test_training_looks_neither_at_older_rows_than_it_may_nor_at_its_judges(trai
     base = trained.model.base
     times = trained.offered.times
     outside = (times < base.trained_from) | (times >= trained.hold_out.times[0])
-    assert 900 < outside.sum() < len(times) - ROW_LIMIT + 1
+    assert 600 < outside.sum() < len(times) - ROW_LIMIT + 1
     model, _ = train(changed(trained.offered, outside))
-    assert model.base.trees == base.trees
+    assert (model.base.trees, model.base.temperature) == (base.trees, base.temperature)
     assert (model.base.label_threshold, model.base.class_prior) == (base.label_threshold, base.class_prior)
     assert model.base.metrics["log_loss"] != base.metrics["log_loss"]
 
 
 def test_one_other_training_row_is_another_model(trained: Trained) -> None:
     base = trained.model.base
-    few = trained.offered.labelled().last(2_400)
+    few = trained.offered.labelled().last(2_600)
     versions = {train(rows, 2_000)[0].version for rows in (few, changed(few, np.arange(len(few)) == 1_000))}
     assert len(versions | {base.version}) == 3
 
@@ -88,9 +90,10 @@ def test_no_training_label_reaches_into_the_hold_out(trained: Trained) -> None:
 def test_threshold_and_prior_are_those_of_the_training_rows(trained: Trained) -> None:
     base = trained.model.base
     times = trained.offered.times
-    inside = (times >= base.trained_from) & (times <= base.trained_until - timedelta(minutes=11))
-    training = trained.offered.take(np.flatnonzero(inside)).labelled()
-    assert len(training) == ROW_LIMIT
+    training = trained.offered.take(np.flatnonzero(times >= base.trained_from)).labelled().take(slice(0, ROW_LIMIT))
+    last_label = training.times[-1] + pd.Timedelta(minutes=11)
+    calibrated_from = base.trained_until - timedelta(minutes=11 + CALIBRATION_ROWS - 1)
+    assert last_label <= calibrated_from
     assert base.label_threshold == tercile_threshold(training.forward_returns)
     shares = np.bincount(training.labels(base.label_threshold)) / ROW_LIMIT
     np.testing.assert_allclose(base.class_prior, shares, atol=1e-3)
@@ -99,7 +102,8 @@ def test_threshold_and_prior_are_those_of_the_training_rows(trained: Trained) ->
 
 def test_the_metrics_are_those_on_the_hold_out(trained: Trained) -> None:
     base, hold_out = trained.model.base, trained.hold_out
-    chances = base.booster.predict(hold_out.features, num_threads=1)
+    scores = base.booster.predict(hold_out.features, raw_score=True, num_threads=1)
+    chances = softmax(scores / base.temperature)
     labels = hold_out.labels(base.label_threshold)
     assert base.metrics["rows"] == len(hold_out)
     assert base.metrics["accuracy"] == np.mean(chances.argmax(axis=1) == labels)
@@ -116,7 +120,7 @@ def test_the_model_is_three_hundred_rounds_of_one_tree_a_class(trained: Trained)
     assert base.booster.num_trees() == len(base.leaf_values) == 900
     assert base.booster.num_model_per_iteration() == 3
     assert base.leaf_values.shape[1] <= 31
-    assert (base.kind, base.week, base.row_limit, base.temperature) == ("base", 0, ROW_LIMIT, 1.0)
+    assert (base.kind, base.week, base.row_limit) == ("base", 0, ROW_LIMIT)
     assert base.parameters == {**PARAMETERS, "boosting_rounds": 300, "num_threads": 1}
 
 
@@ -141,12 +145,12 @@ def test_leaf_values_are_padded_with_zero() -> None:
         assert (table[tree, count:] == 0.0).all()
 
 
-@pytest.mark.parametrize("count", [0, 1, 500, 2_309])
+@pytest.mark.parametrize("count", [0, 1, 500, 2_469])
 def test_too_few_rows_are_refused_naming_the_minimum(trained: Trained, count: int) -> None:
     rows = trained.offered.labelled().last(count)
     with pytest.raises(DataUnavailable, match="DEMO") as raised:
         train(rows)
-    assert f"{count:,} labelled rows leave {max(0, count - 310):,} to train on" in str(raised.value)
+    assert f"{count:,} labelled rows leave {max(0, count - 470):,} to train on" in str(raised.value)
     assert "fewer than the minimum of 2,000" in str(raised.value)
     assert "hybrid-ml backfill" in str(raised.value)
 
@@ -154,7 +158,7 @@ def test_too_few_rows_are_refused_naming_the_minimum(trained: Trained, count: in
 def test_just_enough_rows_are_trained_on_and_every_round_is_heard_of(trained: Trained) -> None:
     heard: list[int] = []
     model, hold_out = train_base(
-        trained.offered.labelled().last(2_310),
+        trained.offered.labelled().last(2_470),
         symbol="DEMO",
         kind="scratch",
         row_limit=23_000,
@@ -172,7 +176,7 @@ def test_fewer_rows_than_the_limit_are_all_trained_on(trained: Trained) -> None:
     offered = trained.offered.take(slice(0, 4_000))
     labelled = len(offered.labelled())
     model, hold_out = train(offered, 80_000)
-    assert model.base.rows == labelled - len(hold_out) - 10
+    assert model.base.rows == labelled - len(hold_out) - labelled // 20 - 2 * 10
     assert len(hold_out) == labelled // 10
     assert model.base.row_limit == 80_000
 

@@ -24,7 +24,7 @@ def backfill(request: BackfillRequest) -> BackfillReport:
         cleaned = read_bars(request.csv_path)
     written = store_bars(symbol, source, cleaned)
     if cleaned.bars.empty:
-        raise BadInput(f"{source}: no usable bar in {len(cleaned.set_aside):,} rows: {cleaned.reasons}")
+        raise BadInput(f"{source}: no usable bar in {len(cleaned.set_aside):,} rows: {_told(cleaned.reasons)}")
     times = cleaned.bars["time"]
     return BackfillReport(
         symbol=symbol,
@@ -38,3 +38,7 @@ def backfill(request: BackfillRequest) -> BackfillReport:
         last=times.iloc[-1].to_pydatetime(),
         seconds=round(time.perf_counter() - started, 3),
     )
+
+
+def _told(reasons: dict[str, int]) -> str:
+    return "; ".join(f"{count:,} because {reason}" for reason, count in reasons.items())

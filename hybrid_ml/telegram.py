@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from telegram import Bot
 
 TIMEOUT_SECONDS = 10.0
+UNKNOWN_BOT = "Telegram does not know the bot: check TELEGRAM_BOT_TOKEN, and TELEGRAM_BASE_URL if it is set"
 PUBLIC_BASE_URL = "https://api.telegram.org/bot"
 
 
@@ -35,7 +36,7 @@ async def _send(settings: Settings, message: str) -> None:
         async with _bot(settings) as bot:
             await bot.send_message(chat_id=settings.telegram_chat_id.strip(), text=message)
     except InvalidToken:
-        raise AlertRefused("Telegram does not know the bot: check TELEGRAM_BOT_TOKEN") from None
+        raise AlertRefused(UNKNOWN_BOT) from None
     except Forbidden as error:
         raise AlertRefused(
             f"Telegram refused ({error.message}): let chat {settings.telegram_chat_id} start or unblock the bot"
@@ -53,14 +54,16 @@ async def _whoami(settings: Settings) -> str:
         async with _bot(settings) as bot:
             return str(bot.username)
     except (InvalidToken, Forbidden):
-        raise AlertRefused("Telegram does not know the bot: check TELEGRAM_BOT_TOKEN") from None
+        raise AlertRefused(UNKNOWN_BOT) from None
 
 
 def _bot(settings: Settings) -> "Bot":
     from telegram import Bot
     from telegram.request import HTTPXRequest
 
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # at INFO it logs addresses, and they hold the token
+    # Addresses hold the token: httpx logs them at INFO, and a garbled answer that repeats one is logged as an error.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    logging.getLogger("telegram").setLevel(logging.CRITICAL)
     request = HTTPXRequest(connect_timeout=TIMEOUT_SECONDS, read_timeout=TIMEOUT_SECONDS, write_timeout=TIMEOUT_SECONDS)
     token = settings.telegram_bot_token.get_secret_value().strip()
     return Bot(token, base_url=settings.telegram_base_url or PUBLIC_BASE_URL, request=request)

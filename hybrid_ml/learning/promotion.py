@@ -36,8 +36,8 @@ def decide(challenger: HybridModel, champion: HybridModel | None, hold_out: Rows
     """Judge both bases on the rows of `hold_out` that neither has been trained on.
 
     Both answer the challenger's question (its label threshold), the one that would be asked from
-    now on. With nothing to replace the challenger serves, and so does the champion trained again. A champion that has seen later bars than
-    the challenger is not replaced by a look into the past.
+    now on. With nothing to replace the challenger serves, and so does the champion trained again. A
+    champion that has seen later bars than the challenger is not replaced by a look into the past.
     """
     if champion is None:
         return Promotion(True, "there was no champion")

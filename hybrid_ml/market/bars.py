@@ -35,7 +35,8 @@ class CleanBars:
     """Bars that can be used, and the rows that cannot.
 
     `bars`: BAR_COLUMNS, `time` datetime64[us, UTC] ascending and unique, values float64.
-    `set_aside`: columns row (position in the input, from 1), reason, raw (the row as text).
+    `set_aside`: columns row (position in the input, from 1; negative where it is not known), reason,
+    raw (the row as text).
     """
 
     bars: pd.DataFrame
@@ -57,7 +58,7 @@ def clean_bars(raw: pd.DataFrame) -> CleanBars:
     if missing:
         raise BadInput(
             f"columns {', '.join(missing)} are missing (found: {', '.join(map(str, raw.columns))}); "
-            f"a bar needs {', '.join(BAR_COLUMNS)}"
+            f"a bar needs {', '.join(BAR_COLUMNS)}, and a CSV file commas between them"
         )
     bars = pd.DataFrame({"time": _utc_times(raw["time"])})
     for column in VALUE_COLUMNS:
@@ -68,11 +69,16 @@ def clean_bars(raw: pd.DataFrame) -> CleanBars:
         {
             "row": np.flatnonzero(bad) + 1,
             "reason": reasons[bad].to_numpy(dtype=object),
-            "raw": [" ".join(map(str, row)) for row in raw.loc[bad, BAR_COLUMNS].itertuples(index=False)],
+            "raw": [printable(" ".join(map(str, row))) for row in raw.loc[bad, BAR_COLUMNS].itertuples(index=False)],
         }
     )
     good = bars[~bad].sort_values("time", kind="stable").reset_index(drop=True)
     return CleanBars(good, set_aside)
+
+
+def printable(text: str) -> str:
+    """`text` as PostgreSQL can keep it: a NUL byte becomes the replacement character."""
+    return text.replace("\x00", "\N{REPLACEMENT CHARACTER}")
 
 
 def _numbers(values: pd.Series) -> pd.Series:

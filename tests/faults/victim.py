@@ -1,0 +1,131 @@
+"""A flow in a process of its own that kills itself with SIGKILL at a stated point.
+
+Points: `before STAGE`, `after STAGE` (between two stages), and inside a stage that saves
+`STAGE, statement N` (after the N-th SQL statement), `STAGE, commit` (before PostgreSQL hears of
+it), `STAGE, committed` (before the program hears that it was done), `STAGE, fsync N` and
+`STAGE, renamed N` (of the model's files).
+"""
+
+import functools
+import multiprocessing
+import os
+import resource
+import signal
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from prefect import Task
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from sqlalchemy import Engine, event
+from sqlalchemy.engine.default import DefaultDialect
+
+import flows.analysis
+import flows.weekly_training
+from hybrid_ml.requests import AnalysisRequest, TrainingRequest
+
+FLOWS = {
+    "analysis": (flows.analysis.analysis, AnalysisRequest),
+    "weekly training": (flows.weekly_training.weekly_training, TrainingRequest),
+}
+MODULES = (flows.analysis, flows.weekly_training)
+FORK = multiprocessing.get_context("forkserver")
+FORK.set_forkserver_preload(["tests.faults.victim"])  # imports once, so that a victim is there in a tenth of a second
+
+
+def stages() -> dict[str, Task]:
+    """Every Prefect task that the two flows use, by the name they use."""
+    return {name: value for module in MODULES for name, value in vars(module).items() if isinstance(value, Task)}
+
+
+@contextmanager
+def between_stages(on_stage: Callable[[str, str], None]) -> Iterator[None]:
+    """Tell `on_stage` ("before" or "after", name) at every stage boundary."""
+    known = stages()
+    originals = {name: task.fn for name, task in known.items()}
+
+    def told(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(work)
+        def run(*given: Any, **named: Any) -> Any:
+            on_stage("before", name)
+            result = work(*given, **named)
+            on_stage("after", name)
+            return result
+
+        return run
+
+    try:
+        for name, task in known.items():
+            task.fn = told(name, originals[name])
+        yield
+    finally:
+        for name, task in known.items():
+            task.fn = originals[name]
+
+
+class Executioner:
+    """Kills this process, as kill -9 would, when the point is reached."""
+
+    def __init__(self, point: str) -> None:
+        self.point, self.stage, self.seen = point, "", Counter[str]()
+
+    def reached(self, point: str) -> None:
+        if point == self.point:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def on_stage(self, when: str, name: str) -> None:
+        self.reached(f"{when} {name}")
+        self.stage = name if when == "before" else ""
+        self.seen.clear()
+
+    def inside(self, what: str, *, counted: bool = True) -> None:
+        self.seen[what] += 1
+        self.reached(f"{self.stage}, {what} {self.seen[what]}" if counted else f"{self.stage}, {what}")
+
+    def arm(self) -> None:
+        """Listen to every statement, commit, fsync and rename of this process."""
+        event.listen(Engine, "after_cursor_execute", lambda *_: self.inside("statement"))
+        event.listen(Engine, "commit", lambda _: self.inside("commit", counted=False))
+        commit, fsync, replace = DefaultDialect.do_commit, os.fsync, Path.replace
+
+        def do_commit(dialect: Any, connection: Any) -> None:
+            commit(dialect, connection)
+            self.inside("committed", counted=False)
+
+        def do_fsync(handle: int) -> None:
+            fsync(handle)
+            self.inside("fsync")
+
+        def do_replace(path: Path, target: Any) -> Path:
+            result = replace(path, target)
+            self.inside("renamed")
+            return result
+
+        DefaultDialect.do_commit, os.fsync, Path.replace = do_commit, do_fsync, do_replace  # type: ignore[method-assign]
+
+
+def run(flow_name: str, request: dict, environment: dict[str, str], point: str, file_size_limit: int | None) -> None:
+    """In the child: run a flow, and end with 0 when it did not fail."""
+    os.environ.update(environment)
+    if file_size_limit is not None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (file_size_limit, file_size_limit))
+    flow, request_model = FLOWS[flow_name]
+    executioner = Executioner(point)
+    if point:
+        executioner.arm()
+    watching = between_stages(executioner.on_stage) if point else nullcontext()
+    with temporary_settings({PREFECT_API_URL: environment["PREFECT_API_URL"]}), watching:
+        state: Any = flow(request_model(**request), return_state=True)
+    os._exit(0 if state.is_completed() else 1)
+
+
+def start(
+    flow_name: str, request: dict, environment: dict[str, str], point: str = "", file_size_limit: int | None = None
+) -> Any:
+    """Start a victim; its exit code is -SIGKILL when the point was reached."""
+    process = FORK.Process(target=run, args=(flow_name, request, environment, point, file_size_limit))
+    process.start()
+    return process

@@ -12,6 +12,7 @@ from hybrid_ml.store import models as registry
 from hybrid_ml.store import predictions
 from hybrid_ml.store.model_files import write_model
 from hybrid_ml.store.predictions import Prediction
+from hybrid_ml.store.pruning import Pruned, prune
 from tasks.stage import database, log, stage
 
 
@@ -49,6 +50,18 @@ def save_copy(symbol: str, run: Run, model: HybridModel) -> Path | None:
     path = write_model(run.folder(symbol), model)
     log().info("%s: %s", symbol, path)
     return path
+
+
+@stage("prune models {symbol}", timeout_seconds=120, outside=True)
+def prune_models(symbol: str) -> None:
+    """Let go of model bytes nobody needs any more; which those are is said in `store/pruning.py`."""
+    with database().begin() as connection:
+        pruned = prune(connection, symbol)
+    if pruned != Pruned(0, 0, 0):
+        log().info(
+            "%s: pruned the bytes of %d bases and %d adapters, deleted %d adapters",
+            symbol, pruned.bases, pruned.adapters, pruned.deleted,
+        )  # fmt: skip
 
 
 def _prediction(run: Run, request: AnalysisRequest, proposal: Proposal) -> Prediction:

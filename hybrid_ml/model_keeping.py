@@ -41,7 +41,7 @@ class Row:
         """The bytes; raises ModelUnavailable unless they are there and what was sealed."""
         if self.data is None:
             raise ModelUnavailable(
-                f"the bytes of {self.version} are pruned; only a file that `hybrid-ml models export` made brings it back"
+                f"the bytes of {self.version} are pruned; only a file from `hybrid-ml models export` brings it back"
             )
         try:
             check_seal(self.data, self.part)

@@ -11,6 +11,8 @@ from hybrid_ml.model_reports import Export, Import, ModelDetails, ModelLine, Mod
 from hybrid_ml.terminal import CROSS, TICK, out
 
 EVENTS_SHOWN = 20
+BESIDE_THE_VERSION = 70
+"""Characters that the other columns of a listing need at least."""
 LONG_VALUES = {"feature_names", "parameters", "metrics", "library_versions"}
 
 
@@ -21,46 +23,41 @@ def show_listing(listing: ModelListing) -> None:
     for symbol, serving in listing.serving.items():
         says = f"{escape(serving)} serves now" if serving else "nothing serves now"
         out.print(f"\n[bold]{escape(symbol)}[/bold]  {says}")
-        table = Table(
-            "",
-            "version",
-            "age",
-            "rows",
-            "accuracy\n(majority)",
-            "log loss\n(prior)",
-            "status",
-            box=None,
-            padding=(0, 1),
-        )
-        for line in listing.models:
-            if line.symbol == symbol:
-                table.add_row("▶" if line.serves else "", *_cells(line, listing.now))
-        out.print(table)
+        lines = [line for line in listing.models if line.symbol == symbol]
+        table = Table(box=None, padding=(0, 1))
+        table.add_column("")
+        table.add_column("version, and why", overflow="fold")
+        for title in ("kind", "age", "rows", "accuracy\n/majority", "log loss\n/prior", "status"):
+            table.add_column(title, no_wrap=True)
+        for line in lines:
+            table.add_row("▶" if line.serves else "", *_cells(line, listing.now))
+        # Versions are there to be copied: a long one makes its line longer, and is never cut.
+        out.print(table, width=max(out.width, BESIDE_THE_VERSION + max(len(line.version) for line in lines)))
 
 
 def _cells(line: ModelLine, now: datetime) -> list[str]:
-    status = f"{line.status}{'' if line.bytes_kept else ', bytes pruned'}"
     return [
-        escape(line.version),
+        escape(f"{line.version}\n{line.reason}" if line.reason else line.version),
+        line.kind,
         age(line.as_of, now),
         f"{line.rows:,}",
         _beside(line.accuracy, line.majority_accuracy, 3),
         _beside(line.log_loss, line.prior_log_loss, 4),
-        escape(f"{status}: {line.reason}" if line.reason else status),
+        line.status if line.bytes_kept else f"{line.status}\nbytes pruned",
     ]
 
 
 def _beside(value: float | None, guessing: float | None, digits: int) -> str:
     if value is None:
         return ""
-    return f"{value:.{digits}f}" + ("" if guessing is None else f" ({guessing:.{digits}f})")
+    return f"{value:.{digits}f}" + ("" if guessing is None else f"/{guessing:.{digits}f}")
 
 
 def age(moment: datetime, now: datetime) -> str:
-    """Time since `moment` in its two greatest units, 3 d 4 h; of a model: since the moment it was made for."""
+    """Time since `moment` in its greatest unit; of a model: since the moment it was made for."""
     minutes = max(int((now - moment).total_seconds() // 60), 0)
-    days, hours = minutes // 1440, minutes % 1440 // 60
-    return f"{days} d {hours} h" if days else f"{hours} h {minutes % 60} min" if hours else f"{minutes} min"
+    days, hours = minutes // 1440, minutes // 60
+    return f"{days} d" if days else f"{hours} h" if hours else f"{minutes} min"
 
 
 def show_details(details: ModelDetails) -> None:

@@ -91,7 +91,10 @@ def _serving_model(connection: Connection, row: Row, now: datetime) -> HybridMod
     serving = registry.find_serving(connection, row.symbol, now)
     if serving is None or serving.base.version != row.version:
         raise BadInput(f"{row.version} has seen bars later than {now:%Y-%m-%d %H:%M} UTC; it cannot serve yet")
-    return registry.fetch(connection, serving)
+    try:
+        return registry.fetch(connection, serving)
+    except ModelUnavailable as error:
+        raise ModelUnavailable(f"its newest adapter {serving.version} is damaged: {error}") from None
 
 
 def _folder(connection: Connection, settings: Settings, symbol: str, now: datetime) -> Path:

@@ -19,6 +19,7 @@ from hybrid_ml.learning.model_bytes import unpack_file
 
 TRIAL_SECONDS = 60.0
 QUESTIONS = 2_000
+ANSWER = b'{"problem": '
 
 
 def try_in_child(data: bytes, timeout_seconds: float = TRIAL_SECONDS) -> None:
@@ -36,11 +37,11 @@ def try_in_child(data: bytes, timeout_seconds: float = TRIAL_SECONDS) -> None:
         raise ModelUnavailable(f"trial failed: the model did not answer within {timeout_seconds:g} s") from None
     if done.returncode < 0:
         raise ModelUnavailable(f"trial failed: the process that asked the model died ({_signal(-done.returncode)})")
-    lines = done.stdout.decode(errors="replace").splitlines()  # LightGBM may have said something before
-    if done.returncode or not lines:
+    answers = [line for line in done.stdout.splitlines() if line.startswith(ANSWER)]  # LightGBM may talk as well
+    if done.returncode or not answers:
         said = done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
         raise ModelUnavailable(f"trial failed: {said[-1][:300]}")
-    problem = json.loads(lines[-1])["problem"]
+    problem = json.loads(answers[-1])["problem"]
     if problem is not None:
         raise ModelUnavailable(f"trial failed: {problem}")
 
@@ -63,7 +64,7 @@ def main() -> None:
         problem = str(error)
     except Exception as error:  # whatever a wrong model makes LightGBM or numpy raise
         problem = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-    sys.stdout.write("\n" + json.dumps({"problem": problem}))
+    sys.stdout.write("\n" + json.dumps({"problem": problem}) + "\n")
 
 
 def find_problem(model: HybridModel) -> str | None:

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,7 +24,9 @@ from hybrid_ml.learning.model import HybridModel
 from hybrid_ml.learning.model_bytes import pack, pack_file
 from hybrid_ml.learning.rows import Window
 from hybrid_ml.market.simulation import simulate_bars
+from hybrid_ml.model_keeping import roll_back
 from hybrid_ml.saved_model import load_saved_model
+from hybrid_ml.settings import load_settings
 from hybrid_ml.store import models as registry
 from hybrid_ml.store import predictions
 from hybrid_ml.store.bars import store_bars
@@ -236,6 +239,23 @@ def test_what_cannot_serve_is_refused(say: Say, engine: Engine, model: HybridMod
     assert "are pruned" in refused(say, engine, "export", "--version", first.version, "--path", "x.model")
 
 
+def test_rollbacks_at_the_same_moment_take_turns(engine: Engine, model: HybridModel) -> None:
+    versions = [later(model, days).version for days in (0, 1, 2, 3)]
+    for days in (0, 1, 2, 3):
+        save(engine, later(model, days), YES)
+
+    def roll_back_to(version: str) -> None:
+        roll_back(engine, load_settings(), version, "", datetime.now(UTC))
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(roll_back_to, versions[:3]))
+    found = statuses(engine)
+    assert sorted(found.values()) == ["champion", "retired", "retired", "retired"]
+    chain = rows(engine, "SELECT previous, version FROM model_events WHERE event = 'rolled back' ORDER BY id")
+    assert [previous for previous, _ in chain] == [versions[3], *(version for _, version in chain[:-1])]
+    assert found[chain[-1][1]] == "champion"
+
+
 def test_a_folder_that_cannot_be_written_does_not_undo_a_rollback(
     say: Say, engine: Engine, home: Path, model: HybridModel
 ) -> None:
@@ -431,12 +451,6 @@ def test_a_hostile_pickle_calls_nothing(
     assert not (tmp_path / "hostile-was-here").exists()
 
 
-def cut_short(trees: str) -> str:
-    """The text without a third of its middle, so that counts and lengths lie."""
-    third = len(trees) // 3
-    return trees[:third] + trees[2 * third :]
-
-
 @pytest.mark.parametrize(
     "damage",
     [
@@ -452,9 +466,8 @@ def cut_short(trees: str) -> str:
     ids=["circle", "no such child", "no such feature", "leaves", "features", "classes", "text", "nothing but names"],
 )
 def test_trees_that_are_whole_but_wrong_cost_the_child_alone(
-    say: Say, engine: Engine, model: HybridModel, tmp_path: Path, damage: Callable[[str], str], monkeypatch: Any
+    say: Say, engine: Engine, model: HybridModel, tmp_path: Path, damage: Callable[[str], str]
 ) -> None:
-    monkeypatch.setattr(model_trial, "TRIAL_SECONDS", 20.0)
     trees = damage(model.base.trees)
     assert trees != model.base.trees
     path = sealed(tmp_path / "wrong.model", without_a_champion(model.base, trees=trees))

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from hybrid_ml.errors import HybridMLError, ModelUnavailable
-from hybrid_ml.learning.model import CLASS_COUNT, HybridModel
+from hybrid_ml.learning.model import CLASS_COUNT, Base, HybridModel
 from hybrid_ml.learning.model_bytes import unpack_file
 
 TRIAL_SECONDS = 60.0
@@ -76,14 +76,9 @@ def find_problem(model: HybridModel) -> str | None:
     booster = base.booster
     if booster.num_feature() != len(base.feature_names) or booster.num_model_per_iteration() != CLASS_COUNT:
         return f"its trees take {booster.num_feature()} features and give {booster.num_model_per_iteration()} classes"
-    trees = booster.dump_model()["tree_info"]  # walks through every node, as a question may
-    if len(trees) != len(base.leaf_values) or len(trees) % CLASS_COUNT:
-        return f"it has {len(trees)} trees and leaf values for {len(base.leaf_values)}"
-    reached = [_leaves(tree["tree_structure"]) for tree in trees]
-    if any(sorted(leaves) != list(range(len(leaves))) for leaves in reached):
-        return "the leaves of a tree are not reached once each"
-    if max(map(len, reached)) > base.leaf_values.shape[1]:
-        return "a tree has more leaves than there are leaf values"
+    wrong = _wrong_with_trees(base)
+    if wrong is not None:
+        return wrong
     numbers = np.random.default_rng(0).normal(0, 3, (QUESTIONS, len(base.feature_names)))
     numbers[0], numbers[1], numbers[2] = np.nan, np.finfo(np.float32).max, -np.finfo(np.float32).max
     answers = model.probabilities(numbers.astype(np.float32))
@@ -92,8 +87,30 @@ def find_problem(model: HybridModel) -> str | None:
     return None
 
 
+def _wrong_with_trees(base: Base) -> str | None:
+    trees = base.booster.dump_model()["tree_info"]  # walks through every node, as a question may
+    if len(trees) != len(base.leaf_values) or len(trees) % CLASS_COUNT:
+        return f"it has {len(trees)} trees and leaf values for {len(base.leaf_values)}"
+    reached = [_leaves(tree["tree_structure"]) for tree in trees]
+    if any(sorted(leaves) != list(range(len(leaves))) for leaves in reached):
+        return "the leaves of a tree are not reached once each"
+    asked = {feature for tree in trees for feature in _features(tree["tree_structure"])}
+    if not asked <= set(range(len(base.feature_names))):
+        return f"a tree asks for feature {max(asked)} of {len(base.feature_names)}"  # LightGBM would read on
+    if max(map(len, reached)) > base.leaf_values.shape[1]:
+        return "a tree has more leaves than there are leaf values"
+    return None
+
+
 def _leaves(node: dict[str, Any]) -> list[int]:
     """The leaf numbers under `node`; a tree of one leaf has no number for it."""
     if "split_feature" not in node:
         return [int(node.get("leaf_index", 0))]
     return _leaves(node["left_child"]) + _leaves(node["right_child"])
+
+
+def _features(node: dict[str, Any]) -> set[int]:
+    """The features that the splits under `node` ask for."""
+    if "split_feature" not in node:
+        return set()
+    return {int(node["split_feature"])} | _features(node["left_child"]) | _features(node["right_child"])

@@ -454,17 +454,24 @@ def test_a_hostile_pickle_calls_nothing(
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda trees: trees.replace("left_child=-1", "left_child=0", 1),  # a circle: never answers, or dies
-        lambda trees: trees.replace("right_child=-2", "right_child=-9999999", 1),
-        lambda trees: trees.replace("split_feature=", "split_feature=9999999 ", 1),
-        lambda trees: trees.replace("num_leaves=", "num_leaves=9", 1),
+        # The same length as before: LightGBM aborts at once where the lengths in the header are wrong.
+        lambda trees: trees.replace("left_child=-1", "left_child=00", 1),  # a circle
+        lambda trees: trees.replace("right_child=-2", "right_child=99", 1),
+        lambda trees: trees.replace("right_child=-2", "right_child=-9", 1),
+        lambda trees: trees.replace("right_child=-2", "right_child=-1", 1),
+        lambda trees: re.sub(r"split_feature=\d\d", "split_feature=99", trees, count=1),
+        lambda trees: re.sub(r"num_leaves=\d", "num_leaves=9", trees, count=1),
+        lambda trees: trees.replace("threshold=-", "threshold=x", 1),
         lambda trees: trees.replace("max_feature_idx=49", "max_feature_idx=3", 1),
         lambda trees: trees.replace("num_class=3", "num_class=1", 1),
-        lambda trees: trees.replace("threshold=", "threshold=x", 1),
+        lambda trees: trees.replace("tree_sizes=", "tree_sizes=9", 1),
         lambda trees: "\nTree=" * trees.count("\nTree="),
     ],
-    ids=["circle", "no such child", "no such feature", "leaves", "features", "classes", "text", "nothing but names"],
-)
+    ids=[
+        "circle", "no such child", "no such leaf", "a leaf twice", "no such feature", "leaves", "text", "features",
+        "classes", "lengths", "nothing but names",
+    ],
+)  # fmt: skip
 def test_trees_that_are_whole_but_wrong_cost_the_child_alone(
     say: Say, engine: Engine, model: HybridModel, tmp_path: Path, damage: Callable[[str], str]
 ) -> None:

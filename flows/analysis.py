@@ -21,7 +21,7 @@ from tasks.load import load_model, load_window, open_run
 from tasks.lock import lock_symbol
 from tasks.predict import pass_gates, predict
 from tasks.report import report_analysis
-from tasks.save import save_copy, save_proposal
+from tasks.save import prune_models, save_copy, save_proposal
 from tasks.validate import decide_fallback, validate_model
 
 QUIET_HOURS = QuietHours()
@@ -103,7 +103,9 @@ def settle(proposal: Proposal, run: Run, request: AnalysisRequest) -> Analysis:
         if proposal.trial:
             with watch("copy"):
                 _, uncopied = collect([symbol], lambda _: save_copy(symbol, run, proposal.model))
-            problems += [failure.error for failure in uncopied]
+            with watch("prune"):
+                _, unpruned = collect([symbol], prune_models)
+            problems += [failure.error for failure in uncopied + unpruned]
     return _analysis(proposal, alert, problems, proposal.stage_ms | watch.stage_ms)
 
 

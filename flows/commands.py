@@ -22,6 +22,7 @@ from hybrid_ml.scaling_report import scaling_report
 from hybrid_ml.settings import load_settings
 from hybrid_ml.store.engine import connect_only, newest_revision, open_engine, shown
 from hybrid_ml.store.engine import migrate as migrate_schema
+from hybrid_ml.terminal import out
 
 
 def train(request: TrainingRequest, *, json_output: bool) -> None:
@@ -90,7 +91,7 @@ def migrate() -> None:
     """`hybrid-ml migrate`."""
     engine = connect_only(load_settings())
     migrate_schema(engine)
-    console.out.print(f"the schema of {shown(engine)} is at revision {newest_revision()}")
+    out.print(f"the schema of {shown(engine)} is at revision {newest_revision()}")
 
 
 def _run(flow: Flow, request: Any) -> Any:

@@ -16,7 +16,7 @@ from hybrid_ml.run import Run
 from tasks.load import load_training_window, open_run
 from tasks.lock import lock_symbol
 from tasks.report import report_training
-from tasks.save import save_base, save_copy
+from tasks.save import prune_models, save_base, save_copy
 from tasks.train import choose_rows, fit_base
 from tasks.validate import compare_with_champion, validate_data, validate_on_hold_out
 
@@ -53,8 +53,9 @@ def train_symbol(
     model, hold_out = fit_base(symbol, run, window, week, row_limit, kind)
     model = validate_on_hold_out(symbol, run, model, hold_out)
     promotion = compare_with_champion(symbol, run, model, hold_out)
-    save_base(symbol, model, promotion)
+    promotion = save_base(symbol, model, promotion)
     path = save_copy(symbol, run, model)
+    prune_models(symbol)
     return _training(model, promotion.promoted, promotion.reason, time.perf_counter() - started, path)
 
 

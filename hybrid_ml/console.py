@@ -1,10 +1,8 @@
 """What a person sees in a terminal: tables, plain words, progress bars."""
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
@@ -21,20 +19,7 @@ from hybrid_ml.reports import (
     TrainingReport,
 )
 from hybrid_ml.summaries import symbol_title
-
-WIDTH_WITHOUT_TERMINAL = 110
-
-
-def _console(*, stderr: bool) -> Console:
-    """A console as wide as the terminal; wide enough for every table where there is none."""
-    stream = sys.stderr if stderr else sys.stdout
-    width = None if stream.isatty() else WIDTH_WITHOUT_TERMINAL
-    return Console(stderr=stderr, highlight=False, soft_wrap=True, width=width)
-
-
-out = _console(stderr=False)
-err = _console(stderr=True)
-TICK, CROSS = "[green]✓[/green]", "[red]✗[/red]"
+from hybrid_ml.terminal import CROSS, TICK, err, out
 
 
 @contextmanager

@@ -12,15 +12,22 @@ from hybrid_ml.store import models as registry
 from hybrid_ml.store import predictions
 from hybrid_ml.store.model_files import write_model
 from hybrid_ml.store.predictions import Prediction
+from hybrid_ml.store.pruning import Pruned, prune
 from tasks.stage import database, log, stage
 
 
 @stage("save model {symbol}", timeout_seconds=120, outside=True)
-def save_base(symbol: str, model: HybridModel, promotion: Promotion) -> None:
-    """The base into the registry and, where decided, into the champion's place: one transaction."""
+def save_base(symbol: str, model: HybridModel, promotion: Promotion) -> Promotion:
+    """The base into the registry and, where decided, into the champion's place: one transaction.
+
+    Returns what was decided in the end: the champion may have changed since the comparison.
+    """
     with database().begin() as connection:
-        registry.save_base(connection, model, promotion)
-    log().info("%s: %s is in the registry", symbol, model.version)
+        confirmed = registry.confirm(connection, model, promotion)
+        registry.save_base(connection, model, confirmed)
+    verdict = "serves from now on" if confirmed.promoted else "does not replace the champion"
+    log().info("%s: %s is in the registry and %s: %s", symbol, model.version, verdict, confirmed.reason)
+    return confirmed
 
 
 @stage("save prediction {symbol}", timeout_seconds=60, outside=True)
@@ -49,6 +56,18 @@ def save_copy(symbol: str, run: Run, model: HybridModel) -> Path | None:
     path = write_model(run.folder(symbol), model)
     log().info("%s: %s", symbol, path)
     return path
+
+
+@stage("prune models {symbol}", timeout_seconds=120, outside=True)
+def prune_models(symbol: str) -> None:
+    """Let go of model bytes nobody needs any more; which those are is said in `store/pruning.py`."""
+    with database().begin() as connection:
+        pruned = prune(connection, symbol)
+    if pruned != Pruned(0, 0, 0):
+        log().info(
+            "%s: pruned the bytes of %d bases and %d adapters, deleted %d adapters",
+            symbol, pruned.bases, pruned.adapters, pruned.deleted,
+        )  # fmt: skip
 
 
 def _prediction(run: Run, request: AnalysisRequest, proposal: Proposal) -> Prediction:

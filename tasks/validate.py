@@ -1,5 +1,7 @@
 """Validate: is the data fit to learn from, is the model still fit to answer, and if not, what then."""
 
+from dataclasses import replace
+
 from hybrid_ml.errors import ModelUnavailable
 from hybrid_ml.learning.evaluation import RecentRecord, recent_record
 from hybrid_ml.learning.fallback import RECENT_ROWS, fallback_reason, scratch_period
@@ -69,6 +71,8 @@ def compare_with_champion(symbol: str, run: Run, challenger: HybridModel, hold_o
             except ModelUnavailable as error:
                 log().error("%s: the champion %s cannot be used: %s", symbol, serving.version, error)
     promotion = decide(challenger, champion, hold_out, num_threads=run.training_threads)
+    if serving is not None and champion is None:
+        promotion = replace(promotion, champion=serving.version, reason=f"the champion {serving.version} is damaged")
     log().info("%s: %s (%s)", symbol, "promoted" if promotion.promoted else "the champion stays", promotion.reason)
     return promotion
 

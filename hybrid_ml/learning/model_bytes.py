@@ -164,17 +164,17 @@ def pack_file(model: HybridModel) -> bytes:
     return pickle.dumps({"format": FORMAT, "base": model.base.packed, "adapter": adapter}, protocol=5)
 
 
-def unpack_file(data: bytes, symbol: str) -> HybridModel:
-    """The model in a serving file whose seal has been checked; it must be one of `symbol`."""
+def unpack_file(data: bytes, symbol: str | None) -> HybridModel:
+    """The model in a serving file whose seal has been checked; it must be one of `symbol` (None: of any)."""
     content = _unpickle(data)
     if not isinstance(content.get("base"), bytes):
         raise ModelUnavailable("format check failed: the file holds no base")
     return build(content["base"], content.get("adapter"), symbol)
 
 
-def build(base_data: bytes, adapter_data: bytes | None, symbol: str) -> HybridModel:
+def build(base_data: bytes, adapter_data: bytes | None, symbol: str | None) -> HybridModel:
     """The model made of checked parts."""
     base = unpack_base(base_data)
-    if base.symbol != symbol:
+    if symbol is not None and base.symbol != symbol:
         raise ModelUnavailable(f"symbol check failed: the model was made for {base.symbol}, not {symbol}")
     return HybridModel(base, None if adapter_data is None else unpack_adapter(adapter_data, base))

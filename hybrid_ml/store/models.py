@@ -1,9 +1,9 @@
 """The registry of model versions. The database is the truth; local files are copies of it."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import Connection, text
 
@@ -11,7 +11,11 @@ from hybrid_ml.errors import ModelUnavailable
 from hybrid_ml.learning.model import Adapter, Base, HybridModel
 from hybrid_ml.learning.model_bytes import Seal, build, check_seal, pack_file, seal
 from hybrid_ml.learning.promotion import Promotion
+from hybrid_ml.store.model_events import record_event
 from hybrid_ml.store.sql import query
+
+Insertion = Literal["new", "bytes", "nothing"]
+"""A new row; a row whose pruned or damaged bytes were put back; or nothing that was not there."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ def find_champion(connection: Connection, symbol: str) -> Serving | None:
     base = connection.execute(
         text(
             "SELECT version, sha256, length, file_sha256, file_length FROM model_versions "
-            "WHERE symbol = :symbol AND status = 'champion'"
+            "WHERE symbol = :symbol AND status = 'champion' AND bytes IS NOT NULL"
         ),
         {"symbol": symbol},
     ).one_or_none()
@@ -76,10 +80,12 @@ def fetch(connection: Connection, serving: Serving) -> HybridModel:
 def _bytes(connection: Connection, part: Part) -> bytes:
     found = connection.execute(
         text("SELECT bytes FROM model_versions WHERE version = :version"), {"version": part.version}
-    ).scalar()
+    ).one_or_none()
     if found is None:
         raise ModelUnavailable(f"{part.version} is not in the registry any more")
-    data = bytes(found)
+    if found.bytes is None:
+        raise ModelUnavailable(f"the bytes of {part.version} are pruned")
+    data = bytes(found.bytes)
     check_seal(data, part.part)
     return data
 
@@ -91,6 +97,33 @@ def save_base(connection: Connection, model: HybridModel, decision: Promotion) -
     was worse is rejected.
     """
     base = model.base
+    if decision.promoted:
+        insert_base(connection, base, "candidate", decision.reason)
+        promote(connection, base.symbol, base.version, decision.reason)
+        return
+    outcome: Literal["retired", "rejected"] = "retired" if decision.of_the_past else "rejected"
+    if insert_base(connection, base, outcome, decision.reason) == "new":
+        record_event(connection, base.symbol, outcome, base.version, reason=decision.reason)
+
+
+def confirm(connection: Connection, model: HybridModel, decision: Promotion) -> Promotion:
+    """`decision` as it can be carried out in the caller's transaction.
+
+    A challenger that was judged against one champion does not replace another, made meanwhile by a
+    run elsewhere or by hand: compare and swap.
+    """
+    base = model.base
+    lock_registry(connection, base.symbol)
+    champion = find_champion(connection, base.symbol)
+    serving = None if champion is None else champion.version
+    if not decision.promoted or serving in (decision.champion, base.version):
+        return decision
+    reason = f"the champion became {serving} while this one was judged against {decision.champion or 'none'}"
+    return replace(decision, promoted=False, reason=reason)
+
+
+def insert_base(connection: Connection, base: Base, status: str, reason: str) -> Insertion:
+    """Record a base as it is; a version that is there keeps its status. Returns what was new about it."""
     row = {
         **_common(base, HybridModel(base)),
         "kind": base.kind,
@@ -104,28 +137,54 @@ def save_base(connection: Connection, model: HybridModel, decision: Promotion) -
         "temperature": base.temperature,
         "parameters": json.dumps(base.parameters),
         "library_versions": json.dumps(base.library_versions),
-        "status": "candidate" if decision.promoted else "retired" if decision.of_the_past else "rejected",
-        "reason": decision.reason,
+        "status": status,
+        "reason": reason,
     }
-    connection.execute(query("insert_version"), row)
-    if decision.promoted:
-        promote(connection, base.symbol, base.version, decision.reason)
+    return _insert(connection, row)
 
 
-def promote(connection: Connection, symbol: str, version: str, reason: str) -> None:
-    """Make `version` the champion of `symbol`; the one before it retires."""
+def _insert(connection: Connection, row: dict[str, Any]) -> Insertion:
+    is_new = connection.execute(query("insert_version"), row).scalar()
+    return "nothing" if is_new is None else "new" if is_new else "bytes"
+
+
+def lock_registry(connection: Connection, symbol: str) -> None:
+    """Whoever changes the champion of `symbol` takes turns, until the caller's transaction ends."""
     connection.execute(
-        text(
-            "UPDATE model_versions SET status = 'retired', reason = :reason "
-            "WHERE symbol = :symbol AND status = 'champion' AND version <> :version"
-        ),
-        {"symbol": symbol, "version": version, "reason": f"replaced by {version}"},
+        text("SELECT pg_advisory_xact_lock(hashtext('champion'), hashtext(:symbol))"), {"symbol": symbol}
     )
+
+
+def promote(
+    connection: Connection,
+    symbol: str,
+    version: str,
+    reason: str,
+    event: Literal["promoted", "rolled back"] = "promoted",
+) -> str | None:
+    """Make `version` the champion of `symbol`; the one before it retires, and is returned.
+
+    Nothing happens when `version` is the champion already.
+    """
+    lock_registry(connection, symbol)
+    champion = find_champion(connection, symbol)
+    previous = None if champion is None else champion.version
+    if previous == version:
+        return previous
+    if previous is not None:
+        replaced = f"replaced by {version}"
+        connection.execute(
+            text("UPDATE model_versions SET status = 'retired', reason = :reason WHERE version = :version"),
+            {"version": previous, "reason": replaced},
+        )
+        record_event(connection, symbol, "retired", previous, reason=replaced)
     connection.execute(query("promote"), {"version": version, "reason": reason})
+    record_event(connection, symbol, event, version, previous=previous, reason=reason)
+    return previous
 
 
-def save_adapter(connection: Connection, base: Base, adapter: Adapter) -> None:
-    """Record a trial of an adapter to `base`, adopted or rejected, in the caller's transaction."""
+def save_adapter(connection: Connection, base: Base, adapter: Adapter) -> Insertion:
+    """Record a trial of an adapter to `base`, adopted or rejected; returns what was new about it."""
     row = {
         **_common(adapter, HybridModel(base, adapter)),
         "kind": "adapter",
@@ -142,7 +201,7 @@ def save_adapter(connection: Connection, base: Base, adapter: Adapter) -> None:
         "status": "adopted" if adapter.leaf_values is not None else "rejected",
         "reason": "" if adapter.leaf_values is not None else "no step was better than the base on unseen rows",
     }
-    connection.execute(query("insert_version"), row)
+    return _insert(connection, row)
 
 
 def _common(part: Base | Adapter, whole_model: HybridModel) -> dict[str, Any]:

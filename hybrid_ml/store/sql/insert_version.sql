@@ -1,5 +1,6 @@
--- Training is reproducible: the same model again is the same version, and stays as it is.
-INSERT INTO model_versions (
+-- Training is reproducible: the same model again is the same version, and stays as it is; only bytes
+-- that were pruned or damaged since are put back. No row: nothing changed.
+INSERT INTO model_versions AS there (
     version, symbol, kind, parent, as_of, trained_from, trained_until, data_until, rows, row_limit, week,
     feature_names, classes, label_threshold, temperature, parameters, metrics, library_versions,
     sha256, length, bytes, file_sha256, file_length, status, reason
@@ -10,4 +11,7 @@ VALUES (
     CAST(:parameters AS jsonb), CAST(:metrics AS jsonb), CAST(:library_versions AS jsonb),
     :sha256, :length, :bytes, :file_sha256, :file_length, :status, :reason
 )
-ON CONFLICT (version) DO NOTHING
+ON CONFLICT (version) DO UPDATE SET bytes = excluded.bytes
+WHERE there.sha256 = excluded.sha256
+    AND (there.bytes IS NULL OR encode(sha256(there.bytes), 'hex') <> there.sha256)
+RETURNING (xmax = 0) AS is_new

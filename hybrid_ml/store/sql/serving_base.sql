@@ -6,5 +6,6 @@ WHERE symbol = :symbol
     AND kind IN ('base', 'scratch')
     AND status IN ('champion', 'retired')
     AND data_until <= :as_of
+    AND bytes IS NOT NULL -- pruned ones cannot answer
 ORDER BY (status = 'champion') DESC, data_until DESC, created_at DESC
 LIMIT 1

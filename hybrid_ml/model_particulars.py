@@ -1,0 +1,66 @@
+"""What a stranger's model says about itself, checked before the registry and its readers rely on it."""
+
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, field_validator
+
+from hybrid_ml.errors import ModelUnavailable
+from hybrid_ml.learning.model import HybridModel
+from hybrid_ml.requests import Symbol
+
+MOST = 2**31 - 1
+"""The largest integer that the registry's columns take."""
+
+
+class _Made(BaseModel):
+    model_config = ConfigDict(strict=True, from_attributes=True)
+
+    as_of: AwareDatetime
+    trained_from: AwareDatetime
+    trained_until: AwareDatetime
+    data_until: AwareDatetime
+    rows: int = Field(ge=0, le=MOST)
+    metrics: dict[str, Any]
+
+    @field_validator("metrics")
+    @classmethod
+    def _judgements_are_numbers(cls, metrics: dict[str, Any]) -> dict[str, Any]:
+        for name, value in metrics.items():
+            if ("accuracy" in name or "log_loss" in name) and not isinstance(value, (int, float)):
+                raise ValueError(f"{name} is no number")
+        return metrics
+
+
+class _Base(_Made):
+    symbol: Symbol
+    kind: Literal["base", "scratch"]
+    label_threshold: FiniteFloat = Field(gt=0)
+    class_prior: tuple[FiniteFloat, FiniteFloat, FiniteFloat]
+    temperature: FiniteFloat = Field(gt=0)
+    row_limit: int = Field(ge=0, le=MOST)
+    week: int = Field(ge=0, le=MOST)
+    parameters: dict[str, Any]
+    library_versions: dict[str, str]
+
+
+class _Adapter(_Made):
+    step: FiniteFloat
+
+
+def check_particulars(model: HybridModel, now: datetime) -> None:
+    """Raise ModelUnavailable, naming the particular, unless all of `model`'s can be relied on."""
+    try:
+        symbol = _Base.model_validate(model.base).symbol
+        if model.adapter is not None:
+            _Adapter.model_validate(model.adapter)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        said = problem["msg"].removeprefix("Value error, ")
+        raise ModelUnavailable(f"format check failed: {'.'.join(map(str, problem['loc']))}: {said}") from None
+    if symbol != model.base.symbol:
+        raise ModelUnavailable(f"format check failed: {model.base.symbol!r} cannot name a symbol")
+    newest = max(part.data_until for part in (model.base, model.adapter) if part is not None)
+    if newest > now:
+        # As champion it would answer no question, and let no other model take its place.
+        raise ModelUnavailable(f"time check failed: it has seen bars until {newest:%Y-%m-%d %H:%M}, which is to come")

@@ -1,0 +1,33 @@
+-- Old adapters: those that answered give up their bytes and keep their rows, the others go. The
+-- newest trial to the champion stays, whatever its age: it decides what serves (newest_adapter.sql).
+-- A kept row without bytes is not looked at again, so the index on rows with bytes is all that is read.
+WITH old AS (
+    SELECT version, EXISTS (SELECT FROM predictions WHERE model_version = adapter.version) AS answered
+    FROM model_versions AS adapter
+    WHERE symbol = :symbol
+        AND kind = 'adapter'
+        AND bytes IS NOT NULL
+        AND created_at < now() - CAST(:keep AS interval)
+        AND version IS DISTINCT FROM (
+            SELECT trial.version
+            FROM model_versions AS champion
+            JOIN model_versions AS trial ON trial.parent = champion.version
+            WHERE champion.symbol = :symbol AND champion.status = 'champion' AND trial.bytes IS NOT NULL
+            ORDER BY trial.data_until DESC, trial.as_of DESC, trial.created_at DESC
+            LIMIT 1
+        )
+),
+emptied AS (
+    UPDATE model_versions AS adapter SET bytes = NULL
+    FROM old WHERE adapter.version = old.version AND old.answered
+    RETURNING adapter.parent
+),
+gone AS (
+    DELETE FROM model_versions AS adapter
+    USING old WHERE adapter.version = old.version AND NOT old.answered
+    RETURNING adapter.parent
+)
+SELECT parent, count(*) FILTER (WHERE kept) AS emptied, count(*) FILTER (WHERE NOT kept) AS deleted
+FROM (SELECT parent, true AS kept FROM emptied UNION ALL SELECT parent, false FROM gone) AS pruned
+GROUP BY parent
+ORDER BY parent

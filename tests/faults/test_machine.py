@@ -1,0 +1,158 @@
+"""A full disk, a read-only disk, a clock that jumps, runs that meet."""
+
+import os
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from flows.analysis import analysis
+from hybrid_ml.learning.model_bytes import pack_file
+from hybrid_ml.requests import AnalysisRequest
+from hybrid_ml.saved_model import load_saved_model
+from hybrid_ml.store.locks import symbol_locks
+from hybrid_ml.store.model_files import MODEL_FILE
+from tests.faults import victim
+from tests.faults.conftest import ANALYSIS, REQUESTS, TRAINING, Installation, timed
+from tests.faults.table import FaultTable
+from tests.flows.running import AS_OF, analyze, run, train
+
+SMALL = 100_000
+
+
+def test_a_full_disk_loses_nothing(installation: Installation, undisturbed: dict, faults: FaultTable) -> None:
+    """No file of this process may grow beyond 100 kB: the model's, of a megabyte, cannot be written."""
+    before = (installation.models / MODEL_FILE).read_bytes()
+    assert len(before) > SMALL
+    process = victim.start("analysis", ANALYSIS, installation.environment, file_size_limit=SMALL)
+    process.join(60)
+    assert process.exitcode == 1
+    assert (installation.models / MODEL_FILE).read_bytes() == before
+    assert installation.is_whole()
+    assert installation.end_state()["predictions"] == undisturbed["analysis"]["predictions"]
+    _, seconds = timed(lambda: analyze(**ANALYSIS))
+    assert installation.end_state() == undisturbed["analysis"]
+    faults.add("disk full while the model file is written", "named; the old file stays; registry complete", seconds)
+
+
+@pytest.mark.parametrize("flow", ["analysis", "weekly training"])
+def test_a_models_folder_on_a_read_only_disk(
+    installation: Installation, undisturbed: dict, faults: FaultTable, monkeypatch: pytest.MonkeyPatch, flow: str
+) -> None:
+    """/proc takes no folders, whoever asks."""
+    monkeypatch.setenv("HYBRID_ML_MODELS_DIR", "/proc/hybrid-ml-models")
+    request_model = victim.FLOWS[flow][1]
+    state, report = run(victim.FLOWS[flow][0], request_model(**REQUESTS[flow]))
+    assert state.is_failed()
+    assert "/proc/hybrid-ml-models cannot be written" in report.failures[0].error
+    monkeypatch.setenv("HYBRID_ML_MODELS_DIR", str(installation.models))
+    for part in ("versions", "predictions", "alerts"):
+        assert installation.end_state()[part] == undisturbed[flow][part]
+    again = analyze if flow == "analysis" else train
+    _, seconds = timed(lambda: again(**REQUESTS[flow]))
+    assert installation.end_state() == undisturbed[flow]
+    faults.add(f"read-only models folder, {flow}", "named; registry and ledger complete", seconds)
+
+
+def test_a_clock_that_jumps_back_an_hour(installation: Installation, faults: FaultTable) -> None:
+    """10:20, then 09:20 and 09:30 again, then 10:30: one answer a bar, the same champion, no later knowledge."""
+    first = analyze(**ANALYSIS)
+    champion = installation.rows("SELECT version FROM model_versions WHERE status = 'champion'")
+    jumped = [analyze(**{**ANALYSIS, "as_of": AS_OF - timedelta(minutes=minutes)}) for minutes in (60, 50)]
+    assert all(answer.model.trained_until < AS_OF - timedelta(minutes=50) for answer in jumped)
+    assert all(answer.model.version != first.model.version for answer in jumped)
+    later, seconds = timed(lambda: analyze(**{**ANALYSIS, "as_of": AS_OF + timedelta(minutes=10)}))
+    assert not later.fell_back
+    assert installation.rows("SELECT version FROM model_versions WHERE status = 'champion'") == champion
+    assert installation.rows("SELECT count(*), count(DISTINCT bar_time) FROM predictions") == [(4, 4)]
+    served = load_saved_model("ABC", AS_OF + timedelta(minutes=10))
+    assert (installation.models / MODEL_FILE).read_bytes() == pack_file(served)
+    faults.add("clock jumps back an hour", "answers as of then; nothing twice; same champion", seconds)
+
+
+def test_two_analyses_at_once(installation: Installation, undisturbed: dict, faults: FaultTable) -> None:
+    def both() -> list[int]:
+        processes = [victim.start("analysis", ANALYSIS, installation.environment) for _ in range(2)]
+        for process in processes:
+            process.join(90)
+        return [process.exitcode for process in processes]
+
+    codes, seconds = timed(both)
+    assert codes == [0, 0]
+    assert installation.end_state() == undisturbed["analysis"]
+    faults.add("two analyses at once", "the second waited; one prediction, one alert", seconds)
+
+
+def test_two_machines_on_one_database(installation: Installation, undisturbed: dict, faults: FaultTable) -> None:
+    """Each with a models folder of its own; both end with the same champion in it."""
+    elsewhere = installation.models.parent / "elsewhere"
+    environments: list[dict[str, Any]] = [
+        installation.environment,
+        {**installation.environment, "HYBRID_ML_MODELS_DIR": str(elsewhere)},
+    ]
+
+    def both() -> list[int]:
+        processes = [victim.start("weekly training", TRAINING, environment) for environment in environments]
+        for process in processes:
+            process.join(90)
+        return [process.exitcode for process in processes]
+
+    codes, seconds = timed(both)
+    assert codes == [0, 0]
+    assert installation.end_state()["versions"] == undisturbed["weekly training"]["versions"]
+    assert (elsewhere / MODEL_FILE).read_bytes() == (installation.models / MODEL_FILE).read_bytes()
+    faults.add("two machines train at once on one database", "same champion on both", seconds)
+
+
+def test_weekly_training_during_an_analysis(installation: Installation, faults: FaultTable) -> None:
+    def both() -> list[int]:
+        processes = [
+            victim.start(name, request, installation.environment)
+            for name, request in (("weekly training", TRAINING), ("analysis", ANALYSIS))
+        ]
+        for process in processes:
+            process.join(90)
+        return [process.exitcode for process in processes]
+
+    codes, seconds = timed(both)
+    assert codes == [0, 0]
+    assert installation.is_whole()
+    assert installation.rows("SELECT count(*) FROM predictions") == [(1,)]
+    served = load_saved_model("ABC", AS_OF)
+    assert (installation.models / MODEL_FILE).read_bytes() == pack_file(served)
+    faults.add("weekly training during an analysis", "one after the other; file and registry agree", seconds)
+
+
+def test_a_run_that_finds_the_symbol_busy_ends_busy_and_not_failed(
+    installation: Installation, faults: FaultTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HYBRID_ML_LOCK_WAIT_SECONDS", "0.5")
+    with symbol_locks(installation.engine, 0) as held:
+        held.take("ABC")
+        (state, report), seconds = timed(lambda: run(analysis, AnalysisRequest(**ANALYSIS)))
+    assert (state.name, state.is_completed()) == ("Busy", True)
+    assert report.analyses == []
+    assert report.failures[0].busy
+    assert "another run is working on ABC" in report.failures[0].error
+    assert installation.rows("SELECT count(*) FROM predictions") == [(0,)]
+    assert not analyze(**ANALYSIS).fell_back
+    faults.add("another run keeps the symbol for long", "this one ends Busy after a bounded wait", seconds)
+
+
+def test_the_lock_of_a_process_that_died_is_free(installation: Installation) -> None:
+    process = victim.start("analysis", ANALYSIS, installation.environment, "before load_window")
+    process.join(60)
+    assert process.exitcode == -9
+    with symbol_locks(installation.engine, 5) as held:
+        assert held.take("ABC") < 5
+
+
+def test_what_a_crash_left_half_written_is_swept_away(installation: Installation) -> None:
+    """Temporary files older than an hour belong to nobody."""
+    old, young = (installation.models / f".{MODEL_FILE}.{name}" for name in ("old", "young"))
+    for path in (old, young):
+        path.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    analyze(**ANALYSIS)
+    assert not old.exists()
+    assert young.exists()

@@ -107,9 +107,7 @@ def test_restarted_during_each_stage(market: Server, faults: FaultTable, flow: s
     faults.add(fault, "each stage tried again; the state of an undisturbed run", seconds - undisturbed)
 
 
-@pytest.mark.parametrize(
-    "stage", ["lock_symbol", "load_window", "load_model", "pass_gates", "save_proposal", "save_copy"]
-)
+@pytest.mark.parametrize("stage", ["load_model", "save_proposal", "save_copy"])
 def test_gone_for_a_while(market: Server, faults: FaultTable, stage: str) -> None:
     """The server stops in the middle of the run and is back three seconds later."""
     gone: list[str] = []

@@ -11,7 +11,7 @@ endif
 export UV_LINK_MODE ?= copy
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench lock shell clean
+.PHONY: help demo test lint faults bench lock shell clean
 
 help:  ## Show what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -28,8 +28,11 @@ lint: $(VENV)/.installed-dev  ## Style, types, and who may import whom
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+faults: $(VENV)/.installed-dev  ## Do what may go wrong, and print what happened
+	$(BIN)/python -m pytest tests/faults
+
 bench: $(VENV)/.installed-dev  ## Print what things cost, as ratios
-	@for each in start bars features fine_tuning analysis training; do $(BIN)/python bench/$$each.py || exit 1; echo; done
+	@for each in start bars features fine_tuning analysis training day rules; do $(BIN)/python bench/$$each.py || exit 1; echo; done
 
 shell: $(VENV)/.installed  ## A shell in which python and hybrid-ml are this project's
 	@. $(BIN)/activate && exec $${SHELL:-sh} -i

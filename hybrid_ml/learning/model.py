@@ -68,7 +68,7 @@ class Adapter:
     """Leaf values moved towards recent rows.
 
     `leaf_values`: (trees, leaves) float32 in place of the base's, or None when the trial found that
-    no step was better than staying at the base. `step`: share of the full move, 0 to 1.
+    unseen rows spoke against any move. `step`: share of the full move, 0 to 1.
     """
 
     parent: str

@@ -199,7 +199,7 @@ def save_adapter(connection: Connection, base: Base, adapter: Adapter) -> Insert
         "parameters": json.dumps({"step": adapter.step}),
         "library_versions": json.dumps({}),
         "status": "adopted" if adapter.leaf_values is not None else "rejected",
-        "reason": "" if adapter.leaf_values is not None else "no step was better than the base on unseen rows",
+        "reason": "" if adapter.leaf_values is not None else "unseen rows spoke against the refit",
     }
     return _insert(connection, row)
 

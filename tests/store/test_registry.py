@@ -237,3 +237,56 @@ def test_an_outcome_waits_for_its_ten_minutes(engine: Engine) -> None:
         assert predictions.resolve(connection, "ABC", AS_OF + timedelta(minutes=12), 30) == 0
         recent = predictions.recent_signals(connection, "ABC", AS_OF + timedelta(minutes=11))
     assert (recent.count, recent.precision, recent.mean_confidence) == (1, 1.0, pytest.approx(0.7))
+
+
+def test_a_promotion_is_carried_out_only_against_the_champion_it_was_made_against(
+    engine: Engine, model: HybridModel
+) -> None:
+    first, second, third = (later(model, days) for days in (0, 7, 14))
+    against_first = Promotion(True, "better", champion=first.version)
+    with engine.begin() as connection:
+        assert registry.confirm(connection, first, YES).promoted  # nothing to replace, nothing replaced
+        registry.save_base(connection, first, YES)
+        assert registry.confirm(connection, second, against_first) == against_first
+        registry.save_base(connection, second, against_first)
+        refused = registry.confirm(connection, third, against_first)
+        assert not refused.promoted
+        assert f"the champion became {second.version} while" in refused.reason
+        registry.save_base(connection, third, refused)
+        assert not registry.confirm(connection, third, YES).promoted  # made when there was no champion
+        assert registry.confirm(connection, second, against_first).promoted  # the same run, done again
+    assert statuses(engine) == {first.version: "retired", second.version: "champion", third.version: "rejected"}
+
+
+def test_a_spell_of_poor_accuracy_counts_its_trainings(engine: Engine, model: HybridModel) -> None:
+    def trained(hours: float) -> None:
+        base = replace(later(model, hours / 24).base, kind="scratch")
+        with engine.begin() as connection:
+            registry.save_base(connection, HybridModel(pack(base)), NO)
+
+    def answered(hours: float, degraded: bool) -> None:
+        moment = AS_OF + timedelta(hours=hours)
+        with engine.begin() as connection:
+            made = prediction(moment, as_of=moment, degraded=degraded)
+            predictions.record(connection, made, None)
+
+    def spell(hours: float) -> tuple[int, float | None, bool]:
+        moment = AS_OF + timedelta(hours=hours)
+        with engine.connect() as connection:
+            found = registry.scratch_spell(connection, "ABC", moment)
+            was = predictions.was_degraded(connection, "ABC", moment)
+        return found.trained, None if found.newest is None else (found.newest - AS_OF) / timedelta(hours=1), was
+
+    assert spell(0) == (0, None, False)
+    answered(1, degraded=False)
+    trained(2)
+    answered(2.1, degraded=True)
+    trained(3)
+    answered(3.1, degraded=True)
+    assert spell(4) == (2, 3.0, True)
+    assert spell(2.5) == (1, 2.0, True)
+    answered(5, degraded=False)
+    assert spell(6) == (0, 3.0, False)  # a new spell, yet the last training is not forgotten
+    answered(6, degraded=True)
+    assert spell(7)[2]
+    assert not spell(6 + 25)[2]  # a day later it says nothing any more

@@ -1,0 +1,212 @@
+"""The rules that keep a model from getting worse: what each bound would have given on real bars.
+
+Measured, week by week on one series, with a base trained each Sunday on the progressive window:
+- promotion: which champion would have served under each caution (standard errors that a challenger
+  must gain on its hold-out), the log loss of the weeks that followed, and how many of the champions
+  that were replaced would have been better in the very next week;
+- fine-tuning: a leaf refit an hour, how far to go by what 200 unseen rows say, and the gain over the
+  base in the hour that followed, with the worst week;
+- flapping: how often the accuracy on 200 recent rows crosses the bar when leaving the degraded state
+  takes more than entering it, and how often that trains from scratch.
+How to read it: nats and counts, no time. The rules in use are marked.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from common import Report, options, some_bars
+from numpy.typing import NDArray
+
+from hybrid_ml.learning import fallback, promotion
+from hybrid_ml.learning.comparison import Comparison, compare
+from hybrid_ml.learning.evaluation import log_losses
+from hybrid_ml.learning.fine_tuning import JUDGING_ROWS, MAXIMUM_FINE_TUNE_ROWS, choose_step, refit_leaves
+from hybrid_ml.learning.model import Base, sum_leaves
+from hybrid_ml.learning.rows import EMBARGO_BARS, Rows, make_window
+from hybrid_ml.learning.scaling import row_limit
+from hybrid_ml.learning.training import fit_base
+from hybrid_ml.market.bars import MAX_GAP_MINUTES
+from hybrid_ml.market.labels import label
+
+SYMBOL = "BENCH"
+KNOWN_AFTER = EMBARGO_BARS + 1
+"""Rows between now and the newest row whose outcome is known."""
+HOUR = 60
+CAUTIONS = (-np.inf, 0.0, 0.5, 1.0, 1.645, np.inf)
+RECOVERIES = (0.45, 0.47, 0.50, 0.52, 0.55)
+
+
+@dataclass(frozen=True)
+class Weekly:
+    """A base of one Sunday, and what it says of every row of the series."""
+
+    sunday: pd.Timestamp
+    base: Base
+    hold_out_from: pd.Timestamp
+    leaves: NDArray[np.intp]
+    scores: NDArray[np.float64]
+
+    def losses(self, rows: Rows, where: slice, threshold: float) -> NDArray[np.float64]:
+        labels = label(rows.forward_returns[where], threshold)
+        return log_losses(self.scores[where] / self.base.temperature, labels)
+
+
+def train(rows: Rows, start: datetime, weeks: int, threads: int) -> tuple[Rows, list[Weekly]]:
+    """One base a week, and the labelled rows from a little before the first on."""
+    first = int(rows.times.searchsorted(pd.Timestamp(start) - pd.Timedelta(days=4)))
+    judged, found = rows.take(slice(first, len(rows))), []
+    for week in range(weeks):
+        sunday = pd.Timestamp(start) + pd.Timedelta(weeks=week)
+        end = int(rows.times.searchsorted(sunday - pd.Timedelta(minutes=KNOWN_AFTER)))
+        model, hold_out = fit_base(
+            rows.take(slice(max(0, end - 90_000), end)),
+            symbol=SYMBOL,
+            kind="base",
+            row_limit=row_limit(week),
+            week=week,
+            as_of=sunday.to_pydatetime(),
+            num_threads=threads,
+        )
+        leaves = model.leaves(judged.features, threads).astype(np.int16)
+        scores = sum_leaves(model.base.leaf_values, leaves)
+        found.append(Weekly(sunday, model.base, hold_out.times[0], leaves, scores))
+    return judged, found
+
+
+def week_of(rows: Rows, each: Weekly) -> slice:
+    end = each.sunday + pd.Timedelta(weeks=1) - pd.Timedelta(minutes=KNOWN_AFTER)
+    return slice(int(rows.times.searchsorted(each.sunday)), int(rows.times.searchsorted(end)))
+
+
+def promotions(rows: Rows, weekly: list[Weekly]) -> list[dict[str, Any]]:
+    table = []
+    for caution in CAUTIONS:
+        champion, total, count, replaced, wrong = weekly[0], 0.0, 0, 0, 0
+        for each in weekly:
+            threshold, ahead = each.base.label_threshold, week_of(rows, each)
+            hold_out = slice(int(rows.times.searchsorted(each.hold_out_from)), ahead.start - KNOWN_AFTER)
+            if each is not champion:
+                verdict = compare(champion.losses(rows, hold_out, threshold), each.losses(rows, hold_out, threshold))
+                if verdict.is_better(caution):
+                    later = champion.losses(rows, ahead, threshold).mean() - each.losses(rows, ahead, threshold).mean()
+                    champion, replaced, wrong = each, replaced + 1, wrong + int(later < 0)
+            losses = champion.losses(rows, ahead, threshold)
+            total, count = total + losses.sum(), count + len(losses)
+        used = " (in use)" if caution == promotion.CAUTION else ""
+        table.append(
+            {
+                "caution": f"{caution:g}{used}",
+                "log loss served": total / count,
+                "champions replaced": replaced,
+                "for the worse": wrong,
+            }
+        )
+    return table
+
+
+Chooser = Callable[[Comparison], float]
+CHOOSERS: dict[str, Chooser] = {
+    "always the whole refit": lambda _: 1.0,
+    "always half of it": lambda _: 0.5,
+    "whole if better by 1 standard error, else base": lambda refit: float(refit.z > 1),
+    "whole if better, else base": lambda refit: float(refit.gain > 0),
+    "whole, half or base (in use)": choose_step,
+}
+
+
+def fine_tunings(rows: Rows, weekly: list[Weekly]) -> list[dict[str, Any]]:
+    gains: dict[str, list[float]] = {name: [] for name in CHOOSERS}
+    weeks: list[int] = []
+    for number, each in enumerate(weekly):
+        labels, ahead = label(rows.forward_returns, each.base.label_threshold), week_of(rows, each)
+        for now in range(ahead.start, ahead.stop - HOUR, HOUR):
+            known = now - KNOWN_AFTER
+            fitted = slice(known - MAXIMUM_FINE_TUNE_ROWS, known - JUDGING_ROWS - KNOWN_AFTER)
+            if fitted.start < 0:
+                continue
+            values = refit_leaves(
+                each.base.leaf_values,
+                each.leaves[fitted].astype(np.intp),
+                labels[fitted],
+                learning_rate=each.base.parameters["learning_rate"],
+                lambda_l2=each.base.parameters["lambda_l2"],
+            )
+
+            def losses(where: slice, step: float, each: Weekly = each, values: Any = values) -> NDArray[np.float64]:
+                start, end = each.scores[where], sum_leaves(values, each.leaves[where])
+                blend = (start + step * (end - start)) / each.base.temperature
+                return log_losses(blend, label(rows.forward_returns[where], each.base.label_threshold))
+
+            judging, hour = slice(known - JUDGING_ROWS, known), slice(now, now + HOUR)
+            refit = compare(losses(judging, 0.0), losses(judging, 1.0))
+            weeks.append(number)
+            for name, choose in CHOOSERS.items():
+                gains[name].append(float((losses(hour, 0.0) - losses(hour, choose(refit))).mean()))
+    return [
+        {
+            "step": name,
+            "gain over the base": float(np.mean(values)),
+            "worst week": float(pd.Series(values).groupby(weeks).mean().min()),
+            "base kept": float(np.mean(np.asarray(values) == 0.0)),
+        }
+        for name, values in gains.items()
+    ]
+
+
+def flapping(rows: Rows, weekly: list[Weekly]) -> list[dict[str, Any]]:
+    table = []
+    for recovery in RECOVERIES:
+        changes = degraded = cycles = trained = hourly = in_spell = 0
+        state, newest, newest_hourly = False, -(10**9), -(10**9)
+        for each in weekly:
+            right = each.scores.argmax(axis=1) == label(rows.forward_returns, each.base.label_threshold)
+            ahead = week_of(rows, each)
+            for now in range(ahead.start, ahead.stop, 10):
+                accuracy = right[now - KNOWN_AFTER - fallback.RECENT_ROWS : now - KNOWN_AFTER].mean()
+                before, bar = state, recovery if state else fallback.MINIMUM_RECENT_ACCURACY
+                state = bool(accuracy < bar)
+                changes, degraded, cycles = changes + int(state != before), degraded + int(state), cycles + 1
+                in_spell = in_spell if state else 0
+                if state and timedelta(minutes=now - newest) >= fallback.scratch_period(in_spell):
+                    trained, in_spell, newest = trained + 1, in_spell + 1, now
+                if state and now - newest_hourly >= HOUR:
+                    hourly, newest_hourly = hourly + 1, now
+        days = cycles / 144
+        used = " (in use)" if recovery == fallback.RECOVERED_RECENT_ACCURACY else ""
+        table.append(
+            {
+                "accuracy to recover": f"{recovery:.2f}{used}",
+                "changes in 144 cycles": changes / days,
+                "share degraded": degraded / cycles,
+                "trained from scratch": trained / days,
+                "if every hour": hourly / days,
+            }
+        )
+    return table
+
+
+def main() -> None:
+    parser = options(__doc__)
+    parser.add_argument("--start", default="2024-09-15", help="the first Sunday")
+    parser.add_argument("--weeks", type=int, default=9)
+    parser.add_argument("--threads", type=int, default=2)
+    chosen = parser.parse_args()
+    start = datetime.fromisoformat(chosen.start).replace(tzinfo=UTC)
+    bars = some_bars(10**9 if chosen.csv_path else 200_000, chosen.csv_path)
+    bars = bars[bars["time"] < start + timedelta(weeks=chosen.weeks)]
+    needed = (chosen.weeks * 7 + 400) * 1440
+    rows = make_window(bars.tail(needed).reset_index(drop=True), MAX_GAP_MINUTES).rows.labelled()
+    judged, weekly = train(rows, start, chosen.weeks, chosen.threads)
+    report = Report(f"rules: {chosen.weeks} weeks from {start:%Y-%m-%d} on, {len(judged):,} rows judged")
+    report.tables["promotion"] = promotions(judged, weekly)
+    report.tables["fine-tuning"] = fine_tunings(judged, weekly)
+    report.tables["flapping"] = flapping(judged, weekly)
+    report.show(as_json=chosen.json)
+
+
+if __name__ == "__main__":
+    main()

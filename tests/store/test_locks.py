@@ -1,0 +1,72 @@
+"""One run at a time on a symbol, whatever becomes of connections."""
+
+import threading
+import time
+
+import pytest
+from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.exc import OperationalError
+
+from hybrid_ml.errors import SymbolBusy
+from hybrid_ml.store.locks import symbol_locks
+
+
+@pytest.fixture
+def other(engine: Engine) -> Engine:
+    """The same database from another machine."""
+    return create_engine(engine.url)
+
+
+def test_a_symbol_is_held_until_the_block_ends_and_others_are_free(engine: Engine, other: Engine) -> None:
+    with symbol_locks(engine, 0) as mine:
+        mine.take("ABC")
+        mine.take("ABC")  # what one holds one may take again
+        with symbol_locks(other, 0) as theirs:
+            theirs.take("XYZ")
+            with pytest.raises(SymbolBusy, match="another run is working on ABC"):
+                theirs.take("ABC")
+            theirs.take("XYZ")
+    with symbol_locks(other, 0) as theirs:
+        theirs.take("ABC")
+
+
+def test_who_waits_gets_it_as_soon_as_it_is_free(engine: Engine, other: Engine) -> None:
+    taken = threading.Event()
+
+    def hold() -> None:
+        with symbol_locks(other, 0) as theirs:
+            theirs.take("ABC")
+            taken.set()
+            time.sleep(1)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    taken.wait(10)
+    with symbol_locks(engine, 30) as mine:
+        assert 0.3 < mine.take("ABC") < 10
+    thread.join()
+
+
+def test_an_error_in_the_block_lets_go(engine: Engine, other: Engine) -> None:
+    with pytest.raises(RuntimeError, match="broken"), symbol_locks(engine, 0) as mine:
+        mine.take("ABC")
+        raise RuntimeError("broken")
+    with symbol_locks(other, 0) as theirs:
+        theirs.take("ABC")
+
+
+def test_a_connection_that_was_cut_ends_quietly_and_the_next_try_is_on_a_new_one(engine: Engine, other: Engine) -> None:
+    with symbol_locks(engine, 0) as mine:
+        mine.take("ABC")
+        with other.begin() as connection:
+            connection.execute(
+                text(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                    "WHERE pid <> pg_backend_pid() AND datname = current_database()"
+                )
+            )
+        with pytest.raises(OperationalError):
+            mine.take("XYZ")
+        mine.take("XYZ")
+        with symbol_locks(other, 0) as theirs:
+            theirs.take("ABC")  # the lock went with its connection

@@ -9,6 +9,8 @@ from typing import Any
 
 # A server that lives for one command must not spend it on telemetry, and its SQLite cannot take both.
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+# When it ends it complains at length about what it had not yet written of runs that are over and told.
+os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "CRITICAL")
 
 from prefect import Flow
 from prefect.client.schemas.objects import State

@@ -61,7 +61,7 @@ def decide(challenger: HybridModel, champion: HybridModel | None, hold_out: Rows
     better = comparison.is_better(CAUTION)
     reason = (
         f"log loss {losses.mean():.4f} against the champion's {champion_losses.mean():.4f} on rows unseen by both "
-        f"({comparison}; it had to gain more than {CAUTION:g} standard errors)"
+        f"({comparison}; asked is more than {CAUTION:g} x the standard error)"
     )
     return Promotion(better, reason, incumbent, False, float(losses.mean()), comparison)
 

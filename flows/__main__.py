@@ -37,7 +37,7 @@ class Output(BaseModel):
 
 
 class Train(Output, TrainingRequest):
-    """Train a base model, judge it on rows it has not seen, and let it serve if it is not worse.
+    """Train a base model, judge it on rows it has not seen, and let it serve if it is better.
 
     examples: hybrid-ml train --progressive --validate
               hybrid-ml train --symbols BTCUSD,EOSUSD --week 6

@@ -131,6 +131,7 @@ def _analysis(proposal: Proposal, alert: str | None, problems: list[str], stage_
         fallback=proposal.fallback,
         degraded=proposal.degraded,
         fine_tune_step=proposal.trial.adapter.step if proposal.trial else None,
+        refit_told=str(proposal.trial.refit) if proposal.trial else None,
         alert=alert,
         problems=problems,
         stage_ms=stage_ms,

@@ -23,7 +23,7 @@ from tasks.validate import compare_with_champion, validate_data, validate_on_hol
 
 @flow(name="weekly training", flow_run_name=run_name)
 def weekly_training(request: TrainingRequest = TrainingRequest()) -> State | TrainingReport:
-    """Train a base model for every symbol; it serves from now on where it is not worse than the champion."""
+    """Train a base model for every symbol; it serves from now on where it is better than the champion."""
     run = open_run(request, now=datetime.now(UTC))
     with locks() as held:
 

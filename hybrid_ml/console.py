@@ -18,7 +18,7 @@ from hybrid_ml.reports import (
     Training,
     TrainingReport,
 )
-from hybrid_ml.summaries import symbol_title
+from hybrid_ml.summaries import fine_tuning_told, recent_told, symbol_title
 from hybrid_ml.terminal import CROSS, TICK, err, out
 
 
@@ -114,7 +114,7 @@ def _show_analysis(analysis: Analysis) -> None:
     out.print(f"  model {analysis.model.version}, trained until {analysis.model.trained_until:%Y-%m-%d %H:%M} UTC")
     if analysis.fallback:
         out.print(f"  fallback: {analysis.fallback}")
-    out.print(f"  {_recent(analysis)}; {_fine_tuned(analysis)}")
+    out.print(f"  {recent_told(analysis)}; {fine_tuning_told(analysis)}")
     table = Table("", "gate", "value", "bound", "meaning", box=None, padding=(0, 2))
     for gate in analysis.gates:
         value, bound = ("" if number is None else f"{number:.3f}" for number in (gate.value, gate.bound))
@@ -124,21 +124,6 @@ def _show_analysis(analysis: Analysis) -> None:
         out.print(f"  [bold]signal[/bold]; alert: {analysis.alert or 'settled before'}")
     else:
         out.print(f"  no signal: refused by {', '.join(analysis.refused_by)}")
-
-
-def _recent(analysis: Analysis) -> str:
-    if analysis.recent_accuracy is None:
-        return "no recent rows to judge the model on yet"
-    return (
-        f"accuracy {analysis.recent_accuracy:.3f} on {analysis.recent_rows} recent rows "
-        f"(most frequent class: {analysis.recent_majority_accuracy:.3f})"
-    )
-
-
-def _fine_tuned(analysis: Analysis) -> str:
-    if analysis.fine_tune_step is None:
-        return "asked as it is"
-    return f"fine-tuned, step {analysis.fine_tune_step:g}" if analysis.fine_tune_step else "fine-tuning kept the base"
 
 
 def show_backfill(report: BackfillReport) -> None:
@@ -203,4 +188,5 @@ def show_demo_end() -> None:
 def show_failures(failures: list[Failure]) -> None:
     """Symbols that could not be finished, on standard error."""
     for failure in failures:
-        err.print(f"[red]failed[/red] {failure.symbol}: {failure.error}", soft_wrap=True)
+        state = "[yellow]busy[/yellow]" if failure.busy else "[red]failed[/red]"
+        err.print(f"{state} {failure.symbol}: {escape(failure.error)}", soft_wrap=True)

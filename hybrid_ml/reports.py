@@ -63,6 +63,7 @@ class Analysis(BaseModel):
     """One symbol's ten-minute answer.
 
     `fallback`: why a model was trained from scratch in this run and what came of it, None if not.
+    `refit_told`: what unseen rows said of the whole refit that fine-tuning stepped towards.
     `alert`: sent, logged, not sent, or None where there was nothing to send. `problems`: what went
     wrong after the answer was recorded.
     """
@@ -86,6 +87,7 @@ class Analysis(BaseModel):
     fallback: str | None
     degraded: bool
     fine_tune_step: float | None
+    refit_told: str | None = None
     alert: str | None
     problems: list[str] = []
     stage_ms: dict[str, float]

@@ -82,7 +82,7 @@ class Request(BaseModel):
 
 
 class TrainingRequest(Request):
-    """Train a base model, judge it on a hold-out it has not seen, and let it serve if it is not worse."""
+    """Train a base model, judge it on a hold-out it has not seen, and let it serve if it is better."""
 
     progressive: bool = Field(
         False,

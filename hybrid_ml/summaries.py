@@ -44,7 +44,9 @@ def _analysis(analysis: Analysis) -> str:
         f"{'signal' if analysis.signal else 'no signal'}",
         f"down {chances['down']:.3f}, flat {chances['flat']:.3f}, up {chances['up']:.3f} after the bar of "
         f"{analysis.bar_time:%Y-%m-%d %H:%M} UTC by `{analysis.model.version}` ({analysis.model.kind}).",
-        f"Fallback: {analysis.fallback}." if analysis.fallback else "",
+        f"Model: {recent_told(analysis)}; {fine_tuning_told(analysis)}{_refit(analysis)}.",
+        *([f"Fallback: {analysis.fallback}."] if analysis.fallback else []),
+        *(["Degraded: the model is under the bar; this answer is for the record only."] if analysis.degraded else []),
         "",
         "| gate | value | bound | |",
         "|---|---|---|---|",
@@ -55,12 +57,33 @@ def _analysis(analysis: Analysis) -> str:
     return "\n".join(lines)
 
 
-def _failures(failures: list[Failure]) -> str:
+def recent_told(analysis: Analysis) -> str:
+    """How the model did on the newest rows it has not seen."""
+    if analysis.recent_accuracy is None:
+        return "no recent rows to judge the model on yet"
     return (
-        "\n".join(["## Failed", *(f"- **{failure.symbol}**: {failure.error}" for failure in failures)])
-        if failures
-        else ""
+        f"accuracy {analysis.recent_accuracy:.3f} on {analysis.recent_rows} recent rows "
+        f"(most frequent class: {analysis.recent_majority_accuracy:.3f})"
     )
+
+
+def fine_tuning_told(analysis: Analysis) -> str:
+    """What fine-tuning came to."""
+    if analysis.fine_tune_step is None:
+        return "asked as it is"
+    return f"fine-tuned, step {analysis.fine_tune_step:g}" if analysis.fine_tune_step else "fine-tuning kept the base"
+
+
+def _refit(analysis: Analysis) -> str:
+    return f" (the whole refit on unseen rows: {analysis.refit_told})" if analysis.refit_told else ""
+
+
+def _failures(failures: list[Failure]) -> str:
+    parts = []
+    for title, busy in (("Failed", False), ("Left to another run", True)):
+        told = [f"- **{failure.symbol}**: {failure.error}" for failure in failures if failure.busy is busy]
+        parts += [f"## {title}", *told] if told else []
+    return "\n".join(parts)
 
 
 def symbol_title(symbol: str) -> str:

@@ -1,4 +1,4 @@
-"""Who serves: only a challenger that is not worse on rows neither has seen."""
+"""Who serves: only a challenger that is better on rows neither has seen."""
 
 from dataclasses import replace
 from datetime import timedelta

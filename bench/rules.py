@@ -7,7 +7,8 @@ Measured, week by week on one series, with a base trained each Sunday on the pro
 - fine-tuning: a leaf refit an hour, how far to go by what 200 unseen rows say, and the gain over the
   base in the hour that followed, with the worst week;
 - flapping: how often the accuracy on 200 recent rows crosses the bar when leaving the degraded state
-  takes more than entering it, and how often that trains from scratch.
+  takes more than entering it, and how often that trains from scratch (all of it in vain, a new
+  champion every Sunday).
 How to read it: nats and counts, no time. The rules in use are marked.
 """
 
@@ -36,6 +37,7 @@ SYMBOL = "BENCH"
 KNOWN_AFTER = EMBARGO_BARS + 1
 """Rows between now and the newest row whose outcome is known."""
 HOUR = 60
+MINUTE = timedelta(minutes=1)
 CAUTIONS = (-np.inf, 0.0, 0.5, 1.0, 1.645, np.inf)
 RECOVERIES = (0.45, 0.47, 0.50, 0.52, 0.55)
 
@@ -160,19 +162,20 @@ def fine_tunings(rows: Rows, weekly: list[Weekly]) -> list[dict[str, Any]]:
 def flapping(rows: Rows, weekly: list[Weekly]) -> list[dict[str, Any]]:
     table = []
     for recovery in RECOVERIES:
-        changes = degraded = cycles = trained = hourly = in_spell = 0
-        state, newest, newest_hourly = False, -(10**9), -(10**9)
+        changes = degraded = cycles = trained = hourly = 0
+        state, newest, newest_hourly = False, None, -HOUR
+        start = weekly[0].sunday.to_pydatetime()
         for each in weekly:
             right = each.scores.argmax(axis=1) == label(rows.forward_returns, each.base.label_threshold)
-            ahead = week_of(rows, each)
+            ahead, in_vain = week_of(rows, each), 0
             for now in range(ahead.start, ahead.stop, 10):
                 accuracy = right[now - KNOWN_AFTER - fallback.RECENT_ROWS : now - KNOWN_AFTER].mean()
                 before, bar = state, recovery if state else fallback.MINIMUM_RECENT_ACCURACY
                 state = bool(accuracy < bar)
                 changes, degraded, cycles = changes + int(state != before), degraded + int(state), cycles + 1
-                in_spell = in_spell if state else 0
-                if state and timedelta(minutes=now - newest) >= fallback.scratch_period(in_spell):
-                    trained, in_spell, newest = trained + 1, in_spell + 1, now
+                again = fallback.next_scratch(None if newest is None else start + newest * MINUTE, in_vain)
+                if state and (again is None or start + now * MINUTE >= again):
+                    trained, in_vain, newest = trained + 1, in_vain + 1, now
                 if state and now - newest_hourly >= HOUR:
                     hourly, newest_hourly = hourly + 1, now
         days = cycles / 144

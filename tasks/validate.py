@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from hybrid_ml.errors import ModelUnavailable
 from hybrid_ml.learning.evaluation import RecentRecord, recent_record
-from hybrid_ml.learning.fallback import RECENT_ROWS, fallback_reason, scratch_period
+from hybrid_ml.learning.fallback import RECENT_ROWS, fallback_reason, next_scratch
 from hybrid_ml.learning.model import HybridModel
 from hybrid_ml.learning.promotion import Promotion, decide
 from hybrid_ml.learning.rows import Rows, Window
@@ -89,9 +89,9 @@ def decide_fallback(
         log().info("%s: %s, but there are no fresh bars to learn from", symbol, reason)
         return None
     with database().connect() as connection:
-        spell = registry.scratch_spell(connection, symbol, run.as_of)
-    if spell.newest is not None and run.as_of < spell.newest + scratch_period(spell.trained):
-        again = spell.newest + scratch_period(spell.trained)
+        tries = registry.scratch_tries(connection, symbol, run.as_of)
+    again = next_scratch(tries.newest, tries.in_vain)
+    if again is not None and run.as_of < again:
         log().warning(
             "%s: %s; no alert leaves, and the next training is not before %s UTC",
             symbol,

@@ -2,11 +2,11 @@
 
 200 rows whose labels overlap by ten minutes are worth about 20: an accuracy on them has a standard
 error near 0.1, and a model near the bar would cross it many times a day. So leaving the degraded
-state takes more than entering it (a Schmitt trigger), and each training from scratch within one
-degraded spell waits twice as long as the one before.
+state takes more than entering it (a Schmitt trigger), and each training from scratch that gave no
+better model makes the next wait twice as long.
 """
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from hybrid_ml.learning.evaluation import RecentRecord
 
@@ -35,10 +35,17 @@ def is_under_the_bar(recent: RecentRecord, was_degraded: bool = False) -> bool:
     )
 
 
-def scratch_period(trained_in_spell: int) -> timedelta:
-    """How long to wait after the newest of `trained_in_spell` trainings of one degraded spell: 1, 2, 4, … 24 h."""
-    doublings = min(max(trained_in_spell - 1, 0), 5)
-    return min(LONGEST_SCRATCH_PERIOD, SCRATCH_PERIOD * 2**doublings)
+def next_scratch(newest: datetime | None, in_vain: int) -> datetime | None:
+    """When to train from scratch again at the earliest, None for at once.
+
+    `newest`: the last training from scratch; `in_vain`: how many of them were rejected since the
+    present champion was made. Each of those says that training anew does not help, so the next waits
+    twice as long: 1, 2, 4, ... 24 hours.
+    """
+    if newest is None:
+        return None
+    doublings = min(max(in_vain - 1, 0), 5)
+    return newest + min(LONGEST_SCRATCH_PERIOD, SCRATCH_PERIOD * 2**doublings)
 
 
 def fallback_reason(problem: str | None, recent: RecentRecord | None, was_degraded: bool = False) -> str | None:

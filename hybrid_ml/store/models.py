@@ -230,19 +230,20 @@ def first_base_at(connection: Connection, symbol: str) -> datetime | None:
 
 
 @dataclass(frozen=True)
-class ScratchSpell:
-    """How many models were trained from scratch since the symbol's last answer that was not degraded.
+class ScratchTries:
+    """Trainings from scratch that a symbol had.
 
-    `newest`: the moment of the newest one, of this spell or an earlier; None when there never was one.
+    `in_vain`: rejected ones since the base that serves was made; `newest`: the moment of the last one
+    of any outcome, None when there never was one.
     """
 
-    trained: int
+    in_vain: int
     newest: datetime | None
 
 
-def scratch_spell(connection: Connection, symbol: str, as_of: datetime) -> ScratchSpell:
-    """How many models of `symbol` were trained from scratch in the degraded spell that `as_of` lies in."""
-    return ScratchSpell(*connection.execute(query("scratch_spell"), {"symbol": symbol, "as_of": as_of}).one())
+def scratch_tries(connection: Connection, symbol: str, as_of: datetime) -> ScratchTries:
+    """What trainings from scratch have come to for `symbol` by `as_of`."""
+    return ScratchTries(*connection.execute(query("scratch_tries"), {"symbol": symbol, "as_of": as_of}).one())
 
 
 def list_bases(connection: Connection, symbol: str) -> list[dict[str, Any]]:

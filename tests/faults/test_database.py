@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from tenacity import Retrying, stop_after_delay, wait_fixed
 
 import hybrid_ml.store.engine as store_engine
 from hybrid_ml.market.bars import clean_bars
@@ -43,7 +44,10 @@ class Server:
         psutil.Process(pid).wait(20) if psutil.pid_exists(pid) else None
 
     def start(self) -> None:
-        self.handle.ensure_postgres_running()
+        """Start it, or find it running; a busy machine may take longer than the package waits."""
+        for attempt in Retrying(stop=stop_after_delay(90), wait=wait_fixed(0.5), reraise=True):
+            with attempt:
+                self.handle.ensure_postgres_running()
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +61,7 @@ def market(own_server: Server, prefect_api: str, tmp_path: Path, monkeypatch: py
     """An installation on that server: bars, a champion, nothing else."""
     monkeypatch.setenv("HYBRID_ML_DATA_DIR", str(own_server.folder))
     monkeypatch.setenv("HYBRID_ML_MODELS_DIR", str(tmp_path / "models"))
+    own_server.start()
     store_engine._open_embedded.cache_clear()
     engine = open_engine(load_settings())
     with engine.begin() as connection:

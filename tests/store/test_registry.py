@@ -9,7 +9,7 @@ from sqlalchemy.exc import IntegrityError
 
 from hybrid_ml.errors import ModelUnavailable
 from hybrid_ml.learning.fine_tuning import fine_tune
-from hybrid_ml.learning.model import HybridModel
+from hybrid_ml.learning.model import HybridModel, Kind
 from hybrid_ml.learning.model_bytes import pack
 from hybrid_ml.learning.promotion import Promotion
 from hybrid_ml.learning.rows import Window, make_window
@@ -258,35 +258,35 @@ def test_a_promotion_is_carried_out_only_against_the_champion_it_was_made_agains
     assert statuses(engine) == {first.version: "retired", second.version: "champion", third.version: "rejected"}
 
 
-def test_a_spell_of_poor_accuracy_counts_its_trainings(engine: Engine, model: HybridModel) -> None:
-    def trained(hours: float) -> None:
-        base = replace(later(model, hours / 24).base, kind="scratch")
+def test_trainings_from_scratch_in_vain_count_from_the_base_that_serves(engine: Engine, model: HybridModel) -> None:
+    def trained(hours: float, decision: Promotion, kind: Kind = "scratch") -> None:
+        base = replace(later(model, hours / 24).base, kind=kind)
         with engine.begin() as connection:
-            registry.save_base(connection, HybridModel(pack(base)), NO)
+            registry.save_base(connection, HybridModel(pack(base)), decision)
 
-    def answered(hours: float, degraded: bool) -> None:
-        moment = AS_OF + timedelta(hours=hours)
-        with engine.begin() as connection:
-            made = prediction(moment, as_of=moment, degraded=degraded)
-            predictions.record(connection, made, None)
-
-    def spell(hours: float) -> tuple[int, float | None, bool]:
-        moment = AS_OF + timedelta(hours=hours)
+    def tries(hours: float) -> tuple[int, float | None]:
         with engine.connect() as connection:
-            found = registry.scratch_spell(connection, "ABC", moment)
-            was = predictions.was_degraded(connection, "ABC", moment)
-        return found.trained, None if found.newest is None else (found.newest - AS_OF) / timedelta(hours=1), was
+            found = registry.scratch_tries(connection, "ABC", AS_OF + timedelta(hours=hours))
+        return found.in_vain, None if found.newest is None else (found.newest - AS_OF) / timedelta(hours=1)
 
-    assert spell(0) == (0, None, False)
-    answered(1, degraded=False)
-    trained(2)
-    answered(2.1, degraded=True)
-    trained(3)
-    answered(3.1, degraded=True)
-    assert spell(4) == (2, 3.0, True)
-    assert spell(2.5) == (1, 2.0, True)
-    answered(5, degraded=False)
-    assert spell(6) == (0, 3.0, False)  # a new spell, yet the last training is not forgotten
-    answered(6, degraded=True)
-    assert spell(7)[2]
-    assert not spell(6 + 25)[2]  # a day later it says nothing any more
+    trained(0, YES, "base")
+    assert tries(1) == (0, None)
+    trained(2, NO)
+    trained(3, NO)
+    assert [tries(hours) for hours in (1, 2.5, 4)] == [(0, None), (1, 2.0), (2, 3.0)]
+    trained(5, YES)
+    assert tries(6) == (0, 5.0)  # a new champion, yet the last training is not forgotten
+    trained(7, NO)
+    assert tries(8) == (1, 7.0)
+
+
+def test_a_degraded_answer_is_remembered_for_a_day(engine: Engine) -> None:
+    def was_degraded(hours: float) -> bool:
+        with engine.connect() as connection:
+            return predictions.was_degraded(connection, "ABC", AS_OF + timedelta(hours=hours))
+
+    for hours, degraded in ((1, False), (2, True)):
+        moment = AS_OF + timedelta(hours=hours)
+        with engine.begin() as connection:
+            predictions.record(connection, prediction(moment, as_of=moment, degraded=degraded), None)
+    assert [was_degraded(hours) for hours in (1, 1.5, 2.5, 25, 27)] == [False, False, True, True, False]

@@ -1,6 +1,6 @@
 """When a model is not relied on: a problem with it, or a recent record that is known and poor."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -10,7 +10,7 @@ from hybrid_ml.learning.fallback import (
     RECOVERED_RECENT_ACCURACY,
     fallback_reason,
     is_under_the_bar,
-    scratch_period,
+    next_scratch,
 )
 
 
@@ -57,6 +57,8 @@ def test_leaving_the_degraded_state_takes_more_than_entering_it() -> None:
     assert not is_under_the_bar(record(200, RECOVERED_RECENT_ACCURACY), was_degraded=True)
 
 
-def test_trainings_of_one_spell_come_more_and_more_rarely_and_never_within_the_hour() -> None:
-    hours = [scratch_period(trained) / timedelta(hours=1) for trained in range(9)]
-    assert hours == [1, 1, 2, 4, 8, 16, 24, 24, 24]
+def test_trainings_in_vain_come_more_and_more_rarely_and_never_within_the_hour() -> None:
+    newest = datetime(2024, 3, 5, 12, tzinfo=UTC)
+    waits = [(next_scratch(newest, in_vain) or newest) - newest for in_vain in range(9)]
+    assert [wait / timedelta(hours=1) for wait in waits] == [1, 1, 2, 4, 8, 16, 24, 24, 24]
+    assert next_scratch(None, 0) is None

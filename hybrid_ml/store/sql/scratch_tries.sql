@@ -1,0 +1,17 @@
+-- How often a symbol was trained from scratch in vain since the base that serves was made, and when it
+-- was trained from scratch last, in vain or not.
+SELECT
+    count(*) FILTER (
+        WHERE status = 'rejected'
+            AND as_of > coalesce(
+                (
+                    SELECT max(served.as_of) FROM model_versions AS served
+                    WHERE served.symbol = :symbol AND served.kind IN ('base', 'scratch')
+                        AND served.status IN ('champion', 'retired') AND served.as_of <= :as_of
+                ),
+                '-infinity'
+            )
+    ) AS in_vain,
+    max(as_of) AS newest
+FROM model_versions
+WHERE symbol = :symbol AND kind = 'scratch' AND as_of <= :as_of

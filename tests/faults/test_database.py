@@ -2,14 +2,15 @@
 
 import os
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
-from tenacity import Retrying, stop_after_delay, wait_fixed
 
 import hybrid_ml.store.engine as store_engine
 from hybrid_ml.market.bars import clean_bars
@@ -45,9 +46,11 @@ class Server:
 
     def start(self) -> None:
         """Start it, or find it running; a busy machine may take longer than the package waits."""
-        for attempt in Retrying(stop=stop_after_delay(90), wait=wait_fixed(0.5), reraise=True):
-            with attempt:
+        for _ in range(8):
+            with suppress(subprocess.SubprocessError):
                 self.handle.ensure_postgres_running()
+                return
+        raise RuntimeError(f"PostgreSQL does not come back: {(self.folder / 'postgres' / 'log').read_text()[-2000:]}")
 
 
 @pytest.fixture(scope="module")

@@ -30,13 +30,13 @@ from hybrid_ml.learning.model import HybridModel
 from hybrid_ml.learning.promotion import Promotion
 from hybrid_ml.learning.rows import make_window
 from hybrid_ml.learning.training import train_base
+from hybrid_ml.learning.windows import ANALYSIS_BARS
 from hybrid_ml.market.bars import MAX_GAP_MINUTES, VALUE_COLUMNS
 from hybrid_ml.reports import Analysis, AnalysisReport
 from hybrid_ml.requests import AnalysisRequest
 from hybrid_ml.store import binary_copy
 from hybrid_ml.store import models as registry
 from hybrid_ml.store.bars import COPY_COLUMNS, store_bars
-from tasks.load import ANALYSIS_BARS
 
 SYMBOL = "BENCH"
 FINE_TUNED, FAST = "with fine-tuning", "fast mode"

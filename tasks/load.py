@@ -5,12 +5,10 @@ from datetime import datetime
 import pandas as pd
 
 from hybrid_ml.errors import DataUnavailable, HybridMLError, ModelUnavailable
-from hybrid_ml.learning.fine_tuning import MAXIMUM_FINE_TUNE_ROWS
 from hybrid_ml.learning.model import HybridModel
-from hybrid_ml.learning.rows import EMBARGO_BARS, Window, make_window
-from hybrid_ml.learning.scaling import MAXIMUM_CALIBRATION_ROWS, MAXIMUM_HOLD_OUT_ROWS
+from hybrid_ml.learning.rows import Window, make_window
+from hybrid_ml.learning.windows import ANALYSIS_BARS, training_window
 from hybrid_ml.market.bars import closed_before
-from hybrid_ml.market.features import LOOK_BACK_BARS
 from hybrid_ml.market.simulation import simulate_bars
 from hybrid_ml.market.sources import read_bar_file
 from hybrid_ml.requests import Request
@@ -22,10 +20,6 @@ from hybrid_ml.store import models as registry
 from hybrid_ml.store import predictions
 from hybrid_ml.store.model_files import read_model, write_model
 from tasks.stage import database, log, stage
-
-ANALYSIS_BARS = MAXIMUM_FINE_TUNE_ROWS + LOOK_BACK_BARS + 2 * EMBARGO_BARS
-SESSION_BREAKS_ALLOWANCE = 1.1
-"""Rows lost to the unlabelled end of each session: ten of 375 for an index."""
 
 
 @stage("open run", timeout_seconds=120, outside=True)
@@ -48,16 +42,9 @@ def load_window(symbol: str, run: Run) -> Window:
 @stage("load bars {symbol}", timeout_seconds=600, outside=True)
 def load_training_window(symbol: str, run: Run, row_limit: int) -> Window:
     """Bars enough for `row_limit` labelled rows and their hold-out, or all there are."""
-    needed = row_limit + MAXIMUM_CALIBRATION_ROWS + MAXIMUM_HOLD_OUT_ROWS + 3 * EMBARGO_BARS
-    count = int(needed * SESSION_BREAKS_ALLOWANCE) + LOOK_BACK_BARS
-    while True:
-        bars = _bars(symbol, run, count)
-        window = make_window(bars, run.max_gap_minutes)
-        labelled = len(window.rows.labelled())
-        if labelled >= needed or len(bars) < count:
-            log().info("%s: %s bars, %s labelled rows", symbol, f"{len(window.rows):,}", f"{labelled:,}")
-            return window
-        count *= 2
+    window = training_window(lambda count: _bars(symbol, run, count), row_limit, run.max_gap_minutes)
+    log().info("%s: %s bars, %s labelled rows", symbol, f"{len(window.rows):,}", f"{len(window.rows.labelled()):,}")
+    return window
 
 
 def _bars(symbol: str, run: Run, count: int) -> pd.DataFrame:

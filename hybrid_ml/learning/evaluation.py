@@ -98,7 +98,7 @@ def recent_record(model: HybridModel, rows: Rows, *, count: int, num_threads: in
         return RecentRecord(rows=0, accuracy=None, majority_accuracy=None)
     refuse_seen(model, unseen)
     labels = unseen.labels(model.base.label_threshold)
-    predicted = model.probabilities(unseen.features, num_threads=num_threads).argmax(axis=1)
+    predicted = model.probabilities_of(unseen, num_threads=num_threads).argmax(axis=1)
     return RecentRecord(
         rows=len(unseen),
         accuracy=float(np.mean(predicted == labels)),

@@ -62,7 +62,7 @@ def fine_tune(model: HybridModel, rows: Rows, *, count: int, as_of: datetime, nu
     base = model.base
     fitting, judging = split_hold_out(window, count, JUDGING_ROWS)
     labels = window.labels(base.label_threshold)
-    leaves = model.leaves(window.features, num_threads)
+    leaves = model.leaves_of(window, num_threads)
     fitted, judged = slice(0, len(fitting)), slice(len(window) - len(judging), len(window))
 
     refit = refit_leaves(

@@ -14,6 +14,8 @@ import lightgbm
 import numpy as np
 from numpy.typing import NDArray
 
+from hybrid_ml.learning.rows import Rows
+
 Kind = Literal["base", "scratch", "adapter"]
 CLASS_COUNT = 3
 
@@ -122,6 +124,12 @@ class HybridModel:
         found = self.base.booster.predict(features, pred_leaf=True, num_threads=num_threads)
         return np.asarray(found).reshape(len(features), -1).astype(np.intp, copy=False)
 
+    def leaves_of(self, rows: Rows, num_threads: int = 1) -> NDArray[np.intp]:
+        """The same for `rows`, which may know their leaves in this base already."""
+        if rows.leaves is not None and rows.leaves.version == self.base.version:
+            return rows.leaves.places.astype(np.intp)
+        return self.leaves(rows.features, num_threads)
+
     def raw_scores(self, leaves: NDArray[np.intp], *, base_only: bool = False) -> NDArray[np.float64]:
         """Raw class scores (n, 3) of rows already dropped through the trees."""
         adapter = self.adapter
@@ -132,6 +140,10 @@ class HybridModel:
     def probabilities(self, features: NDArray[np.float32], *, num_threads: int = 1) -> NDArray[np.float64]:
         """P(down), P(flat), P(up) for each row, (n, 3)."""
         return softmax(self.raw_scores(self.leaves(features, num_threads)) / self.base.temperature)
+
+    def probabilities_of(self, rows: Rows, *, num_threads: int = 1) -> NDArray[np.float64]:
+        """P(down), P(flat), P(up) for each of `rows`, (n, 3)."""
+        return softmax(self.raw_scores(self.leaves_of(rows, num_threads)) / self.base.temperature)
 
     def base_probabilities(self, features: NDArray[np.float32], *, num_threads: int = 1) -> NDArray[np.float64]:
         """The same from the base alone, (n, 3)."""

@@ -6,6 +6,7 @@ is known HORIZON_MINUTES later, and no judging row may begin before every traini
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,23 +20,34 @@ EMBARGO_BARS = HORIZON_MINUTES
 
 
 @dataclass(frozen=True)
+class Leaves:
+    """Where rows fall in the trees of the base `version`: (n, trees) leaf numbers, any integer type."""
+
+    version: str
+    places: NDArray[Any]
+
+
+@dataclass(frozen=True)
 class Rows:
     """Feature rows of consecutive grid bars, oldest first.
 
     `features`: (n, features) float32, NaN allowed. `forward_returns`: (n,) float64 log returns over
-    the horizon, NaN where not known. `times`: (n,) bar open times, UTC.
+    the horizon, NaN where not known. `times`: (n,) bar open times, UTC. `leaves`: where the rows fall
+    in a base's trees, when somebody has looked that up already.
     """
 
     features: NDArray[np.float32]
     forward_returns: NDArray[np.float64]
     times: pd.DatetimeIndex
+    leaves: Leaves | None = None
 
     def __len__(self) -> int:
         return len(self.times)
 
     def take(self, positions: NDArray[np.intp] | slice) -> "Rows":
         """The rows at `positions`, in that order."""
-        return Rows(self.features[positions], self.forward_returns[positions], self.times[positions])
+        leaves = None if self.leaves is None else Leaves(self.leaves.version, self.leaves.places[positions])
+        return Rows(self.features[positions], self.forward_returns[positions], self.times[positions], leaves)
 
     def labelled(self) -> "Rows":
         """Only rows whose outcome is known."""

@@ -1,0 +1,1 @@
+"""The past through the live code: the same functions, with `now` moved."""

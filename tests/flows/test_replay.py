@@ -1,0 +1,85 @@
+"""The past through the live code: replayed answers are those of the live flows, probability by probability."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pandas as pd
+import pytest
+from sqlalchemy import Engine
+
+from flows.analysis import analysis
+from flows.weekly_training import weekly_training
+from hybrid_ml.learning.scaling import row_limit
+from hybrid_ml.market.bars import MAX_GAP_MINUTES, clean_bars
+from hybrid_ml.market.simulation import simulate_bars
+from hybrid_ml.replay.engine import Service, train
+from hybrid_ml.replay.past import Past
+from hybrid_ml.requests import AnalysisRequest, TrainingRequest
+from hybrid_ml.settings import load_settings
+from hybrid_ml.store.bars import store_bars
+from tests.flows.running import SURE, rows, run
+
+SUNDAY = datetime(2024, 2, 4, tzinfo=UTC)
+CYCLES = 50
+FIRST = SUNDAY - timedelta(minutes=250)
+
+
+@pytest.fixture(scope="module")
+def bars() -> pd.DataFrame:
+    """7,000 simulated bars with a hole of forty minutes, a session break, an hour after the Sunday."""
+    whole = clean_bars(simulate_bars(FIRST + timedelta(minutes=10 * CYCLES + 30), bars=7_000)).bars
+    hole = (whole["time"] >= SUNDAY + timedelta(minutes=60)) & (whole["time"] < SUNDAY + timedelta(minutes=100))
+    return whole[~hole].reset_index(drop=True)
+
+
+def test_replayed_answers_are_the_live_ones(
+    engine: Engine, prefect_api: str, bars: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The simulated market is easy: with the usual bar no model would fall under it.
+    monkeypatch.setattr("hybrid_ml.learning.fallback.MINIMUM_RECENT_ACCURACY", 0.62)
+    monkeypatch.setattr("hybrid_ml.learning.fallback.RECOVERED_RECENT_ACCURACY", 0.66)
+    store_bars(engine, "ABC", bars)
+    threads = load_settings().training_threads
+    asked = {**SURE, "symbols": ["ABC"], "disable_sleep_window": True, "enable_recent_penalty": True}
+    past = Past(bars, MAX_GAP_MINUTES)
+    first_at: list[datetime] = []
+
+    def scaling(now: datetime) -> tuple[int, int]:
+        week = (now - first_at[0]) // timedelta(weeks=1)
+        return week, row_limit(week)
+
+    service = Service("ABC", AnalysisRequest(**asked), scaling, threads)
+    replayed: list[dict[str, Any]] = []
+    compared = fell_back = signals = unrecorded = 0
+    for cycle in range(CYCLES):
+        now = FIRST + cycle * timedelta(minutes=10)
+        if cycle == 0 or now == SUNDAY:
+            first_at.append(now)
+            _, report = run(weekly_training, TrainingRequest(symbols=["ABC"], as_of=now, progressive=True))
+            trained = train(past, "ABC", "base", now, *scaling(now), threads)
+            promotion = service.weekly(trained)
+            assert (trained.model.base.version, promotion.promoted) == (
+                report.trainings[0].version,
+                report.trainings[0].promoted,
+            )
+        _, report = run(analysis, AnalysisRequest(**asked, as_of=now))
+        row = service.cycle(past, now)
+        live = report.analyses[0]
+        if row is None:
+            assert "freshness" in live.refused_by or live.bar_time == SUNDAY + timedelta(minutes=59)
+            unrecorded += 1
+            continue
+        replayed.append(row)
+        chances = {name: row[f"p_{name}"] for name in ("down", "flat", "up")}
+        assert chances == pytest.approx(live.probabilities, abs=1e-9)
+        assert row["model_version"] == live.model.version
+        assert (row["bar_time"], row["signal"]) == (live.bar_time, live.signal)
+        assert row["refused_by"] == ",".join(live.refused_by)
+        assert row["fell_back"] == live.fell_back
+        compared, fell_back, signals = compared + 1, fell_back + live.fell_back, signals + live.signal
+    recorded = rows(engine, "SELECT bar_time, p_down, model_version, signal FROM predictions ORDER BY bar_time")
+    assert recorded == [(row["bar_time"], row["p_down"], row["model_version"], row["signal"]) for row in replayed]
+    assert compared > 40
+    assert fell_back > 0
+    assert signals > 0
+    assert unrecorded > 0

@@ -22,7 +22,7 @@ from pydantic_settings import (
 )
 
 from hybrid_ml.errors import EXIT_FAILED, EXIT_MISUSED, HybridMLError
-from hybrid_ml.requests import AnalysisRequest, BackfillRequest, Symbol, TrainingRequest
+from hybrid_ml.requests import AnalysisRequest, BackfillRequest, ReplayRequest, Symbol, TrainingRequest
 
 PROGRAM = "hybrid-ml"
 Request = TypeVar("Request", bound=BaseModel)
@@ -73,6 +73,19 @@ class Backfill(Output, BackfillRequest):
         from flows import commands
 
         commands.backfill(_request(self, BackfillRequest), json_output=self.json_output)
+
+
+class Replay(Output, ReplayRequest):
+    """Replay the past through the live decisions, and say what they were worth.
+
+    examples: hybrid-ml replay --source csv --csv_path bars.parquet --symbol BTCUSD --start 2018-06-03 --weeks 4
+              hybrid-ml replay --symbol BTCUSD --start 2018-06-03 --weeks 8 --predictions_path answers.parquet
+    """
+
+    def cli_cmd(self) -> None:
+        from flows import commands
+
+        commands.replay(_request(self, ReplayRequest), json_output=self.json_output)
 
 
 class Scaling(Output):
@@ -214,6 +227,7 @@ class Root(BaseSettings):
     train: CliSubCommand[Train] = Field(description="train a base model (weekly)")
     analyze: CliSubCommand[Analyze] = Field(description="ask about the next ten minutes (every ten minutes)")
     backfill: CliSubCommand[Backfill] = Field(description="load bars into the database")
+    replay: CliSubCommand[Replay] = Field(description="the past through the live decisions, and its worth")
     scaling: CliSubCommand[Scaling] = Field(description="show how the training window grows")
     models: CliSubCommand[Models] = Field(description="look at the models, roll back, export, import")
     check: CliSubCommand[Check] = Field(description="check this installation")

@@ -17,9 +17,9 @@ from prefect.client.schemas.objects import State
 from prefect.settings import get_current_settings
 
 from hybrid_ml import console
-from hybrid_ml.errors import EXIT_FAILED
-from hybrid_ml.reports import AnalysisReport, BackfillReport, TrainingReport
-from hybrid_ml.requests import AnalysisRequest, BackfillRequest, TrainingRequest
+from hybrid_ml.errors import EXIT_FAILED, EXIT_INTERRUPTED
+from hybrid_ml.reports import AnalysisReport, BackfillReport, ReplayReport, TrainingReport
+from hybrid_ml.requests import AnalysisRequest, BackfillRequest, ReplayRequest, TrainingRequest
 from hybrid_ml.scaling_report import scaling_report
 from hybrid_ml.settings import load_settings
 from hybrid_ml.store.engine import connect_only, newest_revision, open_engine, shown
@@ -51,6 +51,18 @@ def backfill(request: BackfillRequest, *, json_output: bool) -> None:
 
     report: BackfillReport = _run(backfill_flow, request)
     _show(report, json_output, lambda: console.show_backfill(report))
+
+
+def replay(request: ReplayRequest, *, json_output: bool) -> None:
+    """`hybrid-ml replay`."""
+    from flows.replay import replay as replay_flow
+
+    try:
+        report: ReplayReport = _run(replay_flow, request)
+    except KeyboardInterrupt:
+        console.err.print("interrupted; finished weeks are kept, and the same command goes on after them")
+        raise SystemExit(EXIT_INTERRUPTED) from None
+    _show(report, json_output, lambda: console.show_replay(report))
 
 
 def scaling(symbol: str | None, *, json_output: bool) -> None:

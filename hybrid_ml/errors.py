@@ -1,7 +1,7 @@
 """What can go wrong, named. Every message carries the value at fault and the remedy."""
 
-EXIT_FAILED, EXIT_MISUSED = 1, 2
-"""How a command ends when something failed, and when it was asked the impossible."""
+EXIT_FAILED, EXIT_MISUSED, EXIT_INTERRUPTED = 1, 2, 130
+"""How a command ends when something failed, when it was asked the impossible, and after Ctrl-C."""
 
 
 class HybridMLError(Exception):

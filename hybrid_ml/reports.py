@@ -101,6 +101,25 @@ class AnalysisReport(SymbolsReport):
     analyses: list[Analysis]
 
 
+class ReplayReport(BaseModel):
+    """What a replay was worth; `overall` and `weekly` as `replay.worth.measure` gives them.
+
+    `replaced` and `kept`: how often a challenger took the champion's place, or did not, the first
+    model included.
+    """
+
+    symbol: str
+    start: datetime
+    weeks: int
+    cycles: int
+    replaced: int
+    kept: int
+    overall: dict[str, Any]
+    weekly: list[dict[str, Any]]
+    folder: Path
+    seconds: float
+
+
 class ScalingStep(BaseModel):
     """One week of progressive scaling; `begins` is None before the first base, `trained` what became of it."""
 

@@ -131,6 +131,26 @@ class AnalysisRequest(Request):
         return replace(PRESETS[self.preset], **{name: value for name, value in stated.items() if value is not None})
 
 
+class ReplayRequest(AnalysisRequest):
+    """Replay the past through the live decisions: train every Sunday, analyse every ten minutes."""
+
+    start: Moment = Field(description="first moment, a Sunday 00:00 UTC for a week as live weeks are, e.g. 2018-06-03")
+    weeks: int = Field(4, ge=1, le=520, description="how many weeks to replay")
+    cycle_minutes: int = Field(10, ge=1, le=1_440, description="minutes between two analyses")
+    workers: int = Field(1, ge=1, le=256, description="processes that train the weekly models")
+    fee_bps: float = Field(10, ge=0, le=1_000, description="cost of one trade, basis points, both ways together")
+    predictions_path: Path | None = Field(None, description="Parquet file for a row a cycle")
+    work_path: Path | None = Field(
+        None, description="folder where finished weeks are kept, to go on from; empty: one in the data folder"
+    )
+
+    @model_validator(mode="after")
+    def _one_symbol(self) -> "ReplayRequest":
+        if len(self.symbols) > 1:
+            raise ValueError(f"a replay is of one symbol, not {', '.join(self.symbols)}")
+        return self
+
+
 class BackfillRequest(BaseModel):
     """Load bars into the database; loading the same bars again does no harm."""
 

@@ -179,6 +179,12 @@ class Service:
         row = self._row(past, now, bar_time, close, model, answer, base, refusals, reason is not None)
         return row if self.ledger.records(row, fallback.is_under_the_bar(recent, was_degraded)) else None
 
+    @staticmethod
+    def _previous_return(past: Past, place: int) -> float:
+        """Log return over the ten minutes before, for the guess that it goes on like this; NaN across sessions."""
+        before = place - HORIZON_MINUTES
+        return float(past.rows.forward_returns[before]) if before >= 0 else float("nan")
+
     def _validated(self, rows: Rows) -> tuple[HybridModel | None, RecentRecord | None]:
         model = self.registry.serving
         return model, None if model is None else recent_record(model, rows, count=fallback.RECENT_ROWS)
@@ -228,9 +234,11 @@ class Service:
             "close": close,
             **{f"p_{name}": chance for name, chance in zip(CLASSES, answer.probabilities, strict=True)},
             **{f"base_p_{name}": chance for name, chance in zip(CLASSES, base.probabilities, strict=True)},
+            **{f"prior_{name}": share for name, share in zip(CLASSES, model.base.class_prior, strict=True)},
             "threshold": threshold,
             "outcome": CLASSES[outcome] if outcome >= 0 else None,
             "forward_return": float(later.forward_returns[0]),
+            "previous_return": self._previous_return(past, place),
             "signal": not refusals,
             "refused_by": ",".join(refusals),
             "model_version": model.version,

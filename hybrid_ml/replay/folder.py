@@ -1,0 +1,121 @@
+"""The folder of a replay: what was asked of which bars, and the weeks that are finished.
+
+A finished week is a Parquet file of answers and the state after it; an interrupted replay goes on
+after the last one. State is kept as JSON and as model files with their seals, never as a pickle.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from hybrid_ml.errors import BadInput
+from hybrid_ml.learning.model import HybridModel
+from hybrid_ml.learning.model_bytes import pack_file, unpack_file
+from hybrid_ml.replay.engine import Service
+from hybrid_ml.store.model_exchange import read_model_file, write_model_file
+from hybrid_ml.store.model_files import write_atomically
+
+MANIFEST = "replay.json"
+MOMENTS = ("champion_as_of", "scratch_newest")
+
+
+class ReplayFolder:
+    """Where a replay keeps its finished weeks."""
+
+    def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
+        """Begin, or go on; raises BadInput naming what differs when the folder is of another replay."""
+        self.folder = folder
+        path = folder / MANIFEST
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if path.exists():
+                _refuse_another(folder, json.loads(path.read_text()), manifest)
+            else:
+                write_atomically(path, json.dumps(manifest, indent=2).encode())
+        except OSError as error:
+            raise BadInput(f"--work_path {folder} cannot be written ({error.strerror}); choose another") from None
+
+    def finished(self) -> int:
+        """How many weeks, from the first on, are finished."""
+        week = 0
+        while self._state(week).exists():
+            week += 1
+        return week
+
+    def answers(self, weeks: int) -> pd.DataFrame:
+        """The answers of the first `weeks` weeks, a row a cycle."""
+        parts = [pd.read_parquet(self._answers(week)) for week in range(weeks)]
+        return pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)
+
+    def keep(self, week: int, rows: list[dict[str, Any]], service: Service) -> None:
+        """Keep a finished week; its state is written last and says that the week is whole."""
+        pd.DataFrame(rows).to_parquet(self._answers(week))
+        registry, ledger = service.registry, service.ledger
+        model = None
+        if registry.champion is not None:
+            model = f"week_{week:03}.model"
+            (self.folder / model).unlink(missing_ok=True)
+            write_model_file(self.folder / model, pack_file(registry.champion.with_adapter(registry.adapter)))
+        state = {
+            "model": model,
+            "registry": {
+                **{name: _text(getattr(registry, name)) for name in MOMENTS},
+                "scratch_rejected": [_text(moment) for moment in registry.scratch_rejected],
+                "replaced": registry.replaced,
+                "kept": registry.kept,
+            },
+            "ledger": {**asdict(ledger), "bar_time": _text(ledger.bar_time), "signals": []},
+            "signals": [[_text(moment), *rest] for moment, *rest in ledger.signals],
+        }
+        write_atomically(self._state(week), json.dumps(state).encode())
+
+    def restore(self, week: int, service: Service) -> None:
+        """Put `service` into the state after `week`."""
+        state = json.loads(self._state(week).read_text())
+        registry, ledger = service.registry, service.ledger
+        if state["model"] is not None:
+            whole: HybridModel = unpack_file(read_model_file(self.folder / state["model"]), service.symbol)
+            registry.champion, registry.adapter = whole.with_adapter(None), whole.adapter
+        for name in MOMENTS:
+            setattr(registry, name, _moment(state["registry"][name]))
+        registry.scratch_rejected = [datetime.fromisoformat(each) for each in state["registry"]["scratch_rejected"]]
+        registry.replaced, registry.kept = state["registry"]["replaced"], state["registry"]["kept"]
+        ledger.bar_time = _moment(state["ledger"]["bar_time"])
+        ledger.degraded, ledger.signal = state["ledger"]["degraded"], state["ledger"]["signal"]
+        ledger.signals = [
+            (datetime.fromisoformat(moment), direction, confidence, outcome)
+            for moment, direction, confidence, outcome in state["signals"]
+        ]
+
+    def _answers(self, week: int) -> Path:
+        return self.folder / f"week_{week:03}.parquet"
+
+    def _state(self, week: int) -> Path:
+        return self.folder / f"week_{week:03}.json"
+
+
+def fingerprint(bars: pd.DataFrame) -> str:
+    """A short name for exactly these bars."""
+    return hashlib.sha256(pd.util.hash_pandas_object(bars, index=False).to_numpy().tobytes()).hexdigest()[:16]
+
+
+def _refuse_another(folder: Path, kept: dict[str, Any], asked: dict[str, Any]) -> None:
+    different = [name for name in sorted(kept.keys() | asked.keys()) if kept.get(name) != asked.get(name)]
+    if different:
+        told = "; ".join(f"{name} was {kept.get(name)}, now {asked.get(name)}" for name in different)
+        raise BadInput(
+            f"--work_path {folder} holds another replay ({told}); ask for the same, or choose another folder"
+        )
+
+
+def _text(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()
+
+
+def _moment(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)

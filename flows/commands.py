@@ -60,7 +60,7 @@ def replay(request: ReplayRequest, *, json_output: bool) -> None:
     try:
         report: ReplayReport = _run(replay_flow, request)
     except KeyboardInterrupt:
-        console.err.print("interrupted; finished weeks are kept, and the same command goes on after them")
+        sys.stderr.write("interrupted; finished weeks are kept, and the same command goes on after them\n")
         raise SystemExit(EXIT_INTERRUPTED) from None
     _show(report, json_output, lambda: console.show_replay(report))
 

@@ -145,8 +145,8 @@ def show_backfill(report: BackfillReport) -> None:
 def show_replay(report: ReplayReport) -> None:
     """What the replayed answers were worth, in all and week by week, beside guessing."""
     out.print(
-        f"\n[bold]{symbol_title(report.symbol)}[/bold]  {report.weeks} weeks from {report.start:%Y-%m-%d %H:%M} UTC on: "
-        f"{report.cycles:,} answers in {report.seconds:.1f} s"
+        f"\n[bold]{symbol_title(report.symbol)}[/bold]  {report.weeks} weeks from {report.start:%Y-%m-%d %H:%M} UTC "
+        f"on: {report.cycles:,} answers in {report.seconds:.1f} s"
     )
     columns = ("week", "rows", "accuracy", "majority", "log loss", "prior", "skill", "fine-tuning")
     table = Table(*columns, box=None, padding=(0, 2))

@@ -56,20 +56,26 @@ class LeafCache:
 
     def __init__(self, num_threads: int = 1) -> None:
         self._num_threads, self._version = num_threads, ""
-        self._chunks: dict[int, np.ndarray] = {}
+        self._numbers, self._table = range(0), np.empty((0, 0), dtype=np.uint8)
 
     def of(self, model: HybridModel, rows: Rows, seen: slice) -> Leaves:
         """The leaves of `rows[seen]` in the base of `model`."""
         if model.base.version != self._version:
-            self._version, self._chunks = model.base.version, {}
+            self._version, self._numbers = model.base.version, range(0)
         numbers = range(seen.start // self.CHUNK_ROWS, (seen.stop - 1) // self.CHUNK_ROWS + 1)
-        for number in list(self._chunks):
-            if number < numbers.start:
-                del self._chunks[number]
-        for number in numbers:
-            if number not in self._chunks:
-                part = rows.features[number * self.CHUNK_ROWS : (number + 1) * self.CHUNK_ROWS]
-                self._chunks[number] = model.leaves(part, self._num_threads).astype(np.uint8)
-        places = np.concatenate([self._chunks[number] for number in numbers])
+        if numbers != self._numbers:
+            size = self.CHUNK_ROWS
+            kept = {
+                number: self._table[place * size : (place + 1) * size] for place, number in enumerate(self._numbers)
+            }
+            whole = [number for number in numbers if len(kept.get(number, ())) == size]
+            self._table = np.concatenate(
+                [kept[number] if number in whole else self._look_up(model, rows, number) for number in numbers]
+            )
+            self._numbers = numbers
         start = seen.start - numbers.start * self.CHUNK_ROWS
-        return Leaves(self._version, places[start : start + seen.stop - seen.start])
+        return Leaves(self._version, self._table[start : start + seen.stop - seen.start])
+
+    def _look_up(self, model: HybridModel, rows: Rows, number: int) -> np.ndarray:
+        part = rows.features[number * self.CHUNK_ROWS : (number + 1) * self.CHUNK_ROWS]
+        return model.leaves(part, self._num_threads).astype(np.uint8)

@@ -1,20 +1,26 @@
 """The past through the live code: replayed answers are those of the live flows, probability by probability."""
 
+import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from sqlalchemy import Engine
 
 from flows.analysis import analysis
+from flows.replay import replay
 from flows.weekly_training import weekly_training
+from hybrid_ml.errors import BadInput
 from hybrid_ml.learning.scaling import row_limit
 from hybrid_ml.market.bars import MAX_GAP_MINUTES, clean_bars
 from hybrid_ml.market.simulation import simulate_bars
 from hybrid_ml.replay.engine import Service, train
+from hybrid_ml.replay.folder import ReplayFolder
 from hybrid_ml.replay.past import Past
-from hybrid_ml.requests import AnalysisRequest, TrainingRequest
+from hybrid_ml.requests import AnalysisRequest, ReplayRequest, TrainingRequest
 from hybrid_ml.settings import load_settings
 from hybrid_ml.store.bars import store_bars
 from tests.flows.running import SURE, rows, run
@@ -83,3 +89,66 @@ def test_replayed_answers_are_the_live_ones(
     assert fell_back > 0
     assert signals > 0
     assert unrecorded > 0
+
+
+@pytest.fixture
+def asked(bars: pd.DataFrame, tmp_path: Path, engine: Engine, prefect_api: str) -> dict[str, Any]:
+    """A replay of two short weeks: one analysis a day."""
+    bars.to_parquet(tmp_path / "bars.parquet")
+    return {
+        "source": "csv",
+        "csv_path": tmp_path / "bars.parquet",
+        "symbols": ["ABC"],
+        "start": bars["time"].iloc[4_000].to_pydatetime(),
+        "weeks": 1,
+        "cycle_minutes": 120,
+        "disable_sleep_window": True,
+        "work_path": tmp_path / "work",
+        "predictions_path": tmp_path / "answers.parquet",
+    }
+
+
+def test_a_replay_keeps_its_weeks_and_goes_on_after_them(
+    asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, first = run(replay, ReplayRequest(**asked))
+    answers = pd.read_parquet(asked["predictions_path"])
+    assert first.cycles == len(answers) > 15
+    assert set(answers["outcome"].dropna()) <= {"down", "flat", "up"}
+    assert np.allclose(answers[["p_down", "p_flat", "p_up"]].sum(axis=1), 1.0)
+    monkeypatch.setattr("tasks.replay.train", lambda *_: pytest.fail("a finished week was trained again"))
+    _, again = run(replay, ReplayRequest(**asked))
+    assert again.overall == first.overall
+
+
+def test_state_comes_back_as_it_was_kept(asked: dict[str, Any], bars: pd.DataFrame, tmp_path: Path) -> None:
+    run(replay, ReplayRequest(**asked))
+    folder = ReplayFolder(asked["work_path"], json.loads((asked["work_path"] / "replay.json").read_text()))
+    restored = Service("ABC", AnalysisRequest(**SURE), lambda _: (0, 23_000), 1)
+    folder.restore(0, restored)
+    again = ReplayFolder(tmp_path / "other", {})
+    again.keep(0, [], restored)
+    twice = Service("ABC", AnalysisRequest(**SURE), lambda _: (0, 23_000), 1)
+    again.restore(0, twice)
+    assert restored.registry.serving is not None
+    assert twice.registry.serving is not None
+    assert twice.registry.serving.version == restored.registry.serving.version
+    assert twice.ledger == restored.ledger
+    assert twice.registry.scratch_rejected == restored.registry.scratch_rejected
+
+
+def test_another_replay_in_the_same_folder_is_refused_naming_what_differs(asked: dict[str, Any]) -> None:
+    run(replay, ReplayRequest(**asked))
+    _, refused = run(replay, ReplayRequest(**{**asked, "cycle_minutes": 60}))
+    assert isinstance(refused, BadInput)
+    assert "cycle_minutes was 120, now 60" in str(refused)
+
+
+def test_a_start_before_the_bars_is_refused(asked: dict[str, Any]) -> None:
+    _, refused = run(replay, ReplayRequest(**{**asked, "start": datetime(2023, 1, 1, tzinfo=UTC)}))
+    assert "has no bars before --start 2023-01-01T00:00" in str(refused)
+
+
+def test_an_unwritable_output_is_refused(asked: dict[str, Any]) -> None:
+    _, refused = run(replay, ReplayRequest(**{**asked, "predictions_path": Path("/proc/answers.parquet")}))
+    assert "--predictions_path /proc/answers.parquet cannot be written" in str(refused)

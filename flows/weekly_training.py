@@ -25,13 +25,13 @@ from tasks.validate import compare_with_champion, validate_data, validate_on_hol
 def weekly_training(request: TrainingRequest = TrainingRequest()) -> State | TrainingReport:
     """Train a base model for every symbol; it serves from now on where it is better than the champion."""
     run = open_run(request, now=datetime.now(UTC))
-    with locks() as held:
 
-        def train_alone(symbol: str) -> Training:
+    def train_alone(symbol: str) -> Training:
+        with locks() as held:
             lock_symbol(symbol, held)
             return train_symbol(symbol, run, week=request.week, limit=request.limit)
 
-        trainings, failures = collect(run.symbols, train_alone)
+    trainings, failures = collect(run.symbols, train_alone)
     report = TrainingReport(trainings=trainings, failures=failures)
     report_training(report)
     return ended(report)

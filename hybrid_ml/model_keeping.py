@@ -65,6 +65,15 @@ def find_row(connection: Connection, version: str) -> Row:
     return Row(version, found.symbol, found.kind, found.parent, found.status, Seal(found.length, found.sha256), data)
 
 
+def find_symbol(connection: Connection, version: str) -> str:
+    """The symbol that `version` belongs to; raises ModelUnavailable when it is not in the registry."""
+    statement = text("SELECT symbol FROM model_versions WHERE version = :version")
+    symbol = connection.execute(statement, {"version": version}).scalar()
+    if symbol is None:
+        raise unknown_version(connection, version)
+    return str(symbol)
+
+
 def roll_back(engine: Engine, settings: Settings, version: str, reason: str, now: datetime) -> Rollback:
     """Make the base `version` the champion, whatever became of it before; one transaction.
 
@@ -72,6 +81,8 @@ def roll_back(engine: Engine, settings: Settings, version: str, reason: str, now
     unknown or whose bytes are pruned or damaged; then nothing has changed.
     """
     with engine.begin() as connection:
+        # The symbol's lock comes before any row's, as everywhere; else two might wait for each other.
+        registry.lock_registry(connection, find_symbol(connection, version))
         row = find_row(connection, version)
         if row.kind == "adapter":
             raise BadInput(f"{version} is an adapter; roll back to its base with {_rollback_command(str(row.parent))}")
@@ -91,10 +102,7 @@ def _serving_model(connection: Connection, row: Row, now: datetime) -> HybridMod
     serving = registry.find_serving(connection, row.symbol, now)
     if serving is None or serving.base.version != row.version:
         raise BadInput(f"{row.version} has seen bars later than {now:%Y-%m-%d %H:%M} UTC; it cannot serve yet")
-    try:
-        return registry.fetch(connection, serving)
-    except ModelUnavailable as error:
-        raise ModelUnavailable(f"its newest adapter {serving.version} is damaged: {error}") from None
+    return registry.fetch(connection, serving)
 
 
 def _folder(connection: Connection, settings: Settings, symbol: str, now: datetime) -> Path:

@@ -7,6 +7,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, V
 
 from hybrid_ml.errors import ModelUnavailable
 from hybrid_ml.learning.model import HybridModel
+from hybrid_ml.learning.model_bytes import TIMES
 from hybrid_ml.requests import Symbol
 
 MOST = 2**31 - 1
@@ -32,6 +33,15 @@ class _Made(BaseModel):
         return metrics
 
 
+class _Parameters(BaseModel):
+    """What fine-tuning reads of a base's parameters."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    learning_rate: FiniteFloat = Field(gt=0)
+    lambda_l2: FiniteFloat = Field(ge=0)
+
+
 class _Base(_Made):
     symbol: Symbol
     kind: Literal["base", "scratch"]
@@ -40,7 +50,7 @@ class _Base(_Made):
     temperature: FiniteFloat = Field(gt=0)
     row_limit: int = Field(ge=0, le=MOST)
     week: int = Field(ge=0, le=MOST)
-    parameters: dict[str, Any]
+    parameters: _Parameters
     library_versions: dict[str, str]
 
 
@@ -60,7 +70,9 @@ def check_particulars(model: HybridModel, now: datetime) -> None:
         raise ModelUnavailable(f"format check failed: {'.'.join(map(str, problem['loc']))}: {said}") from None
     if symbol != model.base.symbol:
         raise ModelUnavailable(f"format check failed: {model.base.symbol!r} cannot name a symbol")
-    newest = max(part.data_until for part in (model.base, model.adapter) if part is not None)
-    if newest > now:
-        # As champion it would answer no question, and let no other model take its place.
-        raise ModelUnavailable(f"time check failed: it has seen bars until {newest:%Y-%m-%d %H:%M}, which is to come")
+    for part in (model.base, model.adapter):
+        for name in TIMES if part is not None else ():
+            moment = getattr(part, name)
+            if moment > now:
+                # As champion it would answer no question, or answer unjudged, and let no other take its place.
+                raise ModelUnavailable(f"time check failed: {name} is {moment:%Y-%m-%d %H:%M}, which is to come")

@@ -4,15 +4,17 @@ The same registry and files the flows use, without Prefect.
 """
 
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 
+import numpy as np
 from sqlalchemy import Connection
 
-from hybrid_ml.errors import DataUnavailable, ModelUnavailable
+from hybrid_ml.errors import BadInput, DataUnavailable, ModelUnavailable
 from hybrid_ml.learning.evaluation import RecentRecord, recent_record
 from hybrid_ml.learning.fallback import RECENT_ROWS
 from hybrid_ml.learning.model import HybridModel
+from hybrid_ml.learning.model_bytes import unpack_base
 from hybrid_ml.learning.promotion import Promotion
 from hybrid_ml.learning.rows import make_window
 from hybrid_ml.market.bars import closed_before
@@ -40,15 +42,32 @@ def load_saved_model(symbol: str | None = None, as_of: datetime | None = None) -
 def save_model(model: HybridModel, reason: str = "saved by hand") -> str:
     """Put `model`'s base into the registry as champion, with its local copy; returns the version that serves.
 
-    An adapter of the model is recorded with it. The former champion is retired, and kept.
+    An adapter of the model is recorded with it, and serves if it is the newest trial of that base. The
+    former champion is retired, and kept. Raises BadInput for a model that was changed after it was packed.
     """
+    _refuse_changed(model)
     with open_engine(load_settings()).begin() as connection:
         registry.save_base(connection, model, Promotion(True, reason))
         if model.adapter is not None:
             registry.save_adapter(connection, model.base, model.adapter)
         run = _run(connection, model.base.symbol, None)
-    write_model(run.folder(model.base.symbol), model)
-    return model.version
+        serving = registry.serves_now(connection, model.base.symbol)
+        if serving is None:
+            raise ModelUnavailable(f"{model.base.version} was not saved")
+        saved = registry.fetch(connection, serving)
+    write_model(run.folder(model.base.symbol), saved)
+    return saved.version
+
+
+def _refuse_changed(model: HybridModel) -> None:
+    """A base whose fields are not those of its bytes would be saved as if nothing had been changed."""
+    kept = unpack_base(model.base.packed)
+    for item in fields(kept):
+        if item.name != "packed" and not np.array_equal(getattr(kept, item.name), getattr(model.base, item.name)):
+            raise BadInput(
+                f"{item.name} of {model.base.version} was changed after the model was packed; make it a version of "
+                "its own first: hybrid_ml.learning.model_bytes.pack(base)"
+            )
 
 
 def validate_model_on_recent_data(

@@ -91,7 +91,10 @@ def load_model(symbol: str, run: Run) -> SavedModel:
         except ModelUnavailable as error:
             log().error("%s: %s cannot be used: %s", symbol, serving.version, error)
             return SavedModel(None, f"the saved model cannot be used: {error}", was_degraded)
-    if serving.is_champion:
+        newest = registry.serves_now(connection, symbol)
+    if serving.version != model.version:
+        log().error("%s: %s is damaged; its base answers alone", symbol, serving.version)
+    elif newest is not None and newest.version == serving.version:
         _rebuild_copy(symbol, run, model)
     log().info("%s: %s from the registry", symbol, model)
     return SavedModel(model, None, was_degraded)

@@ -45,11 +45,13 @@ def save_proposal(symbol: str, run: Run, request: AnalysisRequest, proposal: Pro
 def save_copy(symbol: str, run: Run, model: HybridModel) -> Path | None:
     """The champion as it serves now, as a file: `model`, or the registry's where that is another.
 
-    None when no champion serves at the run's moment, so that judging the past leaves the file alone.
+    None when something else serves now than at the run's moment, so that judging the past leaves the
+    file alone.
     """
     with database().connect() as connection:
         serving = registry.find_serving(connection, symbol, run.as_of)
-        if serving is None or not serving.is_champion:
+        newest = registry.serves_now(connection, symbol)
+        if serving is None or newest is None or serving.version != newest.version:
             return None
         if serving.version != model.version:
             model = registry.fetch(connection, serving)

@@ -1,7 +1,5 @@
 """Validate: is the data fit to learn from, is the model still fit to answer, and if not, what then."""
 
-from dataclasses import replace
-
 from hybrid_ml.errors import ModelUnavailable
 from hybrid_ml.learning.evaluation import RecentRecord, recent_record
 from hybrid_ml.learning.fallback import RECENT_ROWS, fallback_reason, next_scratch
@@ -13,6 +11,7 @@ from hybrid_ml.market.bars import age_minutes
 from hybrid_ml.market.quality import DataQuality, measure_quality
 from hybrid_ml.run import Run, SavedModel
 from hybrid_ml.store import models as registry
+from hybrid_ml.store.mending import mend_champion
 from tasks.stage import database, log, stage
 
 
@@ -62,17 +61,22 @@ def validate_on_hold_out(symbol: str, run: Run, model: HybridModel, hold_out: Ro
 @stage("challenge champion {symbol}", timeout_seconds=120, outside=True)
 def compare_with_champion(symbol: str, run: Run, challenger: HybridModel, hold_out: Rows) -> Promotion:
     """Whether the challenger takes the champion's place, judged on rows neither has been trained on."""
-    champion = None
-    with database().connect() as connection:
+    champion, seen_until = None, None
+    with database().begin() as connection:
         serving = registry.find_champion(connection, symbol)
         if serving is not None:
+            seen_until = registry.seen_until(connection, serving.version)
             try:
                 champion = registry.fetch(connection, serving)
             except ModelUnavailable as error:
-                log().error("%s: the champion %s cannot be used: %s", symbol, serving.version, error)
+                champion = mend_champion(connection, run.folder(symbol), symbol)
+                found = "put back from the local file" if champion else "and the local file is of no help"
+                log().error("%s: the champion %s is damaged (%s), %s", symbol, serving.version, error, found)
     promotion = decide(challenger, champion, hold_out, num_threads=run.training_threads)
     if serving is not None and champion is None:
-        promotion = replace(promotion, champion=serving.version, reason=f"the champion {serving.version} is damaged")
+        of_the_past = seen_until is not None and seen_until > challenger.base.data_until
+        reason = f"the champion {serving.version} is damaged"
+        promotion = Promotion(not of_the_past, reason, serving.version, of_the_past)
     log().info("%s: %s (%s)", symbol, "promoted" if promotion.promoted else "the champion stays", promotion.reason)
     return promotion
 

@@ -1,8 +1,9 @@
 """The registry of model versions. The database is the truth; local files are copies of it."""
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from sqlalchemy import Connection, text
@@ -14,6 +15,7 @@ from hybrid_ml.learning.promotion import Promotion
 from hybrid_ml.store.model_events import record_event
 from hybrid_ml.store.sql import query
 
+THE_END = datetime(9999, 1, 1, tzinfo=UTC)
 Insertion = Literal["new", "bytes", "nothing"]
 """A new row; a row whose pruned or damaged bytes were put back; or nothing that was not there."""
 
@@ -72,9 +74,28 @@ def _part(row: Any) -> Part:
 
 
 def fetch(connection: Connection, serving: Serving) -> HybridModel:
-    """The serving model from the registry; raises ModelUnavailable when its bytes are damaged."""
-    adapter_data = _bytes(connection, serving.adapter) if serving.adapter else None
-    return build(_bytes(connection, serving.base), adapter_data, serving.symbol)
+    """The serving model from the registry; raises ModelUnavailable when its base's bytes are damaged.
+
+    With only the adapter damaged the base answers alone, which the version of what comes back tells.
+    """
+    base_data = _bytes(connection, serving.base)
+    if serving.adapter is not None:
+        with suppress(ModelUnavailable):
+            return build(base_data, _bytes(connection, serving.adapter), serving.symbol)
+    return build(base_data, None, serving.symbol)
+
+
+def serves_now(connection: Connection, symbol: str) -> Serving | None:
+    """The champion with its newest trial, whatever they have seen: what the local file is a copy of."""
+    champion = find_champion(connection, symbol)
+    return None if champion is None else find_serving(connection, symbol, THE_END)
+
+
+def seen_until(connection: Connection, version: str) -> datetime | None:
+    """The close of the newest bar that had a part in making `version`; None when it is not there."""
+    statement = text("SELECT data_until FROM model_versions WHERE version = :version")
+    found: datetime | None = connection.execute(statement, {"version": version}).scalar()
+    return found
 
 
 def _bytes(connection: Connection, part: Part) -> bytes:
@@ -102,7 +123,12 @@ def save_base(connection: Connection, model: HybridModel, decision: Promotion) -
         promote(connection, base.symbol, base.version, decision.reason)
         return
     outcome: Literal["retired", "rejected"] = "retired" if decision.of_the_past else "rejected"
-    if insert_base(connection, base, outcome, decision.reason) == "new":
+    is_new = insert_base(connection, base, outcome, decision.reason) == "new"
+    if decision.of_the_past and not is_new:
+        # Rejected or merely brought in before; it is wanted now for the moments that it may answer.
+        statement = "UPDATE model_versions SET status = 'retired' WHERE version = :version AND status <> 'champion'"
+        connection.execute(text(statement), {"version": base.version})
+    if is_new:
         record_event(connection, base.symbol, outcome, base.version, reason=decision.reason)
 
 
@@ -223,8 +249,14 @@ def _common(part: Base | Adapter, whole_model: HybridModel) -> dict[str, Any]:
 
 
 def first_base_at(connection: Connection, symbol: str) -> datetime | None:
-    """The moment of the first base of `symbol` in the registry, from which its weeks count."""
-    statement = text("SELECT min(as_of) FROM model_versions WHERE symbol = :symbol AND kind IN ('base', 'scratch')")
+    """The moment of the first base that was put into the registry, from which the weeks of `symbol` count.
+
+    One made later for an earlier moment, to judge the past, does not move them.
+    """
+    statement = text(
+        "SELECT as_of FROM model_versions WHERE symbol = :symbol AND kind IN ('base', 'scratch') "
+        "ORDER BY created_at, as_of LIMIT 1"
+    )
     found: datetime | None = connection.execute(statement, {"symbol": symbol}).scalar()
     return found
 

@@ -86,10 +86,9 @@ def resolve(connection: Connection, symbol: str, as_of: datetime, max_gap_minute
 
 
 def recent_signals(connection: Connection, symbol: str, as_of: datetime) -> RecentSignals:
-    """The newest resolved signals of `symbol`."""
-    count, precision, mean_confidence = connection.execute(
-        query("recent_signals"), {"symbol": symbol, "as_of": as_of, "count": SIGNALS_CONSIDERED}
-    ).one()
+    """The newest signals of `symbol` whose outcome was known at `as_of`."""
+    given = {"symbol": symbol, "as_of": as_of, "count": SIGNALS_CONSIDERED, "horizon_minutes": HORIZON_MINUTES}
+    count, precision, mean_confidence = connection.execute(query("recent_signals"), given).one()
     return RecentSignals(int(count), float(precision), float(mean_confidence))
 
 

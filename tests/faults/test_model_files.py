@@ -3,6 +3,7 @@
 import json
 import pickle
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from hybrid_ml.store.model_files import MODEL_FILE, read_model
 from tasks.load import load_model
 from tests.faults.conftest import ANALYSIS, Installation, timed
 from tests.faults.table import FaultTable
-from tests.flows.running import AS_OF, analyze
+from tests.flows.running import AS_OF, analyze, train
 
 PLACES = 20
 WITNESS = Path("/tmp/hybrid-ml-hostile-pickle-was-here")  # noqa: S108  # what the hostile pickle would make
@@ -177,3 +178,51 @@ def test_another_symbols_file_whole_and_sound_is_not_used(installation: Installa
     metadata = json.loads(next(installation.models.glob("model_metadata_*.json")).read_text())
     assert metadata["symbol"] == "ABC"
     faults.add("model file of another symbol, whole", "sha256 check failed; rebuilt from the registry", seconds)
+
+
+def test_with_only_the_adapter_damaged_its_base_answers_alone(installation: Installation, faults: FaultTable) -> None:
+    first = analyze(**ANALYSIS)
+    assert first.model.kind == "adapter"
+    with installation.engine.begin() as connection:
+        connection.execute(text("UPDATE model_versions SET bytes = 'x' WHERE kind = 'adapter'"))
+    (installation.models / MODEL_FILE).unlink()
+    later = AS_OF + timedelta(minutes=10)
+    answer, seconds = timed(lambda: analyze(**{**ANALYSIS, "as_of": later, "fast_mode": True}))
+    assert (answer.fell_back, answer.model.kind, answer.problems) == (False, "base", [])
+    again = analyze(**{**ANALYSIS, "as_of": later + timedelta(minutes=10)})
+    assert again.model.kind == "adapter"
+    assert (installation.models / MODEL_FILE).is_file()
+    faults.add("adapter's bytes damaged, model file gone", "the base answers alone; a new adapter follows", seconds)
+
+
+def test_a_champion_damaged_in_the_registry_is_put_back_and_judged_before_it_is_replaced(
+    installation: Installation, faults: FaultTable
+) -> None:
+    champion, good = installation.rows("SELECT version, sha256 FROM model_versions WHERE status = 'champion'")[0]
+    damage_registry(installation, DAMAGES["emptied"])
+    trained, seconds = timed(lambda: train(as_of=AS_OF, limit=2_000))
+    assert "against the champion's" in trained.reason
+    (mended,) = installation.rows(
+        f"SELECT encode(sha256(bytes), 'hex') FROM model_versions WHERE version = '{champion}'"
+    )
+    assert mended == (good,)
+    assert installation.is_whole()
+    faults.add("champion's bytes damaged, weekly training", "put back from the local file, then challenged", seconds)
+
+
+def test_a_damaged_champion_is_not_replaced_by_a_model_of_the_past(installation: Installation) -> None:
+    champion = installation.rows("SELECT version FROM model_versions WHERE status = 'champion'")
+    damage_registry(installation, DAMAGES["emptied"])
+    (installation.models / MODEL_FILE).unlink()
+    trained = train(as_of=AS_OF - timedelta(days=2), limit=2_000)
+    assert not trained.promoted
+    assert installation.rows("SELECT version FROM model_versions WHERE status = 'champion'") == champion
+
+
+def test_judging_the_past_leaves_the_local_file_alone(installation: Installation) -> None:
+    for minutes in (0, 10, 20):
+        analyze(**{**ANALYSIS, "as_of": AS_OF + timedelta(minutes=minutes)})
+    serving = (installation.models / MODEL_FILE).read_bytes()
+    analyze(**{**ANALYSIS, "as_of": AS_OF + timedelta(minutes=5)})
+    analyze(**{**ANALYSIS, "as_of": AS_OF + timedelta(minutes=10), "fast_mode": True})
+    assert (installation.models / MODEL_FILE).read_bytes() == serving

@@ -431,6 +431,9 @@ def test_what_is_no_file_is_refused(say: Say, engine: Engine, tmp_path: Path) ->
         ({"metrics": {"note": "a\x00b"}}, "format check failed"),
         ({"trained_until": datetime(2024, 1, 1)}, "format check failed: trained_until"),  # noqa: DTZ001
         ({"data_until": datetime(2999, 1, 1, tzinfo=UTC)}, "time check failed"),
+        ({"trained_until": datetime(2999, 1, 1, tzinfo=UTC)}, "time check failed: trained_until"),
+        ({"as_of": datetime(2999, 1, 1, tzinfo=UTC)}, "time check failed: as_of"),
+        ({"parameters": {"lambda_l2": 20.0}}, "format check failed: parameters.learning_rate"),
     ],
 )
 def test_particulars_that_cannot_be_are_refused(

@@ -290,3 +290,34 @@ def test_a_degraded_answer_is_remembered_for_a_day(engine: Engine) -> None:
         with engine.begin() as connection:
             predictions.record(connection, prediction(moment, as_of=moment, degraded=degraded), None)
     assert [was_degraded(hours) for hours in (1, 1.5, 2.5, 25, 27)] == [False, False, True, True, False]
+
+
+def test_signals_count_only_once_their_outcome_was_known(engine: Engine) -> None:
+    with engine.begin() as connection:
+        predictions.record(connection, prediction(AS_OF), "alert")
+        connection.execute(text("UPDATE predictions SET outcome = direction, resolved_at = now()"))
+        counts = [
+            predictions.recent_signals(connection, "ABC", AS_OF + timedelta(minutes=minutes)).count
+            for minutes in (1, 10, 11)
+        ]
+    assert counts == [0, 0, 1]
+
+
+def test_a_base_made_later_for_an_earlier_moment_does_not_move_the_weeks(engine: Engine, model: HybridModel) -> None:
+    for days in (7, 0):
+        with engine.begin() as connection:
+            registry.save_base(connection, later(model, days), YES)
+    with engine.connect() as connection:
+        assert registry.first_base_at(connection, "ABC") == AS_OF + timedelta(days=7)
+
+
+def test_a_rejected_base_made_again_for_the_past_serves_there(engine: Engine, model: HybridModel) -> None:
+    of_the_past = Promotion(False, "of the past", of_the_past=True)
+    with engine.begin() as connection:
+        registry.save_base(connection, later(model, 7), YES)
+        registry.save_base(connection, model, NO)
+        assert registry.find_serving(connection, "ABC", AS_OF) is None
+        registry.save_base(connection, model, of_the_past)
+        serving = registry.find_serving(connection, "ABC", AS_OF)
+    assert serving is not None
+    assert serving.version == model.version

@@ -1,11 +1,11 @@
--- How the newest resolved signals of a symbol turned out by :as_of.
+-- How the newest signals of a symbol turned out whose outcome was known by :as_of.
 SELECT count(*) AS count,
     coalesce(avg((outcome = direction)::int), 0) AS precision,
     coalesce(avg(confidence), 0) AS mean_confidence
 FROM (
     SELECT outcome, direction, confidence
     FROM predictions
-    WHERE symbol = :symbol AND signal AND outcome IS NOT NULL AND bar_time < :as_of
+    WHERE symbol = :symbol AND signal AND outcome IS NOT NULL AND bar_time <= CAST(:as_of AS timestamptz) - make_interval(mins => :horizon_minutes + 1)
     ORDER BY bar_time DESC
     LIMIT :count
 ) AS newest

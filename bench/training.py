@@ -65,7 +65,8 @@ def main() -> None:
 
     labelled = make_window(bars, MAX_GAP_MINUTES).rows.labelled()
     rows, _ = split_hold_out(labelled, chosen.rows, hold_out_rows(min(chosen.rows, len(labelled))))
-    matrix, labels = rows.features.copy(), rows.labels(tercile_threshold(rows.forward_returns))
+    labels = rows.labels(tercile_threshold(rows.forward_returns))
+    matrix, labels = training.mirror_every_other(rows.features, labels)
     parameters = {**training.PARAMETERS, "num_threads": chosen.threads}
     models: list[HybridModel] = []
     boosters: list[Booster] = []

@@ -174,3 +174,18 @@ def _feature_names() -> tuple[str, ...]:
 
 
 FEATURE_NAMES = _feature_names()
+
+_DIRECTED = ("return_", "body_share", "efficiency_", "zscore_", "signed_volume_", "skewness_")
+_SHARES_OF_THE_WAY_UP = ("close_in_bar", "stochastic_", "relative_strength_")
+_SIGN = np.array([-1 if name.startswith(_DIRECTED + _SHARES_OF_THE_WAY_UP) else 1 for name in FEATURE_NAMES])
+_OFFSET = np.array([name.startswith(_SHARES_OF_THE_WAY_UP) for name in FEATURE_NAMES])
+
+
+def mirror(features: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What `features` (n, FEATURE_NAMES) would be had every price been its reciprocal: up is down.
+
+    Directed ones change their sign, shares of the way up become shares of the way down, the rest
+    (volatility, volume, clock) stays. NaN stays NaN.
+    """
+    mirrored: NDArray[np.float32] = (_OFFSET + _SIGN * features).astype(np.float32)
+    return mirrored

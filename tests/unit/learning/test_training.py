@@ -15,8 +15,17 @@ from sklearn.metrics import log_loss
 from hybrid_ml.errors import DataUnavailable
 from hybrid_ml.learning.model import HybridModel, softmax
 from hybrid_ml.learning.rows import Rows
-from hybrid_ml.learning.training import PARAMETERS, boost, importance, leaf_values, lean_text, train_base
-from hybrid_ml.market.labels import FLAT, tercile_threshold
+from hybrid_ml.learning.training import (
+    PARAMETERS,
+    boost,
+    importance,
+    leaf_values,
+    lean_text,
+    mirror_every_other,
+    train_base,
+)
+from hybrid_ml.market.features import mirror
+from hybrid_ml.market.labels import DOWN, FLAT, UP, tercile_threshold
 from tests.simulated import NOON, moment, with_returns
 from tests.unit.conftest import ROW_LIMIT, TRAINING_MINUTES, Trained
 
@@ -205,3 +214,24 @@ def test_the_lean_text_gives_the_same_answers_bit_by_bit(trained: Trained) -> No
     shares = importance(whole)
     assert sum(shares.values()) == pytest.approx(1, abs=1e-3)
     assert list(shares.values()) == sorted(shares.values(), reverse=True)
+
+
+def test_every_other_row_is_seen_upside_down(trained: Trained) -> None:
+    features = trained.offered.labelled().features[-6:]
+    labels = np.array([DOWN, DOWN, FLAT, FLAT, UP, UP])
+    seen, told = mirror_every_other(features, labels)
+    assert np.array_equal(seen[::2], features[::2], equal_nan=True)
+    assert np.array_equal(seen[1::2], mirror(features[1::2]), equal_nan=True)
+    assert told.tolist() == [DOWN, UP, FLAT, FLAT, UP, DOWN]
+    assert labels.tolist() == [DOWN, DOWN, FLAT, FLAT, UP, UP]
+
+
+def test_up_and_down_are_learnt_alike_whatever_the_drift(trained: Trained) -> None:
+    labelled = trained.offered.labelled()
+    rises = np.random.default_rng(0).random(len(labelled)) < 0.9
+    drifting = with_returns(labelled, np.where(rises, 1, -1) * np.abs(labelled.forward_returns))
+    model, hold_out = train(drifting, 3_000)
+    assert model.base.class_prior[UP] > model.base.class_prior[DOWN] + 0.3
+    both = np.concatenate([hold_out.features, mirror(hold_out.features)])
+    down, _, up = model.probabilities(both).mean(axis=0)
+    assert up == pytest.approx(down, abs=0.04)

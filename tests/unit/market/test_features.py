@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hybrid_ml.market.bars import PRICE_COLUMNS, to_grid
-from hybrid_ml.market.features import FEATURE_NAMES, LOOK_BACK_BARS, make_features
+from hybrid_ml.market.features import FEATURE_NAMES, LOOK_BACK_BARS, make_features, mirror
 from tests.simulated import bars_with_holes, hand_made_bars, perturbed, simulated_bars, wavy_grid
 
 MARKETS: dict[str, Callable[[], pd.DataFrame]] = {
@@ -343,3 +343,21 @@ def test_making_features_leaves_the_grid_alone() -> None:
     before = grid.copy(deep=True)
     make_features(grid)
     pd.testing.assert_frame_equal(grid, before)
+
+
+def test_a_mirrored_row_is_the_row_of_reciprocal_prices(grid: pd.DataFrame, features: np.ndarray) -> None:
+    upside_down = grid.copy()
+    upside_down[["open", "close"]] = 1 / grid[["open", "close"]]
+    upside_down["high"], upside_down["low"] = 1 / grid["low"], 1 / grid["high"]
+    found = make_features(upside_down).to_numpy()
+    np.testing.assert_allclose(mirror(features), found, rtol=2e-3, atol=2e-3)
+    assert mirror(features).dtype == np.float32
+    changes = np.nanmax(np.abs(found - features), axis=0) > 0.1
+    directed = ("return", "body", "close_in", "stoch", "relative", "effic", "zscore", "signed", "skew")
+    assert [name for name, changed in zip(FEATURE_NAMES, changes, strict=True) if changed] == [
+        name for name in FEATURE_NAMES if name.startswith(directed)
+    ]
+
+
+def test_a_row_mirrored_twice_is_itself(features: np.ndarray) -> None:
+    np.testing.assert_allclose(mirror(mirror(features)), features, rtol=1e-5, atol=1e-6)

@@ -75,6 +75,7 @@ def coverage_chart(curve: pd.DataFrame, blind: float, signals: tuple[float, floa
         axes.plot(
             *signals, marker="*", markersize=15, color=ORANGE, linestyle="none", label="signals as sent", zorder=5
         )
+        axes.set_xlim(min(float(curve["coverage"].iloc[0]), 0.8 * signals[0]), 1)
     figure.legend(loc="outside lower center", ncols=2, fontsize=9)
     return _png(figure)
 
@@ -112,14 +113,13 @@ def methods_chart(methods: pd.DataFrame) -> bytes:
 
 
 def _reliability(axes: Axes, bins: pd.DataFrame, whole: bool) -> None:
-    low = float(min(bins["stated"].min(), bins["low"].min()))
     axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1, label="perfect")
     reach = np.stack([bins["came_true"] - bins["low"], bins["high"] - bins["came_true"]])
     axes.errorbar(
         bins["stated"], bins["came_true"], yerr=np.maximum(reach, 0), fmt="o-" if whole else "o", color=BLUE,
         capsize=4 if whole else 2, markersize=6 if whole else 4, label="answers (90 % interval)",
     )  # fmt: skip
-    axes.set_xlim(max(0.0, min(0.3, low)), min(1.0, float(bins["stated"].max()) + 0.05))
+    axes.set_xlim(0.3, max(0.7, min(1.0, float(bins["stated"].max()) + 0.05)))  # the top of three has a third at least
     axes.set_ylim(0, 1)
     axes.grid(alpha=0.3)
     if whole:

@@ -37,6 +37,9 @@ def show_replay(report: ReplayReport) -> None:
         f"  champions replaced {report.replaced}, kept {report.kept}; "
         f"fell back {report.overall.get('fell_back', 0)} times"
     )
+    if report.window_gain:
+        low, high = report.window_gain["gain_interval"]
+        out.print(f"  80,000 rows {report.window_gain['gain']:+.4f} nats under 23,000, {low:+.4f} to {high:+.4f}")
     if report.advice:
         _show_advice(report.advice)
     out.print(f"  finished weeks are kept in {report.folder}", soft_wrap=True)
@@ -62,27 +65,28 @@ def _show_worth(worth: dict[str, Any]) -> None:
 
 def _show_advice(advice: Advice) -> None:
     out.print(f"\n[bold]Which setting gives a precision of {advice.wanted_precision:.2f}?[/bold]")
-    columns = ("confidence", "margin", "entropy", "found: signals", "precision", "bps", "shown: signals", "precision",
-               "bps", "")  # fmt: skip
-    table = Table(*columns, box=None, padding=(0, 2))
+    table = Table(
+        "setting", "found", "right", "bps", "shown", "right", "bps", box=None, padding=(0, 1), show_header=True
+    )
     for each in advice.settings:
-        bounds = (each.min_confidence, each.min_prob_margin, each.max_entropy)
-        name = " ".join(word for word in (each.name, "advised" if each == advice.advised else "") if word)
-        table.add_row(*(f"{bound:g}" for bound in bounds), *_half(each.found), *_half(each.shown), name)
+        bounds = f"{each.min_confidence:g}/{each.min_prob_margin:g}/{each.max_entropy:g}"
+        mark = " advised" if each == advice.advised else ""
+        found, shown = _half(each.found), _half(each.shown)
+        table.add_row(f"{each.name or bounds}{mark}", *found, *shown)
     out.print(table)
     out.print(f"  {advice.verdict}")
     out.print(
-        f"  found before {advice.split_at:%Y-%m-%d %H:%M} UTC among {advice.tried} settings, shown after it; bps before"
-        " and after the fee; the report says how to read it"
+        "  A setting is a preset or confidence/margin/entropy; signals and the share that was right, found before "
+        f"{advice.split_at:%Y-%m-%d %H:%M} UTC among {advice.tried} settings, shown after it; basis points of each "
+        "before/after the fee. The report has the intervals and says how to read them."
     )
 
 
 def _half(half: Half) -> list[str]:
-    if half.precision is None or half.interval is None:
+    if half.precision is None:
         return ["0", "-", "-"]
-    low, high = half.interval
     return [
         f"{half.count:,}",
-        f"{half.precision:.3f} ({low:.2f}-{high:.2f})",
-        f"{half.mean_return_bps:+.1f} / {half.mean_return_after_fee_bps:+.1f}",
+        f"{half.precision:.2f}",
+        f"{half.mean_return_bps:+.1f}/{half.mean_return_after_fee_bps:+.1f}",
     ]

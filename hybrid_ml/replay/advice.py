@@ -77,11 +77,14 @@ class Setting:
 class Advice:
     """The setting that reaches `wanted_precision`, if any, among `tried` settings with `different` sets of signals.
 
+    `answers` lay in the two halves; `eligible` of them are a DOWN or UP that only these bounds could refuse.
     `nearest`: where none reaches it, the one whose `surely` is highest. `settings`: all of them.
     """
 
     wanted_precision: float
     split_at: datetime
+    answers: int
+    eligible: int
     tried: int
     different: int
     advised: Setting | None
@@ -144,6 +147,8 @@ def advise(answers: pd.DataFrame, bounds: Bounds, *, wanted_precision: float, fe
     return Advice(
         wanted_precision=wanted_precision,
         split_at=split_at.to_pydatetime(),
+        answers=early.answers + late.answers,
+        eligible=len(early.right) + len(late.right),
         tried=len(settings),
         different=different,
         advised=advised,

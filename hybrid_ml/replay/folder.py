@@ -57,7 +57,7 @@ class ReplayFolder:
         whole = pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)
         if whole.empty:
             raise DataUnavailable(
-                f"no answer in {weeks} weeks: each moment lay in the quiet hours or had no fresh bar; choose "
+                "no moment of this replay had an answer: each lay in the quiet hours or had no fresh bar; choose "
                 "another --start or --cycle_minutes, or --disable_sleep_window"
             )
         return whole.drop_duplicates("bar_time", keep="last", ignore_index=True)

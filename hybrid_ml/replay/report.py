@@ -1,6 +1,7 @@
 """The report of a replay as Markdown, for a file and for the Prefect UI."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from math import isnan
 from typing import Any
 
 from hybrid_ml.market.labels import CLASSES
@@ -27,9 +28,9 @@ CAPTIONS = {
 def report_markdown(report: ReplayReport, pictures: Mapping[str, str]) -> str:
     """The whole report. `pictures`: where each chart is, by its name; those that are missing are left out."""
     title = (
-        f"# Replay of {symbol_title(report.symbol)}, {report.weeks} weeks from {report.start:%Y-%m-%d %H:%M} UTC\n\n"
-        f"{report.cycles:,} answers, one every {report.cycle_minutes} minutes where there was a fresh bar, in "
-        f"{report.seconds:,.0f} s. Champions replaced {report.replaced}, kept {report.kept}."
+        f"# Replay of {symbol_title(report.symbol)} from {report.start:%Y-%m-%d %H:%M} UTC on\n\n"
+        f"Weeks: {report.weeks}. {report.cycles:,} answers, one every {report.cycle_minutes} minutes where there was a "
+        f"fresh bar, in {report.seconds:,.0f} s. Champions replaced {report.replaced}, kept {report.kept}."
     )
     if not report.overall["rows"]:
         return f"{title}\n\nNo answer has an outcome yet: nothing can be measured.\n"
@@ -189,7 +190,8 @@ def _advice(advice: Advice, fee_bps: float) -> str:
         f"{advice.different} different sets of signals there were to choose from, signals within the same ten minutes "
         "counted once, twenty at least. Of those that reach it, the one with the most signals is advised. The second "
         "half decides whether that holds. Only the three bounds vary: an answer that another gate refused stays "
-        "refused; the penalty after poor recent signals and the most signals of one run are not replayed again. "
+        f"refused, which leaves {advice.eligible:,} of {advice.answers:,} answers to choose from; the penalty "
+        "after poor recent signals and the most signals of one run are not replayed again. "
         f"Returns after a fee of {fee_bps:g} bps stand behind the slash."
     )
     head = ["setting", "confidence", "margin", "entropy", "found: signals", "coverage", "precision (90 %)", "sure of",
@@ -209,7 +211,7 @@ def _setting_row(setting: Setting, advised: Setting | None) -> list[str]:
 
 def _half(half: Half) -> list[str]:
     if half.precision is None or half.interval is None:
-        return ["0", "0", "–", "–"]
+        return ["0", "0.00%", "–", "–"]
     returns = f"{half.mean_return_bps:+.1f} / {half.mean_return_after_fee_bps:+.1f}"
     precision = f"{half.precision:.3f} ({_between(half.interval, '.3f')})"
     return [f"{half.count:,}", f"{half.coverage:.2%}", precision, returns]
@@ -238,7 +240,7 @@ def _share(value: float | None) -> str:
 
 def _between(edges: Sequence[float], form: str) -> str:
     low, high = edges
-    return f"{low:{form}} to {high:{form}}"
+    return "one day" if isnan(low) else f"{low:{form}} to {high:{form}}"
 
 
 def _with_interval(record: Mapping[str, Any], name: str, form: str = "+.4f") -> str:

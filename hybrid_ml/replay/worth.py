@@ -91,9 +91,11 @@ def measure(answers: pd.DataFrame, fee_bps: float) -> dict[str, Any]:
 
 
 def interval(values: NDArray[np.float64], days: NDArray[Any], seed: int = 0) -> list[float]:
-    """90 % interval of the mean of `values` (n,), resampling the days (n,) they fall on."""
+    """90 % interval of the mean of `values` (n,), resampling the days (n,) they fall on; NaN of a single day."""
     _, place = np.unique(days, return_inverse=True)
     sums, counts = np.bincount(place, weights=values), np.bincount(place)
+    if len(sums) < 2:
+        return [float("nan"), float("nan")]
     drawn = np.random.default_rng(seed).integers(0, len(sums), (RESAMPLES, len(sums)))
     means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
     return [float(edge) for edge in np.quantile(means, INTERVAL)]

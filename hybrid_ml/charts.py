@@ -105,7 +105,7 @@ def methods_chart(methods: pd.DataFrame) -> bytes:
         axes.errorbar(middle, place, xerr=reach, fmt="o", color=colour, capsize=4)
         axes.axvline(0, color=GREY, linewidth=1)
         axes.set_xlabel(unit)
-        axes.set_title(f"Lead in {name} (90 % interval)", loc="left", fontsize=11)
+        axes.set_title(f"hybrid-ml ahead in {name} (90 %)", loc="left", fontsize=11)
         axes.grid(axis="x", alpha=0.3)
     left.set_yticks(place, methods["method"])
     left.set_ylim(-0.7, len(methods) - 0.3)
@@ -129,8 +129,6 @@ def _reliability(axes: Axes, bins: pd.DataFrame, whole: bool) -> None:
 
 
 def _coverage(axes: Axes, told: tuple[pd.DataFrame, float], whole: bool) -> None:
-    from matplotlib.ticker import PercentFormatter
-
     curve, blind = told
     axes.fill_between(curve["coverage"], curve["low"], curve["high"], color=BLUE, alpha=0.15, linewidth=0)
     axes.plot(curve["coverage"], curve["precision"], color=BLUE, label="the surest directions (band: 90 %)")
@@ -139,7 +137,7 @@ def _coverage(axes: Axes, told: tuple[pd.DataFrame, float], whole: bool) -> None
     axes.set_xscale("log")
     axes.set_xlim(float(curve["coverage"].iloc[0]), 1)
     axes.set_ylim(0, 1)
-    axes.xaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=None))
+    axes.xaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
     axes.grid(alpha=0.3)
     if whole:
         axes.set_xlabel("coverage: share of all answers, the surest first (logarithmic)")

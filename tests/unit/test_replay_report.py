@@ -61,6 +61,14 @@ def test_every_week_and_all_stand_beside_guessing() -> None:
     assert sum(int(cell) for cell in confusion[1][1:]) == 336
 
 
+def test_signals_of_a_single_day_have_no_interval_of_days() -> None:
+    frame = replayed()
+    report = an_account(frame.assign(signal=frame["signal"] & (frame["bar_time"] < NOON + timedelta(hours=10))))
+    row = rows_of(report_markdown(report, {}), "Signals")[1]
+    assert row[4] == "one day"
+    assert row[6].endswith("(one day)")
+
+
 def test_the_words_promise_nothing_and_name_simulated_data() -> None:
     real, simulated = (report_markdown(an_account(replayed(), symbol=name), {}) for name in ("ABC", "DEMO"))
     for told in (real, simulated):

@@ -93,6 +93,10 @@ def test_the_interval_of_a_mean_over_days_holds_the_truth_as_often_as_it_says() 
     assert 0.82 < held / 200 < 0.96
 
 
+def test_a_single_day_has_no_interval() -> None:
+    assert np.isnan(interval(np.array([0.1, 0.2]), np.array([5, 5]))).all()
+
+
 def test_the_wilson_interval_is_scipys() -> None:
     expected = binomtest(13, 20).proportion_ci(0.9, method="wilson")
     assert wilson(13, 20) == pytest.approx([expected.low, expected.high], abs=1e-3)

@@ -18,6 +18,7 @@ from prefect.settings import get_current_settings
 
 from hybrid_ml import console
 from hybrid_ml.errors import EXIT_FAILED, EXIT_INTERRUPTED
+from hybrid_ml.replay_console import show_replay
 from hybrid_ml.reports import AnalysisReport, BackfillReport, ReplayReport, TrainingReport
 from hybrid_ml.requests import AnalysisRequest, BackfillRequest, ReplayRequest, TrainingRequest
 from hybrid_ml.scaling_report import scaling_report
@@ -62,7 +63,7 @@ def replay(request: ReplayRequest, *, json_output: bool) -> None:
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; finished weeks are kept, and the same command goes on after them\n")
         raise SystemExit(EXIT_INTERRUPTED) from None
-    _show(report, json_output, lambda: console.show_replay(report))
+    _show(report, json_output, lambda: show_replay(report))
 
 
 def scaling(symbol: str | None, *, json_output: bool) -> None:

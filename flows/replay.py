@@ -7,11 +7,12 @@ from prefect import flow
 
 from flows.ending import run_name
 from hybrid_ml.errors import BadInput
-from hybrid_ml.replay.worth import measure
+from hybrid_ml.replay.rivals import no_rivals
 from hybrid_ml.reports import ReplayReport
 from hybrid_ml.requests import ReplayRequest
 from tasks.load import open_run
-from tasks.replay import load_past, new_service, open_folder, replay_week, weekly_models, write_predictions
+from tasks.replay import load_past, new_service, open_folder, replay_week, weekly_models
+from tasks.replay_report import check_outputs, write_predictions, write_report
 
 
 @flow(name="replay", flow_run_name=run_name)
@@ -22,6 +23,7 @@ def replay(request: ReplayRequest) -> ReplayReport:
     if len(run.symbols) != 1:
         raise BadInput(f"a replay is of one symbol; say which of {', '.join(run.symbols)} with --symbol NAME")
     symbol = run.symbols[0]
+    check_outputs(request)
     past = load_past(symbol, run, request)
     folder = open_folder(symbol, run, request, past)
     service, first = new_service(symbol, run, request), min(folder.finished(), request.weeks)
@@ -33,16 +35,6 @@ def replay(request: ReplayRequest) -> ReplayReport:
     answers = folder.answers(request.weeks)
     if request.predictions_path:
         write_predictions(answers, request.predictions_path)
-    weekly = (answers["as_of"] - request.start).dt.days // 7
-    return ReplayReport(
-        symbol=symbol,
-        start=request.start,
-        weeks=request.weeks,
-        cycles=len(answers),
-        replaced=service.registry.replaced,
-        kept=service.registry.kept,
-        overall=measure(answers, request.fee_bps),
-        weekly=[measure(answers[weekly == week], request.fee_bps) for week in range(request.weeks)],
-        folder=folder.folder,
-        seconds=round(time.perf_counter() - started, 3),
-    )
+    rivals = no_rivals()  # other ways of answering the same bars, to be told beside these answers
+    seconds = round(time.perf_counter() - started, 3)
+    return write_report(symbol, request, answers, rivals, folder, seconds)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -15,7 +14,6 @@ from hybrid_ml.reports import (
     AnalysisReport,
     BackfillReport,
     Failure,
-    ReplayReport,
     ScalingReport,
     Training,
     TrainingReport,
@@ -140,53 +138,6 @@ def show_backfill(report: BackfillReport) -> None:
         out.print(f"  {count:,} set aside: {reason}")
     if report.rows_set_aside:
         out.print("  they are kept, with their reasons, in table bars_set_aside")
-
-
-def show_replay(report: ReplayReport) -> None:
-    """What the replayed answers were worth, in all and week by week, beside guessing."""
-    out.print(
-        f"\n[bold]{symbol_title(report.symbol)}[/bold]  {report.weeks} weeks from {report.start:%Y-%m-%d %H:%M} UTC "
-        f"on: {report.cycles:,} answers in {report.seconds:.1f} s"
-    )
-    columns = ("week", "rows", "accuracy", "majority", "log loss", "prior", "skill", "fine-tuning")
-    table = Table(*columns, box=None, padding=(0, 2))
-    for name, worth in [*[(str(week), each) for week, each in enumerate(report.weekly)], ("all", report.overall)]:
-        if worth["rows"]:
-            table.add_row(
-                name,
-                f"{worth['rows']:,}",
-                f"{worth['accuracy']:.3f}",
-                f"{worth['majority_accuracy']:.3f}",
-                f"{worth['log_loss']:.4f}",
-                f"{worth['prior_log_loss']:.4f}",
-                f"{worth['skill']:+.4f}",
-                f"{worth['fine_tuning_gain']:+.4f}",
-            )
-    out.print(table)
-    if report.overall["rows"]:
-        _show_worth(report.overall)
-    out.print(
-        f"  champions replaced {report.replaced}, kept {report.kept}; "
-        f"fell back {report.overall.get('fell_back', 0)} times"
-    )
-    out.print(f"  finished weeks are kept in {report.folder}")
-
-
-def _show_worth(worth: dict[str, Any]) -> None:
-    low, high = worth["skill_interval"]
-    out.print(f"  skill {worth['skill']:+.4f} nats under the class prior, 90 % interval {low:+.4f} to {high:+.4f}")
-    low, high = worth["fine_tuning_gain_interval"]
-    out.print(f"  fine-tuning {worth['fine_tuning_gain']:+.4f} nats under the base, {low:+.4f} to {high:+.4f}")
-    out.print(f"  guessing that it goes on like this would have had an accuracy of {worth['persistence_accuracy']:.3f}")
-    sent = worth["signals"]
-    if not sent["count"]:
-        out.print("  no signal")
-        return
-    low, high = sent["precision_interval"]
-    out.print(
-        f"  {sent['count']:,} signals: precision {sent['precision']:.3f} ({low:.3f} to {high:.3f}), "
-        f"{sent['mean_return_bps']:+.1f} bps each, {sent['mean_return_after_fee_bps']:+.1f} after the fee"
-    )
 
 
 def show_scaling(report: ScalingReport) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from hybrid_ml.replay.advice import Advice
 from hybrid_ml.signals.gates import Verdict
 
 
@@ -105,7 +106,9 @@ class ReplayReport(BaseModel):
     """What a replay was worth; `overall` and `weekly` as `replay.worth.measure` gives them.
 
     `replaced` and `kept`: how often a challenger took the champion's place, or did not, the first
-    model included.
+    model included; `champions` the same of each week. `methods` as `replay.rivals.compare_methods` gives
+    them, `window_gain` (in all, and of each week) as `replay.rivals.gain_of_larger_window` does.
+    `advice` only where it was asked for, with the settings worth showing.
     """
 
     symbol: str
@@ -114,9 +117,17 @@ class ReplayReport(BaseModel):
     cycles: int
     replaced: int
     kept: int
+    cycle_minutes: int
+    fee_bps: float
     overall: dict[str, Any]
     weekly: list[dict[str, Any]]
+    champions: list[dict[str, int]]
+    methods: list[dict[str, Any]]
+    window_gain: dict[str, Any] | None
+    weekly_window_gain: list[dict[str, Any] | None]
+    advice: Advice | None
     folder: Path
+    report_path: Path
     seconds: float
 
 

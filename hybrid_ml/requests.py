@@ -140,6 +140,11 @@ class ReplayRequest(AnalysisRequest):
     workers: int = Field(1, ge=1, le=256, description="processes that train the weekly models")
     fee_bps: float = Field(10, ge=0, le=1_000, description="cost of one trade, basis points, both ways together")
     predictions_path: Path | None = Field(None, description="Parquet file for a row a cycle")
+    report_path: Path | None = Field(
+        None, description="folder for the report: Markdown, charts, JSON; empty: one beside the finished weeks"
+    )
+    advise: bool = Field(False, description="also say which confidence, margin and entropy would have given what")
+    wanted_precision: float = Field(0.6, ge=0, le=1, description="share of right signals that --advise looks for")
     work_path: Path | None = Field(
         None, description="folder where finished weeks are kept, to go on from; empty: one in the data folder"
     )

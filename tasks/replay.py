@@ -5,13 +5,12 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from hybrid_ml.console import progress
-from hybrid_ml.errors import BadInput, DataUnavailable
+from hybrid_ml.errors import DataUnavailable
 from hybrid_ml.learning.scaling import row_limit
 from hybrid_ml.market.sources import read_bar_file
 from hybrid_ml.replay.engine import Service, Trained, train
@@ -25,7 +24,10 @@ from tasks.stage import database, log, stage
 
 WEEK = timedelta(weeks=1)
 MOST_BARS = 10_000_000
-NOT_ABOUT_ANSWERS = {"weeks", "workers", "work_path", "predictions_path", "csv_path", "symbols", "as_of", "source"}
+NOT_ABOUT_ANSWERS = {
+    "weeks", "workers", "work_path", "predictions_path", "report_path", "advise", "wanted_precision", "fee_bps",
+    "csv_path", "symbols", "as_of", "source",
+}  # fmt: skip
 
 
 @stage("load past {symbol}", timeout_seconds=600, outside=True)
@@ -136,12 +138,3 @@ def new_service(symbol: str, run: Run, request: ReplayRequest) -> Service:
 
     asked = AnalysisRequest(**request.model_dump(include=set(AnalysisRequest.model_fields) - {"as_of"}))
     return Service(symbol, asked, scaling, run.training_threads)
-
-
-@stage("write predictions", timeout_seconds=600)
-def write_predictions(answers: pd.DataFrame, path: Path) -> None:
-    """A row a cycle, as Parquet."""
-    try:
-        answers.to_parquet(path)
-    except OSError as error:
-        raise BadInput(f"--predictions_path {path} cannot be written ({error.strerror}); choose another") from None

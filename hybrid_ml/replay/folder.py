@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from hybrid_ml.errors import BadInput
+from hybrid_ml.errors import BadInput, DataUnavailable
 from hybrid_ml.learning.model import HybridModel
 from hybrid_ml.learning.model_bytes import pack_file, unpack_file
 from hybrid_ml.replay.engine import Service
@@ -48,9 +48,28 @@ class ReplayFolder:
         return week
 
     def answers(self, weeks: int) -> pd.DataFrame:
-        """The answers of the first `weeks` weeks, a row a cycle."""
+        """The answers of the first `weeks` weeks, a row a bar, as the ledger holds them.
+
+        A bar is answered twice where the first answer was no signal and a later one was: that one counts.
+        Raises DataUnavailable when there is no answer at all.
+        """
         parts = [pd.read_parquet(self._answers(week)) for week in range(weeks)]
-        return pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)
+        whole = pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)
+        if whole.empty:
+            raise DataUnavailable(
+                "no moment of this replay had an answer: each lay in the quiet hours or had no fresh bar; choose "
+                "another --start or --cycle_minutes, or --disable_sleep_window"
+            )
+        return whole.drop_duplicates("bar_time", keep="last", ignore_index=True)
+
+    def champions(self, weeks: int) -> list[dict[str, int]]:
+        """How often in each of the first `weeks` weeks a champion was `replaced`, or `kept` against a challenger."""
+        counts = [json.loads(self._state(week).read_text())["registry"] for week in range(weeks)]
+        before = [{"replaced": 0, "kept": 0}, *counts]
+        return [
+            {name: now[name] - then[name] for name in ("replaced", "kept")}
+            for then, now in zip(before, counts, strict=False)
+        ]
 
     def keep(self, week: int, rows: list[dict[str, Any]], service: Service) -> None:
         """Keep a finished week; its state is written last and says that the week is whole."""

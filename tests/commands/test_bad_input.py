@@ -35,6 +35,14 @@ def write(folder: Path, text: str, name: str = "bars.csv") -> str:
         (["analyze", "--csv_path", "x.csv"], "goes with --source csv"),
         (["analyze", "--symbol", "a@b"], "cannot name a symbol"),
         (["backfill", "--csv_path", "x.csv"], "needs --symbol NAME"),
+        (
+            ["replay", "--start", "2018-06-03", "--wanted_precision", "1.5"],
+            "--wanted_precision 1.5: Input should be",
+        ),
+        (
+            ["replay", "--start", "2018-06-03", "--wanted_precision=-0.1"],
+            "--wanted_precision -0.1: Input should",
+        ),
         (["dance"], "invalid choice: 'dance'"),
         (["analyze", "--nonsense", "1"], "unrecognized arguments: --nonsense"),
     ],

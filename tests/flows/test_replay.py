@@ -1,6 +1,7 @@
 """The past through the live code: replayed answers are those of the live flows, probability by probability."""
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from prefect.artifacts import Artifact
 from sqlalchemy import Engine
 
 from flows.analysis import analysis
 from flows.replay import replay
 from flows.weekly_training import weekly_training
-from hybrid_ml.errors import BadInput
+from hybrid_ml.errors import BadInput, DataUnavailable
 from hybrid_ml.learning.scaling import row_limit
 from hybrid_ml.market.bars import MAX_GAP_MINUTES, clean_bars
 from hybrid_ml.market.simulation import simulate_bars
@@ -149,6 +151,61 @@ def test_a_start_before_the_bars_is_refused(asked: dict[str, Any]) -> None:
     assert "has no bars before --start 2023-01-01T00:00" in str(refused)
 
 
-def test_an_unwritable_output_is_refused(asked: dict[str, Any]) -> None:
-    _, refused = run(replay, ReplayRequest(**{**asked, "predictions_path": Path("/proc/answers.parquet")}))
-    assert "--predictions_path /proc/answers.parquet cannot be written" in str(refused)
+@pytest.mark.parametrize("output", [{"predictions_path": "/proc/answers.parquet"}, {"report_path": "/proc/report"}])
+def test_an_unwritable_output_is_refused_before_the_work(
+    asked: dict[str, Any], output: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.replay.load_past", lambda *_: pytest.fail("work began"))
+    _, refused = run(replay, ReplayRequest(**{**asked, **output}))
+    assert isinstance(refused, BadInput)
+    [(name, path)] = output.items()
+    assert f"--{name} {path} cannot be written" in str(refused)
+
+
+def test_a_report_is_always_made_and_told_in_the_prefect_ui(asked: dict[str, Any], tmp_path: Path) -> None:
+    _, report = run(replay, ReplayRequest(**asked))
+    folder = asked["work_path"] / "report"
+    assert report.report_path == folder
+    text = (folder / "report.md").read_text()
+    pictures = re.findall(r"\]\((\w+\.png)\)", text)
+    assert len(pictures) == 4
+    assert {path.name for path in folder.iterdir()} == {"report.md", "report.json", *pictures}
+    assert all((folder / name).read_bytes().startswith(b"\x89PNG") for name in pictures)
+    told = json.loads((folder / "report.json").read_text())
+    assert told["overall"]["accuracy"] == report.overall["accuracy"]
+    assert told["curves"]["all"]["precision_by_coverage"][-1]["coverage"] == 1.0
+    artifact = Artifact.get("replay")
+    assert artifact is not None
+    assert artifact.data.count("](data:image/png;base64,") == 4
+    assert f"{report.overall['prior_log_loss']:.4f}" in artifact.data
+
+
+def test_advice_and_another_fee_need_no_new_replay(
+    asked: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, first = run(replay, ReplayRequest(**asked))
+    assert first.advice is None
+    monkeypatch.setattr("tasks.replay.train", lambda *_: pytest.fail("a finished week was trained again"))
+    more = {"advise": True, "wanted_precision": 0.5, "fee_bps": 3, "report_path": tmp_path / "elsewhere" / "report"}
+    _, again = run(replay, ReplayRequest(**{**asked, **more}))
+    assert again.overall["accuracy"] == first.overall["accuracy"]
+    assert again.advice.verdict in (tmp_path / "elsewhere" / "report" / "report.md").read_text()
+    every = json.loads((tmp_path / "elsewhere" / "report" / "report.json").read_text())["advice"]["settings"]
+    assert len(every) == again.advice.tried > len(again.advice.settings)
+
+
+def test_a_replay_without_any_answer_says_why(asked: dict[str, Any]) -> None:
+    midnight = {"start": datetime(2024, 2, 3, tzinfo=UTC), "cycle_minutes": 1_440, "disable_sleep_window": False}
+    _, refused = run(replay, ReplayRequest(**{**asked, **midnight}))
+    assert isinstance(refused, DataUnavailable)
+    assert "each lay in the quiet hours or had no fresh bar; choose another --start" in str(refused)
+
+
+def test_a_bar_answered_twice_counts_once_with_the_later_answer(tmp_path: Path) -> None:
+    folder = ReplayFolder(tmp_path, {})
+    service = Service("ABC", AnalysisRequest(**SURE), lambda _: (0, 23_000), 1)
+    folder.keep(0, [{"bar_time": SUNDAY, "signal": False}], service)
+    service.registry.replaced, service.registry.kept = 2, 1
+    folder.keep(1, [{"bar_time": SUNDAY, "signal": True}], service)
+    assert folder.answers(2)["signal"].tolist() == [True]
+    assert folder.champions(2) == [{"replaced": 0, "kept": 0}, {"replaced": 2, "kept": 1}]

@@ -7,8 +7,18 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest
 
+from hybrid_ml.learning.evaluation import calibration_error
 from hybrid_ml.market.labels import CLASSES
-from hybrid_ml.replay.worth import interval, measure, precision_at, wilson
+from hybrid_ml.replay.worth import (
+    Known,
+    blind_precision,
+    interval,
+    measure,
+    precision_at,
+    precision_by_coverage,
+    reliability,
+    wilson,
+)
 
 NOON = datetime(2024, 3, 5, 12, tzinfo=UTC)
 
@@ -83,6 +93,10 @@ def test_the_interval_of_a_mean_over_days_holds_the_truth_as_often_as_it_says() 
     assert 0.82 < held / 200 < 0.96
 
 
+def test_a_single_day_has_no_interval() -> None:
+    assert np.isnan(interval(np.array([0.1, 0.2]), np.array([5, 5]))).all()
+
+
 def test_the_wilson_interval_is_scipys() -> None:
     expected = binomtest(13, 20).proportion_ci(0.9, method="wilson")
     assert wilson(13, 20) == pytest.approx([expected.low, expected.high], abs=1e-3)
@@ -93,3 +107,32 @@ def test_precision_at_a_coverage_takes_the_surest_directions() -> None:
     truth = np.array([0, 0, 1, 2])
     assert precision_at(chances, truth, 0.25) == 1.0
     assert precision_at(chances, truth, 0.5) == 0.5
+
+
+def test_the_curve_of_precision_ends_at_all_rows_and_knows_the_coin() -> None:
+    known = Known.of(answers(2_000))
+    chances, truth = known.chances(), known.truth
+    curve = precision_by_coverage(chances, truth)
+    assert curve["rows"].iloc[[0, -1]].tolist() == [10, 2_000]
+    direction = np.where(chances[:, 2] > chances[:, 0], 2, 0)
+    assert curve["precision"].iloc[-1] == pytest.approx(np.mean(direction == truth))
+    assert curve["coin"].iloc[-1] == pytest.approx(np.mean(truth != 1) / 2)
+    surest = np.argsort(-np.maximum(chances[:, 0], chances[:, 2]))[:10]
+    assert curve["precision"].iloc[0] == np.mean(direction[surest] == truth[surest])
+    assert (curve["low"] <= curve["precision"] + 1e-9).all()
+    assert (curve["precision"] <= curve["high"] + 1e-9).all()
+    assert blind_precision(truth) == max(np.mean(truth == 0), np.mean(truth == 2))
+
+
+def test_reliability_bins_are_those_of_the_calibration_error() -> None:
+    known = Known.of(answers(2_000))
+    bins = reliability(known.chances(), known.truth)
+    assert bins["rows"].sum() == 2_000
+    gap = (bins["rows"] * (bins["stated"] - bins["came_true"]).abs()).sum() / 2_000
+    assert gap == pytest.approx(calibration_error(known.chances(), known.truth))
+
+
+def test_wilson_at_the_edges_stays_a_share() -> None:
+    assert wilson(0, 5)[0] == pytest.approx(0.0)
+    assert wilson(5, 5)[1] == pytest.approx(1.0)
+    assert wilson(13, 20, 3.0)[0] < wilson(13, 20)[0]

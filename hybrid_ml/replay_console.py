@@ -1,0 +1,92 @@
+"""A replay's account on a terminal."""
+
+from typing import Any
+
+from rich.table import Table
+
+from hybrid_ml.replay.advice import Advice, Half
+from hybrid_ml.reports import ReplayReport
+from hybrid_ml.summaries import symbol_title
+from hybrid_ml.terminal import out
+
+
+def show_replay(report: ReplayReport) -> None:
+    """What the replayed answers were worth, in all and week by week, beside guessing."""
+    out.print(
+        f"\n[bold]{symbol_title(report.symbol)}[/bold]  {report.weeks} weeks from {report.start:%Y-%m-%d %H:%M} UTC "
+        f"on: {report.cycles:,} answers in {report.seconds:.1f} s"
+    )
+    columns = ("week", "rows", "accuracy", "majority", "log loss", "prior", "skill", "fine-tuning")
+    table = Table(*columns, box=None, padding=(0, 2))
+    for name, worth in [*[(str(week), each) for week, each in enumerate(report.weekly)], ("all", report.overall)]:
+        if worth["rows"]:
+            table.add_row(
+                name,
+                f"{worth['rows']:,}",
+                f"{worth['accuracy']:.3f}",
+                f"{worth['majority_accuracy']:.3f}",
+                f"{worth['log_loss']:.4f}",
+                f"{worth['prior_log_loss']:.4f}",
+                f"{worth['skill']:+.4f}",
+                f"{worth['fine_tuning_gain']:+.4f}",
+            )
+    out.print(table)
+    if report.overall["rows"]:
+        _show_worth(report.overall)
+    out.print(
+        f"  champions replaced {report.replaced}, kept {report.kept}; "
+        f"fell back {report.overall.get('fell_back', 0)} times"
+    )
+    if report.window_gain:
+        low, high = report.window_gain["gain_interval"]
+        out.print(f"  80,000 rows {report.window_gain['gain']:+.4f} nats under 23,000, {low:+.4f} to {high:+.4f}")
+    if report.advice:
+        _show_advice(report.advice)
+    out.print(f"  finished weeks are kept in {report.folder}", soft_wrap=True)
+    out.print(f"  the report, with charts: {report.report_path / 'report.md'}", soft_wrap=True)
+
+
+def _show_worth(worth: dict[str, Any]) -> None:
+    low, high = worth["skill_interval"]
+    out.print(f"  skill {worth['skill']:+.4f} nats under the class prior, 90 % interval {low:+.4f} to {high:+.4f}")
+    low, high = worth["fine_tuning_gain_interval"]
+    out.print(f"  fine-tuning {worth['fine_tuning_gain']:+.4f} nats under the base, {low:+.4f} to {high:+.4f}")
+    out.print(f"  guessing that it goes on like this would have had an accuracy of {worth['persistence_accuracy']:.3f}")
+    sent = worth["signals"]
+    if not sent["count"]:
+        out.print("  no signal")
+        return
+    low, high = sent["precision_interval"]
+    out.print(
+        f"  {sent['count']:,} signals: precision {sent['precision']:.3f} ({low:.3f} to {high:.3f}), "
+        f"{sent['mean_return_bps']:+.1f} bps each, {sent['mean_return_after_fee_bps']:+.1f} after the fee"
+    )
+
+
+def _show_advice(advice: Advice) -> None:
+    out.print(f"\n[bold]Which setting gives a precision of {advice.wanted_precision:.2f}?[/bold]")
+    table = Table(
+        "setting", "found", "right", "bps", "shown", "right", "bps", box=None, padding=(0, 1), show_header=True
+    )
+    for each in advice.settings:
+        bounds = f"{each.min_confidence:g}/{each.min_prob_margin:g}/{each.max_entropy:g}"
+        mark = " advised" if each == advice.advised else ""
+        found, shown = _half(each.found), _half(each.shown)
+        table.add_row(f"{each.name or bounds}{mark}", *found, *shown)
+    out.print(table)
+    out.print(f"  {advice.verdict}")
+    out.print(
+        "  A setting is a preset or confidence/margin/entropy; signals and the share that was right, found before "
+        f"{advice.split_at:%Y-%m-%d %H:%M} UTC among {advice.tried} settings, shown after it; basis points of each "
+        "before/after the fee. The report has the intervals and says how to read them."
+    )
+
+
+def _half(half: Half) -> list[str]:
+    if half.precision is None:
+        return ["0", "-", "-"]
+    return [
+        f"{half.count:,}",
+        f"{half.precision:.2f}",
+        f"{half.mean_return_bps:+.1f}/{half.mean_return_after_fee_bps:+.1f}",
+    ]

@@ -1,0 +1,65 @@
+"""What a person gets out of a replay: the answers as a file, a report to read, an artifact in the Prefect UI."""
+
+from base64 import b64encode
+from pathlib import Path
+
+import pandas as pd
+from prefect.artifacts import create_markdown_artifact
+from pydantic_core import to_json
+
+from hybrid_ml.outputs import refuse_unwritable_file, refuse_unwritable_folder, told, write_parquet
+from hybrid_ml.replay.account import account, curves, weekly_curves
+from hybrid_ml.replay.folder import ReplayFolder
+from hybrid_ml.replay.pictures import draw
+from hybrid_ml.replay.report import BY_WEEK, report_markdown
+from hybrid_ml.reports import ReplayReport
+from hybrid_ml.requests import ReplayRequest
+from hybrid_ml.store.model_files import write_atomically
+from tasks.stage import log, stage
+
+
+@stage("check outputs", timeout_seconds=60)
+def check_outputs(request: ReplayRequest) -> None:
+    """Refuse, before hours of work, what could not be written after them."""
+    if request.predictions_path:
+        refuse_unwritable_file(request.predictions_path, "--predictions_path")
+    if request.report_path:
+        refuse_unwritable_folder(request.report_path, "--report_path")
+
+
+@stage("write predictions", timeout_seconds=600)
+def write_predictions(answers: pd.DataFrame, path: Path) -> None:
+    """A row a bar, as Parquet."""
+    write_parquet(answers, path, "--predictions_path")
+
+
+@stage("write report {symbol}", timeout_seconds=3_600)
+def write_report(
+    symbol: str,
+    request: ReplayRequest,
+    answers: pd.DataFrame,
+    rivals: pd.DataFrame,
+    folder: ReplayFolder,
+    seconds: float,
+) -> ReplayReport:
+    """Measure the answers; Markdown, charts and JSON into the report's folder, and the artifact."""
+    place = request.report_path or folder.folder / "report"
+    champions = folder.champions(request.weeks)
+    full = account(symbol, request, answers, rivals, champions, folder.folder, place, seconds)
+    report = full.model_copy(update={"advice": full.advice.shortened() if full.advice else None})
+    weekly = weekly_curves(answers, request.start, request.weeks)
+    whole = curves(answers)
+    pictures = draw(report, whole, weekly)
+    drawn = {name: each.records() for name, each in {**({"all": whole} if whole else {}), **weekly}.items()}
+    json = to_json({**full.model_dump(), "curves": drawn}, indent=2, inf_nan_mode="null")
+    refuse_unwritable_folder(place, "--report_path")
+    with told(place, "--report_path"):
+        for name, picture in pictures.items():
+            write_atomically(place / name, picture)
+        write_atomically(place / "report.json", json)
+        write_atomically(place / "report.md", report_markdown(report, {name: name for name in pictures}).encode())
+    inline = {name: f"data:image/png;base64,{b64encode(picture).decode()}" for name, picture in pictures.items()}
+    shown = {name: address for name, address in inline.items() if name not in BY_WEEK}
+    create_markdown_artifact(report_markdown(report, shown), key="replay", description=f"Replay of {symbol}")
+    log().info("%s: the report is in %s", symbol, place)
+    return report

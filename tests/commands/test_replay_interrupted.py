@@ -1,0 +1,79 @@
+"""Ctrl-C in the middle of a replay: said in a line, and the same command goes on and ends as if nothing had been."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from hybrid_ml.market.simulation import simulate_bars
+from tests.conftest import ROOT
+
+START = datetime(2024, 2, 4, tzinfo=UTC)
+WEEKS = 2
+
+
+def arguments(folder: Path, name: str) -> list[str]:
+    return [
+        "replay", "--source", "csv", "--csv_path", str(folder / "bars.parquet"), "--symbol", "ABC",
+        "--start", f"{START:%Y-%m-%d}", "--weeks", str(WEEKS), "--cycle_minutes", "1440", "--disable_sleep_window",
+        "--work_path", str(folder / name), "--predictions_path", str(folder / f"{name}.parquet"),
+    ]  # fmt: skip
+
+
+def start(folder: Path, name: str, environment: dict[str, str]) -> subprocess.Popen:
+    """The command in a session of its own, where nobody has told it to overlook Ctrl-C."""
+    return subprocess.Popen(
+        [Path(sys.executable).with_name("hybrid-ml"), *arguments(folder, name)],
+        cwd=ROOT,
+        env=environment,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for(path: Path, process: subprocess.Popen, seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not path.exists():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < end, f"{path} did not come"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def environment(home: Path, prefect_api: str) -> dict[str, str]:
+    simulate_bars(START + timedelta(weeks=WEEKS), bars=WEEKS * 10_080 + 4_000).to_parquet(home / "bars.parquet")
+    return {**os.environ, "PREFECT_API_URL": prefect_api}
+
+
+def test_ctrl_c_keeps_finished_weeks_and_the_same_command_goes_on(home: Path, environment: dict[str, str]) -> None:
+    undisturbed = start(home, "undisturbed", environment)
+    _, said = undisturbed.communicate(timeout=240)
+    assert undisturbed.returncode == 0, said
+
+    stopped = start(home, "stopped", environment)
+    wait_for(home / "stopped" / "week_000.json", stopped)
+    stopped.send_signal(signal.SIGINT)
+    _, said = stopped.communicate(timeout=60)
+    assert stopped.returncode == 130, said
+    assert "interrupted; finished weeks are kept, and the same command goes on after them" in said
+    assert "Traceback" not in said
+    assert not (home / "stopped" / "week_001.json").exists(), "the second week was over before Ctrl-C came"
+    assert not (home / "stopped.parquet").exists()
+    first_week = (home / "stopped" / "week_000.json").stat().st_mtime_ns
+
+    going_on = start(home, "stopped", environment)
+    _, said = going_on.communicate(timeout=240)
+    assert going_on.returncode == 0, said
+    assert "going on after week 0" in said
+    assert (home / "stopped" / "week_000.json").stat().st_mtime_ns == first_week
+    answers, expected = (pd.read_parquet(home / f"{name}.parquet") for name in ("stopped", "undisturbed"))
+    assert len(expected) > 10
+    pd.testing.assert_frame_equal(answers, expected)

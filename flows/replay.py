@@ -7,7 +7,7 @@ from prefect import flow
 
 from flows.ending import run_name
 from hybrid_ml.errors import BadInput
-from hybrid_ml.replay.rivals import no_rivals
+from hybrid_ml.replay.standing import no_rivals
 from hybrid_ml.reports import ReplayReport
 from hybrid_ml.requests import ReplayRequest
 from tasks.load import open_run

@@ -7,7 +7,7 @@ from typing import Any
 from hybrid_ml.market.labels import CLASSES
 from hybrid_ml.replay.account import WEEK
 from hybrid_ml.replay.advice import Advice, Half, Setting
-from hybrid_ml.replay.rivals import HYBRID
+from hybrid_ml.replay.standing import HYBRID
 from hybrid_ml.reports import ReplayReport
 from hybrid_ml.summaries import symbol_title
 

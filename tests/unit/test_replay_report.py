@@ -12,7 +12,7 @@ import pytest
 from hybrid_ml.replay.account import account, by_week, curves, weekly_curves
 from hybrid_ml.replay.pictures import draw
 from hybrid_ml.replay.report import report_markdown
-from hybrid_ml.replay.rivals import no_rivals
+from hybrid_ml.replay.standing import no_rivals
 from hybrid_ml.reports import ReplayReport
 from hybrid_ml.requests import ReplayRequest
 from tests.unit.test_replay_rivals import rival

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from hybrid_ml.market.labels import CLASSES
-from hybrid_ml.replay.rivals import CHANCES, PRIORS, compare_methods, gain_of_larger_window, no_rivals
+from hybrid_ml.replay.standing import CHANCES, PRIORS, compare_methods, gain_of_larger_window, no_rivals
 from tests.unit.test_replay_worth import answers
 
 

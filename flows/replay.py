@@ -11,7 +11,7 @@ from hybrid_ml.replay.worth import measure
 from hybrid_ml.reports import ReplayReport
 from hybrid_ml.requests import ReplayRequest
 from tasks.load import open_run
-from tasks.replay import load_past, new_service, open_folder, replay_week, weekly_models, write_predictions
+from tasks.replay import load_past, open_folder, open_spread, replay_rivals, replay_weeks, write_predictions
 
 
 @flow(name="replay", flow_run_name=run_name)
@@ -24,12 +24,9 @@ def replay(request: ReplayRequest) -> ReplayReport:
     symbol = run.symbols[0]
     past = load_past(symbol, run, request)
     folder = open_folder(symbol, run, request, past)
-    service, first = new_service(symbol, run, request), min(folder.finished(), request.weeks)
-    if first:
-        folder.restore(first - 1, service)
-    with weekly_models(symbol, run, request, past, first) as trained:
-        for week in range(first, request.weeks):
-            replay_week(symbol, week, request, past, service, folder, trained(week))
+    with open_spread(request) as spread:
+        service = replay_weeks(symbol, run, request, past, folder, spread)
+        replay_rivals(symbol, run, request, past, folder, spread)
     answers = folder.answers(request.weeks)
     if request.predictions_path:
         write_predictions(answers, request.predictions_path)

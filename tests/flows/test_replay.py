@@ -1,6 +1,7 @@
 """The past through the live code: replayed answers are those of the live flows, probability by probability."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -116,7 +117,7 @@ def test_a_replay_keeps_its_weeks_and_goes_on_after_them(
     assert first.cycles == len(answers) > 15
     assert set(answers["outcome"].dropna()) <= {"down", "flat", "up"}
     assert np.allclose(answers[["p_down", "p_flat", "p_up"]].sum(axis=1), 1.0)
-    monkeypatch.setattr("tasks.replay.train", lambda *_: pytest.fail("a finished week was trained again"))
+    monkeypatch.setattr("tasks.replay.train_on", lambda *_: pytest.fail("a finished week was trained again"))
     _, again = run(replay, ReplayRequest(**asked))
     assert again.overall == first.overall
 
@@ -127,14 +128,13 @@ def test_state_comes_back_as_it_was_kept(asked: dict[str, Any], bars: pd.DataFra
     restored = Service("ABC", AnalysisRequest(**SURE), lambda _: (0, 23_000), 1)
     folder.restore(0, restored)
     again = ReplayFolder(tmp_path / "other", {})
-    again.keep(0, [], restored)
+    again.keep(0, [], restored, "bars")
     twice = Service("ABC", AnalysisRequest(**SURE), lambda _: (0, 23_000), 1)
     again.restore(0, twice)
-    assert restored.registry.serving is not None
-    assert twice.registry.serving is not None
-    assert twice.registry.serving.version == restored.registry.serving.version
+    assert twice.champion.version == restored.champion.version
+    assert restored.registry.adapted_at is not None
     assert twice.ledger == restored.ledger
-    assert twice.registry.scratch_rejected == restored.registry.scratch_rejected
+    assert replace(twice.registry, champion=None) == replace(restored.registry, champion=None)
 
 
 def test_another_replay_in_the_same_folder_is_refused_naming_what_differs(asked: dict[str, Any]) -> None:

@@ -14,16 +14,18 @@ from sqlalchemy import Engine
 from flows.analysis import analysis
 from flows.replay import replay
 from flows.weekly_training import weekly_training
-from hybrid_ml.errors import BadInput
+from hybrid_ml.errors import BadInput, DataUnavailable
 from hybrid_ml.learning.scaling import row_limit
 from hybrid_ml.market.bars import MAX_GAP_MINUTES, clean_bars
 from hybrid_ml.market.simulation import simulate_bars
 from hybrid_ml.replay.engine import Service, train
 from hybrid_ml.replay.folder import ReplayFolder
 from hybrid_ml.replay.past import Past
+from hybrid_ml.replay.spread import InTurn
 from hybrid_ml.requests import AnalysisRequest, ReplayRequest, TrainingRequest
 from hybrid_ml.settings import load_settings
 from hybrid_ml.store.bars import store_bars
+from tasks.replay import open_spread
 from tests.flows.running import SURE, rows, run
 
 SUNDAY = datetime(2024, 2, 4, tzinfo=UTC)
@@ -152,3 +154,64 @@ def test_a_start_before_the_bars_is_refused(asked: dict[str, Any]) -> None:
 def test_an_unwritable_output_is_refused(asked: dict[str, Any]) -> None:
     _, refused = run(replay, ReplayRequest(**{**asked, "predictions_path": Path("/proc/answers.parquet")}))
     assert "--predictions_path /proc/answers.parquet cannot be written" in str(refused)
+
+
+def test_baselines_asked_for_later_are_done_for_the_weeks_that_are_finished(
+    asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hybrid_ml.replay.peers.DAILY_ROUNDS", 10)
+    monkeypatch.setattr("hybrid_ml.replay.rivals.FEWEST_ROWS_FOR_LIMITS", 3_000)
+    run(replay, ReplayRequest(**asked))
+    folder = ReplayFolder(asked["work_path"], json.loads((asked["work_path"] / "replay.json").read_text()))
+    assert set(folder.rivals(1)["method"]) == {"23,000 rows", "80,000 rows"}
+    monkeypatch.setattr("tasks.replay.train_on", lambda *_: pytest.fail("a finished week was trained again"))
+    run(replay, ReplayRequest(**asked, baselines=True))
+    cycles = folder.rivals(1)["method"].value_counts()
+    assert len(cycles) == 8
+    assert set(cycles) == {len(folder.answers(1))}
+    monkeypatch.setattr("hybrid_ml.replay.rivals.answer", lambda _: pytest.fail("a rival was replayed again"))
+    _, again = run(replay, ReplayRequest(**asked, baselines=True))
+    assert again.cycles == len(folder.answers(1))
+
+
+def test_a_finished_week_whose_bars_changed_is_refused_and_named(asked: dict[str, Any], bars: pd.DataFrame) -> None:
+    run(replay, ReplayRequest(**asked))
+    changed = bars.copy()
+    changed.loc[5_000, "volume"] += 1.0
+    changed.to_parquet(asked["csv_path"])
+    _, refused = run(replay, ReplayRequest(**asked))
+    assert isinstance(refused, BadInput)
+    assert f"the bars of week 0, from {asked['start']:%Y-%m-%d %H:%M} on, have changed" in str(refused)
+
+
+def test_weeks_beyond_the_bars_are_refused(asked: dict[str, Any], bars: pd.DataFrame) -> None:
+    _, refused = run(replay, ReplayRequest(**{**asked, "weeks": 3}))
+    assert isinstance(refused, BadInput)
+    last = bars["time"].iloc[-1]
+    assert f"the last of which is of {last:%Y-%m-%d %H:%M}" in str(refused)
+    assert str(refused).endswith("they reach into 1 week: --weeks 1")
+    _, refused = run(replay, ReplayRequest(**{**asked, "start": last + timedelta(days=1)}))
+    assert f"(the last is of {last:%Y-%m-%d %H:%M}); choose an earlier start" in str(refused)
+
+
+def test_too_few_rows_for_a_first_training_are_said(asked: dict[str, Any], bars: pd.DataFrame) -> None:
+    _, refused = run(replay, ReplayRequest(**{**asked, "start": bars["time"].iloc[1_500]}))
+    assert isinstance(refused, DataUnavailable)
+    assert "ABC has 1,4" in str(refused)
+    assert "labelled rows before --start" in str(refused)
+    assert "a training takes 2,470 at least" in str(refused)
+
+
+def test_a_replay_can_begin_with_the_full_window(asked: dict[str, Any]) -> None:
+    _, report = run(replay, ReplayRequest(**{**asked, "first_week": 6, "fast_mode": True}))
+    folder = ReplayFolder(asked["work_path"], json.loads((asked["work_path"] / "replay.json").read_text()))
+    champion = folder.champion(0, "ABC")
+    assert champion is not None
+    assert (champion.base.week, champion.base.row_limit) == (6, 80_000)
+    assert report.cycles == len(folder.answers(1))
+
+
+def test_workers_beyond_the_cores_are_not_started(asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.replay.cores", lambda: 1)
+    with open_spread(ReplayRequest(**{**asked, "workers": 64})) as spread:
+        assert isinstance(spread.executor, InTurn)

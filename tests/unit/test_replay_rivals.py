@@ -103,8 +103,8 @@ def test_chained_updates_are_those_of_init_model(past: Past, week: rivals.Week, 
         assert len(known) == peers.CHAINED_ROWS
         assert labels_known_at(known) <= sight.now
         data = lightgbm.Dataset(known.features, known.labels(week.threshold))
-        parameters = {**peers.CHAINED_PARAMETERS, "num_threads": 1}
-        booster = lightgbm.train(parameters, data, num_boost_round=peers.CHAINED_ROUNDS, init_model=booster)
+        rounds = peers.CHAINED_ROUNDS
+        booster = lightgbm.train(peers.CHAINED_PARAMETERS, data, num_boost_round=rounds, init_model=booster)
         chained = softmax(np.asarray(booster.predict(rows.latest().features, raw_score=True)))[0]
         assert fast[cycle] == pytest.approx(chained, abs=1e-9)
     assert booster.num_trees() == 3 * (300 + 10 * len(stretch.sights))

@@ -2,13 +2,15 @@
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
+from signal import SIG_IGN, SIGINT, signal
 from typing import Any, Literal, TypeVar
+from warnings import catch_warnings, filterwarnings
 
-from hybrid_ml.errors import BadInput
+from hybrid_ml.errors import BadInput, HybridMLError
 
 Runner = Literal["processes", "dask"]
 Result = TypeVar("Result")
@@ -40,12 +42,21 @@ class Spread:
             for piece in pieces:
                 pending.append(self.executor.submit(function, *piece))
                 if len(pending) == self.in_flight:
-                    yield pending.popleft().result()
+                    yield _result(pending.popleft())
             while pending:
-                yield pending.popleft().result()
+                yield _result(pending.popleft())
         finally:
             for future in pending:
                 future.cancel()
+
+
+def _result(future: Future[Result]) -> Result:
+    try:
+        return future.result()
+    except BrokenExecutor:
+        raise HybridMLError(
+            "a worker process died, probably for want of memory; ask for fewer --workers (finished weeks are kept)"
+        ) from None
 
 
 IN_TURN = Spread(InTurn(), 1)
@@ -65,7 +76,9 @@ def spread_over(runner: Runner, workers: int, dask_address: str = "") -> Iterato
         yield IN_TURN
     else:
         # Forking a process with threads (LightGBM's, the orchestrator's) may deadlock; spawned ones begin anew.
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        # Ctrl-C reaches every process of a terminal; this one answers it.
+        context, quiet = get_context("spawn"), (SIGINT, SIG_IGN)
+        with ProcessPoolExecutor(workers, mp_context=context, initializer=signal, initargs=quiet) as pool:
             try:
                 # One more than there are workers, so that none waits while a result is looked at.
                 yield Spread(pool, workers + 1)
@@ -86,12 +99,20 @@ def _dask(workers: int, address: str) -> Iterator[Spread]:
         with (
             LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as cluster,
             Client(cluster) as client,
+            catch_warnings(),
         ):
+            _expect_large_pieces()
             yield Spread(client.get_executor(pure=False), workers + 1)
         return
     try:
         client = Client(address)
     except (OSError, ValueError) as error:
         raise BadInput(f"no dask scheduler answers at HYBRID_ML_DASK_ADDRESS {address!r} ({error})") from None
-    with client:
+    with client, catch_warnings():
+        _expect_large_pieces()
         yield Spread(client.get_executor(pure=False), sum(client.nthreads().values()) + 1)
+
+
+def _expect_large_pieces() -> None:
+    """Training rows are 17 MB, each sent once; dask warns from 10 MB on that they might be sent often."""
+    filterwarnings("ignore", message="Sending large graph")

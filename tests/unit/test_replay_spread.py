@@ -1,5 +1,6 @@
 """However a replay is cut and spread, its answers are the same bit by bit."""
 
+import os
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -8,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from hybrid_ml.errors import BadInput
+from hybrid_ml.errors import BadInput, HybridMLError
 from hybrid_ml.learning.promotion import Promotion
 from hybrid_ml.market.bars import MAX_GAP_MINUTES, clean_bars
 from hybrid_ml.market.simulation import simulate_bars
@@ -109,6 +110,11 @@ def test_results_come_in_order_and_an_error_comes_through(two_processes: Spread)
     ]
     with pytest.raises(ZeroDivisionError):
         list(two_processes.in_order(divmod, [(1, 1), (1, 0)]))
+
+
+def test_a_worker_that_dies_is_said() -> None:
+    with pytest.raises(HybridMLError, match="a worker process died"), spread_over("processes", 2) as spread:
+        list(spread.in_order(os._exit, [(1,)]))
 
 
 def test_pieces_are_made_only_when_there_is_room() -> None:

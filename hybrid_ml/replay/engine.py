@@ -5,7 +5,10 @@ made by the functions they call; a test holds both equal, probability by probabi
 is worked out ahead (`looks`); what is decided from it, here, goes from cycle to cycle.
 """
 
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
@@ -20,11 +23,13 @@ from hybrid_ml.market.labels import CLASSES, HORIZON_MINUTES
 from hybrid_ml.replay.looks import Look, leaves_adapter, look_ahead, rows_needed
 from hybrid_ml.replay.past import Past, Sight
 from hybrid_ml.replay.registry import Ledger, Registry, Trained
-from hybrid_ml.replay.spread import IN_TURN, Spread
+from hybrid_ml.replay.spread import IN_TURN, Spread, result_of
 from hybrid_ml.requests import AnalysisRequest
 from hybrid_ml.signals.gates import Circumstances, evaluate_gates, max_signals_verdict, refused_by
 from hybrid_ml.signals.penalty import confidence_penalty
 from hybrid_ml.signals.quiet_hours import QuietHours
+
+Row = dict[str, Any]
 
 
 def train_on(rows: Rows, asked: dict[str, Any], num_threads: int) -> Trained:
@@ -43,6 +48,17 @@ def train(past: Past, symbol: str, kind: Literal["base", "scratch"], as_of: date
           num_threads: int) -> Trained:  # fmt: skip
     """A judged base on what was known at `as_of`, as the weekly training makes it."""
     return train_on(*training(past, symbol, kind, as_of, week, row_limit), num_threads)
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """A training from scratch at the cycle of `place` that may change what follows; the state before that cycle."""
+
+    place: int
+    sight: Sight
+    training: Future[Trained]
+    registry: Registry
+    ledger: Ledger
 
 
 class Service:
@@ -64,30 +80,61 @@ class Service:
         """What the weekly training decides about a new base; the first one always serves."""
         return self.registry.challenge(trained, self.num_threads)
 
-    def cycle(self, past: Past, now: datetime) -> dict[str, Any] | None:
+    def cycle(self, past: Past, now: datetime) -> Row | None:
         """One analysis; the row a ledger would get, None where none is written (asleep, no or stale bars)."""
         return next(self.cycles(past, [now]))
 
-    def cycles(
-        self, past: Past, moments: Sequence[datetime], spread: Spread = IN_TURN
-    ) -> Iterator[dict[str, Any] | None]:
+    def cycles(self, past: Past, moments: Sequence[datetime], spread: Spread = IN_TURN) -> Iterator[Row | None]:
         """The analyses at `moments`, in their order, each as of `cycle`; what they see comes from `spread`.
 
-        Where training from scratch changes the champion, what was worked out ahead is thrown away.
+        A training from scratch is spread as well. Mostly it does not change the champion, so the cycles
+        after it are decided as if it did not, and their rows held back until that is known. Where it
+        does, what was decided and worked out after it is thrown away.
         """
         sights = [self._sight(past, now) for now in moments]
         looks = self._look_ahead(past, sights, spread)
-        for place, sight in enumerate(sights):
-            if sight is None:
-                yield None
-                continue
-            look = next(looks)
-            fell_back = self._falls_back(sight, look)
-            if fell_back and self._train_from_scratch(past, sight.now).promoted:
-                looks.close()
-                looks = self._look_ahead(past, sights[place:], spread)
-                look = next(looks)
-            yield self._decide(past, sight, look, fell_back)
+        place, held, doubts = 0, deque[Row | None](), deque[Doubt]()
+        while place < len(sights) or doubts:
+            if doubts and (len(doubts) == spread.in_flight or place == len(sights)):
+                doubt = doubts.popleft()
+                if self._promotes(doubt):
+                    for vain in doubts:
+                        vain.training.cancel()
+                    doubts.clear()
+                    looks.close()
+                    for _ in range(place - doubt.place):
+                        held.pop()
+                    place = doubt.place
+                    looks = self._look_ahead(past, sights[place:], spread)
+                    held.append(self._decide(past, doubt.sight, next(looks), True))
+                    place += 1
+            else:
+                sight = sights[place]
+                held.append(None if sight is None else self._go_on(past, place, sight, next(looks), doubts, spread))
+                place += 1
+            certain = doubts[0].place if doubts else place
+            while len(held) > place - certain:
+                yield held.popleft()
+
+    def _go_on(
+        self, past: Past, place: int, sight: Sight, look: Look, doubts: deque[Doubt], spread: Spread
+    ) -> Row | None:
+        """Decide one cycle; where it trains from scratch, as if that were in vain, and with one more doubt."""
+        fell_back = self._falls_back(sight, look)
+        if fell_back:
+            asked = training(past, self.symbol, "scratch", sight.now, *self.scaling(sight.now))
+            begun = spread.executor.submit(train_on, *asked, self.num_threads)
+            doubts.append(Doubt(place, sight, begun, self.registry.copy(), self.ledger.copy()))
+            self.registry.reject("scratch", sight.now)
+        return self._decide(past, sight, look, fell_back)
+
+    def _promotes(self, doubt: Doubt) -> bool:
+        """Whether the training of `doubt` changes the champion; if so all is as it was then, and that is changed."""
+        trained = result_of(doubt.training)
+        if not self.registry.judge(trained, self.num_threads).promoted:
+            return False
+        self.registry, self.ledger = doubt.registry, doubt.ledger
+        return self.registry.challenge(trained, self.num_threads).promoted
 
     @property
     def champion(self) -> HybridModel:
@@ -115,11 +162,7 @@ class Service:
         reason = fallback.fallback_reason(None, look.recent, self.ledger.was_degraded(sight.now))
         return reason is not None and (again is None or sight.now >= again)
 
-    def _train_from_scratch(self, past: Past, now: datetime) -> Promotion:
-        trained = train(past, self.symbol, "scratch", now, *self.scaling(now), self.num_threads)
-        return self.registry.challenge(trained, self.num_threads)
-
-    def _decide(self, past: Past, sight: Sight, look: Look, fell_back: bool) -> dict[str, Any] | None:
+    def _decide(self, past: Past, sight: Sight, look: Look, fell_back: bool) -> Row | None:
         """Gates, ledger, and which cycle's adapter serves from now on."""
         was_degraded = self.ledger.was_degraded(sight.now)
         refusals = self._refusals(sight, look, was_degraded)
@@ -144,7 +187,7 @@ class Service:
             refusals = ["max_signals"]
         return refusals
 
-    def _row(self, past: Past, sight: Sight, look: Look, refusals: list[str], fell_back: bool) -> dict[str, Any]:
+    def _row(self, past: Past, sight: Sight, look: Look, refusals: list[str], fell_back: bool) -> Row:
         """A row a ledger would get; returns are logarithmic, NaN across sessions and beyond the bars."""
         base = self.champion.base
         place = past.place(sight.bar_time)

@@ -1,6 +1,6 @@
 """What the registry and the ledger would hold of one symbol, in memory."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -41,20 +41,33 @@ class Registry:
     replaced: int = 0
     kept: int = 0
 
+    def judge(self, trained: Trained, num_threads: int) -> Promotion:
+        """Whether a new base is to take the champion's place."""
+        return decide(trained.model, self.champion, trained.hold_out, num_threads=num_threads)
+
     def challenge(self, trained: Trained, num_threads: int) -> Promotion:
         """Judge a new base against the champion, and put it in its place where it is better."""
-        promotion = decide(trained.model, self.champion, trained.hold_out, num_threads=num_threads)
+        promotion = self.judge(trained, num_threads)
         base = trained.model.base
+        if not promotion.promoted:
+            self.reject(base.kind, base.as_of)
+            return promotion
         if base.kind == "scratch":
             self.scratch_newest = base.as_of
-        if promotion.promoted:
-            self.champion, self.champion_as_of, self.adapted_at = trained.model, base.as_of, None
-            self.replaced += 1
-        else:
-            self.kept += 1
-            if base.kind == "scratch":
-                self.scratch_rejected.append(base.as_of)
+        self.champion, self.champion_as_of, self.adapted_at = trained.model, base.as_of, None
+        self.replaced += 1
         return promotion
+
+    def reject(self, kind: str, as_of: datetime) -> None:
+        """Take note of a base of `kind` made at `as_of` that does not serve."""
+        self.kept += 1
+        if kind == "scratch":
+            self.scratch_newest = as_of
+            self.scratch_rejected.append(as_of)
+
+    def copy(self) -> "Registry":
+        """The same state, which what happens later does not change."""
+        return replace(self, scratch_rejected=list(self.scratch_rejected))
 
     @property
     def scratch_in_vain(self) -> int:
@@ -70,6 +83,10 @@ class Ledger:
     degraded: bool = False
     signal: bool = False
     signals: list[tuple[datetime, str, float, str | None]] = field(default_factory=list)
+
+    def copy(self) -> "Ledger":
+        """The same state, which what happens later does not change."""
+        return replace(self, signals=list(self.signals))
 
     def records(self, row: dict[str, Any], degraded: bool) -> bool:
         """Take note of an answer; False when its bar has one already, which only a signal may replace."""

@@ -42,15 +42,16 @@ class Spread:
             for piece in pieces:
                 pending.append(self.executor.submit(function, *piece))
                 if len(pending) == self.in_flight:
-                    yield _result(pending.popleft())
+                    yield result_of(pending.popleft())
             while pending:
-                yield _result(pending.popleft())
+                yield result_of(pending.popleft())
         finally:
             for future in pending:
                 future.cancel()
 
 
-def _result(future: Future[Result]) -> Result:
+def result_of(future: Future[Result]) -> Result:
+    """What came of it. Raises HybridMLError when the worker died, and whatever the work raised."""
     try:
         return future.result()
     except BrokenExecutor:

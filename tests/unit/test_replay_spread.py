@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 
 from hybrid_ml.errors import BadInput, HybridMLError
+from hybrid_ml.learning.model import HybridModel
 from hybrid_ml.learning.promotion import Promotion
 from hybrid_ml.market.bars import MAX_GAP_MINUTES, clean_bars
 from hybrid_ml.market.simulation import simulate_bars
@@ -39,13 +41,22 @@ def trained(past: Past) -> Trained:
     return train(past, "ABC", "base", START, 0, 23_000, 1)
 
 
-@pytest.fixture
-def easily_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The recent record often falls under the bar, and each training from scratch is promoted."""
+@pytest.fixture(params=["all are promoted", "every third is promoted", "as they deserve"])
+def often_trained(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The recent record often falls under the bar; says which trainings from scratch are promoted."""
     monkeypatch.setattr("hybrid_ml.learning.fallback.MINIMUM_RECENT_ACCURACY", 0.62)
     monkeypatch.setattr("hybrid_ml.learning.fallback.RECOVERED_RECENT_ACCURACY", 0.66)
-    monkeypatch.setattr(registry, "decide", lambda *_, **__: Promotion(True, "for the test"))
+    monkeypatch.setattr("hybrid_ml.learning.fallback.LONGEST_SCRATCH_PERIOD", timedelta(hours=1))
     monkeypatch.setattr(looks, "STRETCH_CYCLES", 16)
+
+    def decide(challenger: HybridModel, champion: HybridModel | None, *_: Any, **__: Any) -> Promotion:
+        hours = (challenger.base.as_of - START) // timedelta(hours=1)
+        chosen = champion is None or request.param == "all are promoted" or hours % 3 == 2
+        return Promotion(chosen, "for the test")
+
+    if request.param != "as they deserve":
+        monkeypatch.setattr(registry, "decide", decide)
+    return str(request.param)
 
 
 def replayed(past: Past, trained: Trained, spread: Spread, **asked: Any) -> tuple[pd.DataFrame, Service]:
@@ -61,9 +72,8 @@ def two_processes() -> Iterator[Spread]:
         yield spread
 
 
-@pytest.mark.usefixtures("easily_replaced")
 def test_two_processes_answer_as_one_also_when_the_champion_changes_in_mid_stretch(
-    past: Past, trained: Trained, two_processes: Spread
+    past: Past, trained: Trained, two_processes: Spread, often_trained: str
 ) -> None:
     alone, before = replayed(past, trained, IN_TURN, disable_sleep_window=True, enable_recent_penalty=True)
     spread, after = replayed(past, trained, two_processes, disable_sleep_window=True, enable_recent_penalty=True)
@@ -71,9 +81,12 @@ def test_two_processes_answer_as_one_also_when_the_champion_changes_in_mid_stret
     assert before.champion.version == after.champion.version
     assert before.champion.version == after.champion.version
     assert before.ledger == after.ledger
-    assert before.registry.replaced == after.registry.replaced > 1
+    assert replace(before.registry, champion=None) == replace(after.registry, champion=None)
     changed = alone.index[alone["fell_back"]].to_numpy()
     assert (changed % looks.STRETCH_CYCLES > 0).any()
+    if often_trained != "as they deserve":
+        assert before.registry.replaced > 1
+        assert (before.registry.kept > 1) == (often_trained == "every third is promoted")
 
 
 @pytest.mark.parametrize("asked", [{}, {"fast_mode": True, "disable_sleep_window": True}], ids=["asleep", "fast"])

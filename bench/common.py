@@ -25,7 +25,16 @@ from hybrid_ml.store.engine import open_engine
 
 UNTIL = datetime(2024, 12, 1, tzinfo=UTC)
 """End of the simulated bars; the simulated market begins eleven months earlier."""
-NUMBERS = {"bytes": ",.0f", "nats": "+.4f", "ms": ",.2f", "s": ",.2f", "x": ".2f", "rows/s": ",.0f", "": ",.0f"}
+NUMBERS = {
+    "bytes": ",.0f",
+    "MiB": ",.0f",
+    "nats": "+.4f",
+    "ms": ",.2f",
+    "s": ",.2f",
+    "x": ".2f",
+    "rows/s": ",.0f",
+    "": ",.0f",
+}
 
 logging.getLogger("hybrid_ml").setLevel(logging.ERROR)
 

@@ -7,11 +7,10 @@ from prefect import flow
 
 from flows.ending import run_name
 from hybrid_ml.errors import BadInput
-from hybrid_ml.replay.standing import no_rivals
 from hybrid_ml.reports import ReplayReport
 from hybrid_ml.requests import ReplayRequest
 from tasks.load import open_run
-from tasks.replay import load_past, new_service, open_folder, replay_week, weekly_models
+from tasks.replay import load_past, open_folder, open_spread, replay_rivals, replay_weeks
 from tasks.replay_report import check_outputs, write_predictions, write_report
 
 
@@ -26,15 +25,11 @@ def replay(request: ReplayRequest) -> ReplayReport:
     check_outputs(request)
     past = load_past(symbol, run, request)
     folder = open_folder(symbol, run, request, past)
-    service, first = new_service(symbol, run, request), min(folder.finished(), request.weeks)
-    if first:
-        folder.restore(first - 1, service)
-    with weekly_models(symbol, run, request, past, first) as trained:
-        for week in range(first, request.weeks):
-            replay_week(symbol, week, request, past, service, folder, trained(week))
+    with open_spread(request) as spread:
+        replay_weeks(symbol, run, request, past, folder, spread)
+        replay_rivals(symbol, run, request, past, folder, spread)
     answers = folder.answers(request.weeks)
     if request.predictions_path:
         write_predictions(answers, request.predictions_path)
-    rivals = no_rivals()  # other ways of answering the same bars, to be told beside these answers
     seconds = round(time.perf_counter() - started, 3)
-    return write_report(symbol, request, answers, rivals, folder, seconds)
+    return write_report(symbol, request, answers, folder.rivals(request.weeks), folder, seconds)

@@ -137,7 +137,12 @@ class ReplayRequest(AnalysisRequest):
     start: Moment = Field(description="first moment, a Sunday 00:00 UTC for a week as live weeks are, e.g. 2018-06-03")
     weeks: int = Field(4, ge=1, le=520, description="how many weeks to replay")
     cycle_minutes: int = Field(10, ge=1, le=1_440, description="minutes between two analyses")
-    workers: int = Field(1, ge=1, le=256, description="processes that train the weekly models")
+    first_week: int = Field(
+        0, ge=0, le=520, description="week of progressive scaling at the start; 6 trains on 80,000 rows at once"
+    )
+    workers: int = Field(1, ge=1, le=256, description="processes to spread the work over")
+    runner: Literal["processes", "dask"] = Field("processes", description="what spreads it; dask: over its cluster")
+    baselines: bool = Field(False, description="also replay what else could have answered: guesses and other models")
     fee_bps: float = Field(10, ge=0, le=1_000, description="cost of one trade, basis points, both ways together")
     predictions_path: Path | None = Field(None, description="Parquet file for a row a cycle")
     report_path: Path | None = Field(

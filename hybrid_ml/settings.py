@@ -41,6 +41,9 @@ class Settings(BaseSettings):
     hybrid_ml_num_threads: int = Field(
         0, ge=0, le=256, description="threads for training; 0: one per core, four at most"
     )
+    hybrid_ml_dask_address: str = Field(
+        "", description="scheduler for `replay --runner dask`, tcp://host:8786; unset: a cluster on this machine"
+    )
 
     @property
     def symbols(self) -> list[str]:
@@ -66,8 +69,12 @@ class Settings(BaseSettings):
     @cached_property
     def training_threads(self) -> int:
         """Threads for training; a crowded machine is faster with few, so never all of a big one."""
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return self.hybrid_ml_num_threads or min(cores, MOST_NUM_THREADS)
+        return self.hybrid_ml_num_threads or min(cores(), MOST_NUM_THREADS)
+
+
+def cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def load_settings() -> Settings:

@@ -1,32 +1,33 @@
-"""Replay: the past of a symbol, its weekly models, its weeks, and what they were worth."""
+"""Replay: the past of a symbol, its weekly models, its weeks, and what else could have answered them."""
 
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
-from multiprocessing import get_context
-from typing import Any
+from functools import partial
+from itertools import groupby
 
 import pandas as pd
 
 from hybrid_ml.console import progress
-from hybrid_ml.errors import DataUnavailable
-from hybrid_ml.learning.scaling import row_limit
+from hybrid_ml.errors import BadInput, DataUnavailable
+from hybrid_ml.learning.scaling import FEWEST_LABELLED_ROWS, row_limit
 from hybrid_ml.market.sources import read_bar_file
-from hybrid_ml.replay.engine import Service, Trained, train
-from hybrid_ml.replay.folder import ReplayFolder, fingerprint
+from hybrid_ml.replay import rivals
+from hybrid_ml.replay.engine import Service, train_on, training
+from hybrid_ml.replay.folder import WEEK, ReplayFolder, fingerprint, week_fingerprint
 from hybrid_ml.replay.past import Past
+from hybrid_ml.replay.registry import Trained
+from hybrid_ml.replay.spread import Spread, spread_over
 from hybrid_ml.requests import AnalysisRequest, ReplayRequest
 from hybrid_ml.run import Run
-from hybrid_ml.settings import load_settings
+from hybrid_ml.settings import cores, load_settings
 from hybrid_ml.store import bars as stored_bars
 from tasks.stage import database, log, stage
 
-WEEK = timedelta(weeks=1)
 MOST_BARS = 10_000_000
 NOT_ABOUT_ANSWERS = {
-    "weeks", "workers", "work_path", "predictions_path", "report_path", "advise", "wanted_precision", "fee_bps",
-    "csv_path", "symbols", "as_of", "source",
+    "weeks", "workers", "runner", "baselines", "work_path", "predictions_path", "report_path", "advise",
+    "wanted_precision", "fee_bps", "csv_path", "symbols", "as_of", "source",
 }  # fmt: skip
 
 
@@ -41,19 +42,42 @@ def load_past(symbol: str, run: Run, request: ReplayRequest) -> Past:
         with database().connect() as connection:
             stored_bars.bar_span(connection, symbol)
             bars = stored_bars.recent_bars(connection, symbol, until, MOST_BARS)
-    if bars.empty or bars["time"].iloc[0] >= pd.Timestamp(request.start):
-        first = "there is none" if bars.empty else f"the first is of {bars['time'].iloc[0]:%Y-%m-%d %H:%M}"
-        raise DataUnavailable(
-            f"{symbol} has no bars before --start {request.start:%Y-%m-%dT%H:%M} ({first}); choose a later start"
-        )
+    _refuse_weeks_without_bars(symbol, request, bars)
     past = Past(bars, run.max_gap_minutes)
+    labelled = len(past.labelled_rows(request.start, FEWEST_LABELLED_ROWS))
+    if labelled < FEWEST_LABELLED_ROWS:
+        raise DataUnavailable(
+            f"{symbol} has {labelled:,} labelled rows before --start {request.start:%Y-%m-%dT%H:%M}, and a training "
+            f"takes {FEWEST_LABELLED_ROWS:,} at least; choose a later start, or load older bars"
+        )
     log().info("%s: %s bars until %s", symbol, f"{len(bars):,}", bars["time"].iloc[-1])
     return past
 
 
+def _refuse_weeks_without_bars(symbol: str, request: ReplayRequest, bars: pd.DataFrame) -> None:
+    """Raise DataUnavailable for a start before the bars or after them, BadInput for weeks that begin after them."""
+    start = f"--start {request.start:%Y-%m-%dT%H:%M}"
+    if bars.empty or bars["time"].iloc[0] >= pd.Timestamp(request.start):
+        first = "there is none" if bars.empty else f"the first is of {bars['time'].iloc[0]:%Y-%m-%d %H:%M}"
+        raise DataUnavailable(f"{symbol} has no bars before {start} ({first}); choose a later start")
+    last = bars["time"].iloc[-1]
+    if last < pd.Timestamp(request.start):
+        raise DataUnavailable(f"{symbol} has no bars from {start} on (the last is of {last:%Y-%m-%d %H:%M}); "
+                              "choose an earlier start")  # fmt: skip
+    weeks = (last - pd.Timestamp(request.start)) // WEEK + 1
+    if weeks < request.weeks:
+        raise BadInput(
+            f"--weeks {request.weeks} is beyond the bars of {symbol}, the last of which is of {last:%Y-%m-%d %H:%M}; "
+            f"from {start} on they reach into {weeks} week{'s' * (weeks > 1)}: --weeks {weeks}"
+        )
+    ends = pd.Timestamp(request.start + request.weeks * WEEK)
+    if last < ends - timedelta(days=1):
+        log().warning("%s: the bars end at %s, before week %d does", symbol, last, request.weeks - 1)
+
+
 @stage("open replay {symbol}", timeout_seconds=60)
 def open_folder(symbol: str, run: Run, request: ReplayRequest, past: Past) -> ReplayFolder:
-    """The folder of finished weeks; refused when they are of another replay."""
+    """The folder of finished weeks; refused when they are of another replay, or of other bars."""
     asked = {name: str(value) for name, value in request.model_dump(exclude=NOT_ABOUT_ANSWERS).items()}
     # Bars of weeks to come may be added between two runs; those of the first training may not change.
     before = past.newest_bars(request.start, MOST_BARS)
@@ -61,47 +85,37 @@ def open_folder(symbol: str, run: Run, request: ReplayRequest, past: Past) -> Re
     name = f"{symbol}-{request.start:%Y%m%dT%H%M}-{fingerprint(pd.DataFrame({'asked': [str(manifest)]}))[:8]}"
     place = request.work_path or load_settings().data_dir / "replay" / name.replace("/", "_")
     folder = ReplayFolder(place, manifest)
+    folder.refuse_changed_bars(past, request.start, request.weeks)
     if folder.finished():
         log().info("%s: going on after week %d, kept in %s", symbol, folder.finished() - 1, place)
     return folder
 
 
-@contextmanager
-def weekly_models(symbol: str, run: Run, request: ReplayRequest, past: Past, first: int) -> Iterator[Any]:
-    """Give a function from week to its trained base; with several workers they are trained ahead, side by side."""
-    weeks = range(first, request.weeks)
-    if request.workers == 1:
-        yield lambda week: _train(past, symbol, request.start, week, run.training_threads)
-        return
-    with ProcessPoolExecutor(request.workers, mp_context=get_context("spawn")) as pool:
-        pending: dict[int, Future[Trained]] = {
-            week: pool.submit(
-                _train_alone,
-                past.newest_bars(request.start + week * WEEK, _bars_needed(week)),
-                past.max_gap_minutes,
-                symbol,
-                request.start,
-                week,
-                run.training_threads,
-            )
-            for week in weeks
-        }
-        try:
-            yield lambda week: pending.pop(week).result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+def open_spread(request: ReplayRequest) -> AbstractContextManager[Spread]:
+    """Where the work goes; more processes than cores would only be in each other's way."""
+    settings, workers = load_settings(), min(request.workers, cores())
+    elsewhere = request.runner == "dask" and settings.hybrid_ml_dask_address
+    if workers < request.workers and not elsewhere:
+        log().warning("--workers %d is more than the cores here; %d work", request.workers, workers)
+    return spread_over(request.runner, workers, settings.hybrid_ml_dask_address)
 
 
-def _bars_needed(week: int) -> int:
-    return 4 * row_limit(week)
+def replay_weeks(
+    symbol: str, run: Run, request: ReplayRequest, past: Past, folder: ReplayFolder, spread: Spread
+) -> Service:
+    """Every week that is not finished yet, and the service after the last one."""
+    service, first = new_service(symbol, run, request), min(folder.finished(), request.weeks)
+    if first:
+        folder.restore(first - 1, service)
 
+    def trainings() -> Iterator[tuple[object, ...]]:
+        for week in range(first, request.weeks):
+            begins = request.start + week * WEEK
+            yield *training(past, symbol, "base", begins, *service.scaling(begins)), run.training_threads
 
-def _train_alone(bars: pd.DataFrame, gap: int, symbol: str, start: datetime, week: int, threads: int) -> Trained:
-    return _train(Past(bars, gap), symbol, start, week, threads)
-
-
-def _train(past: Past, symbol: str, start: datetime, week: int, threads: int) -> Trained:
-    return train(past, symbol, "base", start + week * WEEK, week, row_limit(week), threads)
+    for week, trained in enumerate(spread.in_order(train_on, trainings()), start=first):
+        replay_week(symbol, week, request, past, service, folder, trained, spread)
+    return service
 
 
 @stage("replay week {week} {symbol}", timeout_seconds=24 * 3_600)
@@ -113,19 +127,20 @@ def replay_week(
     service: Service,
     folder: ReplayFolder,
     trained: Trained,
+    spread: Spread,
 ) -> int:
     """One week: the weekly training's decision, then every cycle; kept when it is whole."""
     begins = request.start + week * WEEK
     promotion = service.weekly(trained)
     log().info("%s: week %d, %s", symbol, week, promotion.reason)
     rows = []
-    cycles = int(WEEK / timedelta(minutes=request.cycle_minutes))
-    with progress(f"week {week + 1} of {request.weeks}", cycles) as advance:
-        for cycle in range(cycles):
-            row = service.cycle(past, begins + cycle * timedelta(minutes=request.cycle_minutes))
+    cycle = timedelta(minutes=request.cycle_minutes)
+    moments = [begins + number * cycle for number in range(int(WEEK / cycle))]
+    with progress(f"week {week + 1} of {request.weeks}", len(moments)) as advance:
+        for row in service.cycles(past, moments, spread):
             rows += [row] if row is not None else []
             advance(1)
-    folder.keep(week, rows, service)
+    folder.keep(week, rows, service, week_fingerprint(past, begins))
     return len(rows)
 
 
@@ -133,8 +148,44 @@ def new_service(symbol: str, run: Run, request: ReplayRequest) -> Service:
     """A service that has not seen anything yet."""
 
     def scaling(now: datetime) -> tuple[int, int]:
-        week = (now - request.start) // WEEK
+        week = request.first_week + (now - request.start) // WEEK
         return week, row_limit(week)
 
     asked = AnalysisRequest(**request.model_dump(include=set(AnalysisRequest.model_fields) - {"as_of"}))
     return Service(symbol, asked, scaling, run.training_threads)
+
+
+@stage("replay rivals {symbol}", timeout_seconds=7 * 24 * 3_600)
+def replay_rivals(
+    symbol: str, run: Run, request: ReplayRequest, past: Past, folder: ReplayFolder, spread: Spread
+) -> None:
+    """What else could have answered the finished weeks; kept week by week, and done once."""
+    makers = {"rivals": rivals.row_limit_pieces} | ({"baselines": rivals.baseline_pieces} if request.baselines else {})
+    todo = [(week, part) for week in range(request.weeks) for part in makers if not folder.has_rivals(week, part)]
+    replayed = partial(_replayed_week, symbol, run, request, folder)
+
+    def pieces() -> Iterator[tuple[rivals.Piece]]:
+        for number, part in todo:
+            week = replayed(number)
+            found = list(makers[part](past, week)) if len(week.answers) else []
+            yield from ((piece,) for piece in found)
+            if not found:
+                log().info("%s: week %d has no %s: too few rows before it, or no answer", symbol, number, part)
+                folder.keep_rivals(number, part, rivals.empty_frame())
+
+    with progress("rivals", len(todo)) as advance:
+        answered = groupby(spread.in_order(rivals.answer, pieces()), key=lambda each: (each.week, each.part))
+        for (number, part), found in answered:
+            folder.keep_rivals(number, part, rivals.frame(replayed(number), found))
+            advance(1)
+
+
+def _replayed_week(symbol: str, run: Run, request: ReplayRequest, folder: ReplayFolder, number: int) -> rivals.Week:
+    return rivals.Week(
+        number=number,
+        begins=request.start + number * WEEK,
+        row_limit=row_limit(request.first_week + number),
+        answers=folder.week_answers(number),
+        champion=folder.champion(number, symbol),
+        num_threads=run.training_threads,
+    )

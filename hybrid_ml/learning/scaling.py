@@ -2,6 +2,8 @@
 
 from datetime import datetime, timedelta
 
+from hybrid_ml.market.labels import HORIZON_MINUTES
+
 FIRST_ROW_LIMIT = 23_000
 ROWS_ADDED_A_WEEK = 10_000
 FULL_ROW_LIMIT = 80_000
@@ -12,6 +14,9 @@ MINIMUM_HOLD_OUT_ROWS = 300
 MAXIMUM_HOLD_OUT_ROWS = 2_000
 MINIMUM_CALIBRATION_ROWS = 150
 MAXIMUM_CALIBRATION_ROWS = 1_000
+
+FEWEST_LABELLED_ROWS = MINIMUM_TRAINING_ROWS + MINIMUM_HOLD_OUT_ROWS + MINIMUM_CALIBRATION_ROWS + 2 * HORIZON_MINUTES
+"""With their hold-out, their calibration rows and an embargo before each: what a training takes at least."""
 
 
 def row_limit(week: int) -> int:

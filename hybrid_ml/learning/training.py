@@ -76,24 +76,23 @@ def fit_base(
     as_of: datetime,
     num_threads: int,
     on_round: RoundCallback | None = None,
+    label_threshold: float | None = None,
 ) -> tuple[HybridModel, Rows]:
     """Train on the most recent `row_limit` labelled rows before the calibration rows and the hold-out.
 
     Training rows, calibration rows (which the temperature is fitted on) and hold-out lie an embargo
-    apart. `rows` may hold unlabelled rows and more than is needed. Returns the model, not yet judged,
-    and the hold-out to judge it on. Raises DataUnavailable when fewer than MINIMUM_TRAINING_ROWS
-    labelled rows are left to train on.
+    apart. `rows` may hold unlabelled rows and more than is needed. `label_threshold` takes the place of
+    the training rows' tercile. Returns the model, not yet judged, and the hold-out to judge it on.
+    Raises DataUnavailable when fewer than MINIMUM_TRAINING_ROWS labelled rows are left to train on.
     """
     labelled = rows.labelled()
-    expected = min(row_limit, len(labelled))
-    older, hold_out = split_hold_out(labelled, len(labelled), hold_out_rows(expected))
-    training, calibration = split_hold_out(older, row_limit, calibration_rows(expected))
+    training, calibration, hold_out = split_rows(labelled, row_limit)
     if len(training) < MINIMUM_TRAINING_ROWS:
         raise DataUnavailable(
             f"{symbol}: {len(labelled):,} labelled rows leave {len(training):,} to train on, fewer than the minimum "
             f"of {MINIMUM_TRAINING_ROWS:,}; load more bars with `hybrid-ml backfill`"
         )
-    threshold = tercile_threshold(training.forward_returns)
+    threshold = tercile_threshold(training.forward_returns) if label_threshold is None else label_threshold
     labels = training.labels(threshold)
     parameters = {**PARAMETERS, "num_threads": num_threads}
     booster = boost(*mirror_every_other(training.features, labels), parameters, on_round)
@@ -122,6 +121,14 @@ def fit_base(
         library_versions={name: installed_version(name) for name in ("lightgbm", "numpy", "pandas")},
     )
     return HybridModel(base), hold_out
+
+
+def split_rows(labelled: Rows, row_limit: int) -> tuple[Rows, Rows, Rows]:
+    """The newest `row_limit` rows to train on, the calibration rows and the hold-out after them, an embargo apart."""
+    expected = min(row_limit, len(labelled))
+    older, hold_out = split_hold_out(labelled, len(labelled), hold_out_rows(expected))
+    training, calibration = split_hold_out(older, row_limit, calibration_rows(expected))
+    return training, calibration, hold_out
 
 
 def boost(

@@ -1,247 +1,217 @@
 """A symbol's service, replayed: what its registry and ledger would hold, cycle by cycle, in memory.
 
 The order of things is that of `flows.analysis` and `flows.weekly_training`, and every decision is
-made by the functions they call; a test holds both equal, probability by probability.
+made by the functions they call; a test holds both equal, probability by probability. What cycles see
+is worked out ahead (`looks`); what is decided from it, here, goes from cycle to cycle.
 """
 
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Literal
 
-import numpy as np
-import pandas as pd
-
-from hybrid_ml.learning import fallback, fine_tuning
-from hybrid_ml.learning.evaluation import RecentRecord, recent_record
-from hybrid_ml.learning.model import Adapter, HybridModel
-from hybrid_ml.learning.promotion import Promotion, decide
+from hybrid_ml.learning import fallback
+from hybrid_ml.learning.model import HybridModel
+from hybrid_ml.learning.promotion import Promotion
 from hybrid_ml.learning.rows import Rows
 from hybrid_ml.learning.training import train_base
 from hybrid_ml.learning.windows import training_window
-from hybrid_ml.market.bars import BAR_LENGTH, age_minutes
+from hybrid_ml.market.bars import age_minutes
 from hybrid_ml.market.labels import CLASSES, HORIZON_MINUTES
-from hybrid_ml.replay.past import LeafCache, Past
+from hybrid_ml.replay.looks import Look, leaves_adapter, look_ahead, rows_needed
+from hybrid_ml.replay.past import Past, Sight
+from hybrid_ml.replay.registry import Ledger, Registry, Trained
+from hybrid_ml.replay.spread import IN_TURN, Spread, result_of
 from hybrid_ml.requests import AnalysisRequest
-from hybrid_ml.signals.gates import Answer, Circumstances, evaluate_gates, max_signals_verdict, refused_by
-from hybrid_ml.signals.penalty import SIGNALS_CONSIDERED, RecentSignals, confidence_penalty
+from hybrid_ml.signals.gates import Circumstances, evaluate_gates, max_signals_verdict, refused_by
+from hybrid_ml.signals.penalty import confidence_penalty
 from hybrid_ml.signals.quiet_hours import QuietHours
 
-FORGET_DEGRADED = timedelta(days=1)
-HORIZON = HORIZON_MINUTES * BAR_LENGTH
+Row = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Trained:
-    """A base trained for a moment, and the rows it can be judged on."""
-
-    model: HybridModel
-    hold_out: Rows
+def train_on(rows: Rows, asked: dict[str, Any], num_threads: int) -> Trained:
+    """A judged base from `rows`; `asked` are the other arguments of `train_base`."""
+    return Trained(*train_base(rows, num_threads=num_threads, **asked))
 
 
-@dataclass
-class Registry:
-    """What the registry would hold of one symbol."""
-
-    champion: HybridModel | None = None
-    champion_as_of: datetime | None = None
-    adapter: Adapter | None = None
-    scratch_newest: datetime | None = None
-    scratch_rejected: list[datetime] = field(default_factory=list)
-    replaced: int = 0
-    kept: int = 0
-
-    @property
-    def serving(self) -> HybridModel | None:
-        """The champion with its newest trial; a trial that kept the base leaves the base."""
-        if self.champion is None or self.adapter is None or self.adapter.leaf_values is None:
-            return self.champion
-        return self.champion.with_adapter(self.adapter)
-
-    def challenge(self, trained: Trained, num_threads: int) -> Promotion:
-        """Judge a new base against the champion, and put it in its place where it is better."""
-        promotion = decide(trained.model, self.champion, trained.hold_out, num_threads=num_threads)
-        base = trained.model.base
-        if base.kind == "scratch":
-            self.scratch_newest = base.as_of
-        if promotion.promoted:
-            self.champion, self.champion_as_of, self.adapter = trained.model, base.as_of, None
-            self.replaced += 1
-        else:
-            self.kept += 1
-            if base.kind == "scratch":
-                self.scratch_rejected.append(base.as_of)
-        return promotion
-
-    @property
-    def scratch_in_vain(self) -> int:
-        since = self.champion_as_of
-        return sum(since is None or moment > since for moment in self.scratch_rejected)
-
-
-@dataclass
-class Ledger:
-    """What later cycles look back on: the newest answer, and signals with their outcomes."""
-
-    bar_time: datetime | None = None
-    degraded: bool = False
-    signal: bool = False
-    signals: list[tuple[datetime, str, float, str | None]] = field(default_factory=list)
-
-    def records(self, row: dict[str, Any], degraded: bool) -> bool:
-        """Take note of an answer; False when its bar has one already, which only a signal may replace."""
-        if row["bar_time"] == self.bar_time and (self.signal or not row["signal"]):
-            return False
-        self.bar_time, self.degraded, self.signal = row["bar_time"], degraded, row["signal"]
-        if self.signal:
-            top = max(CLASSES, key=lambda name: row[f"p_{name}"])
-            self.signals.append((row["bar_time"], top, row[f"p_{top}"], row["outcome"]))
-        return True
-
-    def was_degraded(self, as_of: datetime) -> bool:
-        last = self.bar_time
-        return self.degraded and last is not None and as_of - FORGET_DEGRADED < last < as_of
-
-    def recent_signals(self, as_of: datetime) -> RecentSignals:
-        """The newest signals whose outcome was known at `as_of`: shares as the ledger's query gives them."""
-        due = [each for each in self.signals if each[3] is not None and each[0] + HORIZON + BAR_LENGTH <= as_of]
-        newest = due[-SIGNALS_CONSIDERED:]
-        if not newest:
-            return RecentSignals(0, 0.0, 0.0)
-        right = [direction == outcome for _, direction, _, outcome in newest]
-        return RecentSignals(len(newest), float(np.mean(right)), float(np.mean([each[2] for each in newest])))
+def training(past: Past, symbol: str, kind: Literal["base", "scratch"], as_of: datetime, week: int,
+             row_limit: int) -> tuple[Rows, dict[str, Any]]:  # fmt: skip
+    """What the weekly training at `as_of` works from: the first two arguments of `train_on`."""
+    window = training_window(lambda count: past.newest_bars(as_of, count), row_limit, past.max_gap_minutes)
+    return window.rows, {"symbol": symbol, "kind": kind, "row_limit": row_limit, "week": week, "as_of": as_of}
 
 
 def train(past: Past, symbol: str, kind: Literal["base", "scratch"], as_of: datetime, week: int, row_limit: int,
           num_threads: int) -> Trained:  # fmt: skip
     """A judged base on what was known at `as_of`, as the weekly training makes it."""
-    window = training_window(lambda count: past.newest_bars(as_of, count), row_limit, past.max_gap_minutes)
-    model, hold_out = train_base(
-        window.rows,
-        symbol=symbol,
-        kind=kind,
-        row_limit=row_limit,
-        week=week,
-        as_of=as_of,
-        num_threads=num_threads,
-    )
-    return Trained(model, hold_out)
+    return train_on(*training(past, symbol, kind, as_of, week, row_limit), num_threads)
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """A training from scratch at the cycle of `place` that may change what follows; the state before that cycle."""
+
+    place: int
+    sight: Sight
+    training: Future[Trained]
+    registry: Registry
+    ledger: Ledger
 
 
 class Service:
-    """One symbol's service on its past. Carries everything from cycle to cycle; can be pickled between weeks."""
+    """One symbol's service on its past. Carries everything from cycle to cycle."""
 
-    def __init__(self, symbol: str, request: AnalysisRequest, scaling: Any, num_threads: int) -> None:
+    def __init__(
+        self,
+        symbol: str,
+        request: AnalysisRequest,
+        scaling: Callable[[datetime], tuple[int, int]],
+        num_threads: int,
+    ) -> None:
         """`scaling`: the week and the row limit of progressive scaling at a moment."""
         self.symbol, self.request, self.scaling, self.num_threads = symbol, request, scaling, num_threads
         self.registry, self.ledger, self.quiet_hours = Registry(), Ledger(), QuietHours()
-        self._leaves = LeafCache()
+        self._fine_tune_rows = 0 if request.fast_mode else request.fine_tune_rows
 
     def weekly(self, trained: Trained) -> Promotion:
-        """What the weekly training decides about a new base."""
+        """What the weekly training decides about a new base; the first one always serves."""
         return self.registry.challenge(trained, self.num_threads)
 
-    def cycle(self, past: Past, now: datetime) -> dict[str, Any] | None:
+    def cycle(self, past: Past, now: datetime) -> Row | None:
         """One analysis; the row a ledger would get, None where none is written (asleep, no or stale bars)."""
-        request = self.request
-        if self.quiet_hours.covers(now) and not request.disable_sleep_window:
-            return None
-        seen = past.view(now, self.registry.champion, self._leaves)
-        if seen is None:
-            return None
-        rows, close = seen
-        bar_time = rows.times[-1].to_pydatetime()
-        was_degraded = self.ledger.was_degraded(now)
-        model, recent = self._validated(rows)
-        stale = age_minutes(bar_time, now) > request.max_bar_age_minutes
-        problem = "there is no saved model" if model is None else None
-        reason = fallback.fallback_reason(problem, recent, was_degraded)
-        if reason and (model is None or (not stale and self._may_train(now))):
-            week, row_limit = self.scaling(now)
-            self.registry.challenge(
-                train(past, self.symbol, "scratch", now, week, row_limit, self.num_threads), self.num_threads
-            )
-            rows, close = past.view(now, self.registry.champion, self._leaves) or seen
-            model, recent = self._validated(rows)
-        else:
-            reason = None
-        if model is None or recent is None or stale:
-            return None
-        trial = None
-        if not request.fast_mode and len(rows.labelled()) >= fine_tuning.MINIMUM_FINE_TUNE_ROWS:
-            trial = fine_tuning.fine_tune(model, rows, count=request.fine_tune_rows, as_of=now)
-            model = model.with_adapter(trial.adapter)
-        latest = rows.latest()
-        answer = Answer.of(model.probabilities_of(latest)[0])
-        base = Answer.of(model.with_adapter(None).probabilities_of(latest)[0])
-        refusals = self._refusals(answer, recent, bar_time, now, was_degraded)
-        if trial is not None:
-            self.registry.adapter = trial.adapter
-        row = self._row(past, now, bar_time, close, model, answer, base, refusals, reason is not None)
-        return row if self.ledger.records(row, fallback.is_under_the_bar(recent, was_degraded)) else None
+        return next(self.cycles(past, [now]))
 
-    @staticmethod
-    def _previous_return(past: Past, place: int) -> float:
-        """Log return over the ten minutes before, for the guess that it goes on like this; NaN across sessions."""
-        before = place - HORIZON_MINUTES
-        return float(past.rows.forward_returns[before]) if before >= 0 else float("nan")
+    def cycles(self, past: Past, moments: Sequence[datetime], spread: Spread = IN_TURN) -> Iterator[Row | None]:
+        """The analyses at `moments`, in their order, each as of `cycle`; what they see comes from `spread`.
 
-    def _validated(self, rows: Rows) -> tuple[HybridModel | None, RecentRecord | None]:
-        model = self.registry.serving
-        return model, None if model is None else recent_record(model, rows, count=fallback.RECENT_ROWS)
+        A training from scratch is spread as well. Mostly it does not change the champion, so the cycles
+        after it are decided as if it did not, and their rows held back until that is known. Where it
+        does, what was decided and worked out after it is thrown away.
+        """
+        sights = [self._sight(past, now) for now in moments]
+        looks = self._look_ahead(past, sights, spread)
+        place, held, doubts = 0, deque[Row | None](), deque[Doubt]()
+        while place < len(sights) or doubts:
+            if doubts and (len(doubts) == spread.in_flight or place == len(sights)):
+                doubt = doubts.popleft()
+                if self._promotes(doubt):
+                    for vain in doubts:
+                        vain.training.cancel()
+                    doubts.clear()
+                    looks.close()
+                    for _ in range(place - doubt.place):
+                        held.pop()
+                    place = doubt.place
+                    looks = self._look_ahead(past, sights[place:], spread)
+                    held.append(self._decide(past, doubt.sight, next(looks), True))
+                    place += 1
+            else:
+                sight = sights[place]
+                held.append(None if sight is None else self._go_on(past, place, sight, next(looks), doubts, spread))
+                place += 1
+            certain = doubts[0].place if doubts else place
+            while len(held) > place - certain:
+                yield held.popleft()
 
-    def _may_train(self, now: datetime) -> bool:
+    def _go_on(
+        self, past: Past, place: int, sight: Sight, look: Look, doubts: deque[Doubt], spread: Spread
+    ) -> Row | None:
+        """Decide one cycle; where it trains from scratch, as if that were in vain, and with one more doubt."""
+        fell_back = self._falls_back(sight, look)
+        if fell_back:
+            asked = training(past, self.symbol, "scratch", sight.now, *self.scaling(sight.now))
+            begun = spread.executor.submit(train_on, *asked, self.num_threads)
+            doubts.append(Doubt(place, sight, begun, self.registry.copy(), self.ledger.copy()))
+            self.registry.reject("scratch", sight.now)
+        return self._decide(past, sight, look, fell_back)
+
+    def _promotes(self, doubt: Doubt) -> bool:
+        """Whether the training of `doubt` changes the champion; if so all is as it was then, and that is changed."""
+        trained = result_of(doubt.training)
+        if not self.registry.judge(trained, self.num_threads).promoted:
+            return False
+        self.registry, self.ledger = doubt.registry, doubt.ledger
+        return self.registry.challenge(trained, self.num_threads).promoted
+
+    @property
+    def champion(self) -> HybridModel:
+        """Raises ValueError before the first weekly training."""
+        if self.registry.champion is None:
+            raise ValueError(f"{self.symbol} has no champion yet; its first weekly training comes before its cycles")
+        return self.registry.champion
+
+    def _sight(self, past: Past, now: datetime) -> Sight | None:
+        """What the cycle at `now` looks at; None where it neither answers nor leaves an adapter."""
+        if self.quiet_hours.covers(now) and not self.request.disable_sleep_window:
+            return None
+        sight = past.sight(now, rows_needed(self._fine_tune_rows))
+        stale = sight is None or age_minutes(sight.bar_time, now) > self.request.max_bar_age_minutes
+        return None if stale else sight
+
+    def _look_ahead(self, past: Past, sights: Sequence[Sight | None], spread: Spread) -> Generator[Look]:
+        adapted_at, needed = self.registry.adapted_at, rows_needed(self._fine_tune_rows)
+        before = None if adapted_at is None else past.sight(adapted_at, needed)
+        awake = [sight for sight in sights if sight is not None]
+        return look_ahead(self.champion, before, past, awake, self._fine_tune_rows, spread)
+
+    def _falls_back(self, sight: Sight, look: Look) -> bool:
         again = fallback.next_scratch(self.registry.scratch_newest, self.registry.scratch_in_vain)
-        return again is None or now >= again
+        reason = fallback.fallback_reason(None, look.recent, self.ledger.was_degraded(sight.now))
+        return reason is not None and (again is None or sight.now >= again)
 
-    def _refusals(
-        self, answer: Answer, recent: RecentRecord, bar_time: datetime, now: datetime, was_degraded: bool
-    ) -> list[str]:
+    def _decide(self, past: Past, sight: Sight, look: Look, fell_back: bool) -> Row | None:
+        """Gates, ledger, and which cycle's adapter serves from now on."""
+        was_degraded = self.ledger.was_degraded(sight.now)
+        refusals = self._refusals(sight, look, was_degraded)
+        if leaves_adapter(sight, self._fine_tune_rows):
+            self.registry.adapted_at = sight.now
+        row = self._row(past, sight, look, refusals, fell_back)
+        return row if self.ledger.records(row, fallback.is_under_the_bar(look.recent, was_degraded)) else None
+
+    def _refusals(self, sight: Sight, look: Look, was_degraded: bool) -> list[str]:
         request = self.request
-        signals = self.ledger.recent_signals(now) if request.enable_recent_penalty else None
+        signals = self.ledger.recent_signals(sight.now) if request.enable_recent_penalty else None
         around = Circumstances(
             bounds=request.bounds,
             penalty=confidence_penalty(signals) if signals else 0.0,
-            recent=recent,
-            bar_age_minutes=age_minutes(bar_time, now),
+            recent=look.recent,
+            bar_age_minutes=age_minutes(sight.bar_time, sight.now),
             max_bar_age_minutes=request.max_bar_age_minutes,
             was_degraded=was_degraded,
         )
-        refusals = refused_by(evaluate_gates(answer, around))
+        refusals = refused_by(evaluate_gates(look.answer, around))
         if not refusals and not max_signals_verdict(1, request.bounds.max_signals).passed:
             refusals = ["max_signals"]
         return refusals
 
-    def _row(
-        self,
-        past: Past,
-        now: datetime,
-        bar_time: datetime,
-        close: float,
-        model: HybridModel,
-        answer: Answer,
-        base: Answer,
-        refusals: list[str],
-        fell_back: bool,
-    ) -> dict[str, Any]:
-        threshold = model.base.label_threshold
-        place = int(past.rows.times.searchsorted(pd.Timestamp(bar_time)))
+    def _row(self, past: Past, sight: Sight, look: Look, refusals: list[str], fell_back: bool) -> Row:
+        """A row a ledger would get; returns are logarithmic, NaN across sessions and beyond the bars."""
+        base = self.champion.base
+        place = past.place(sight.bar_time)
         later = past.rows.take(slice(place, place + 1))
-        outcome = int(later.labels(threshold)[0])
+        outcome = int(later.labels(base.label_threshold)[0])
+        before = place - HORIZON_MINUTES
+        chances = {"p": look.answer.probabilities, "base_p": look.base.probabilities, "prior": base.class_prior}
         return {
             "symbol": self.symbol,
-            "as_of": now,
-            "bar_time": bar_time,
-            "close": close,
-            **{f"p_{name}": chance for name, chance in zip(CLASSES, answer.probabilities, strict=True)},
-            **{f"base_p_{name}": chance for name, chance in zip(CLASSES, base.probabilities, strict=True)},
-            **{f"prior_{name}": share for name, share in zip(CLASSES, model.base.class_prior, strict=True)},
-            "threshold": threshold,
+            "as_of": sight.now,
+            "bar_time": sight.bar_time,
+            "close": sight.close,
+            **{
+                f"{part}_{name}": share
+                for part, shares in chances.items()
+                for name, share in zip(CLASSES, shares, strict=True)
+            },
+            "threshold": base.label_threshold,
             "outcome": CLASSES[outcome] if outcome >= 0 else None,
             "forward_return": float(later.forward_returns[0]),
-            "previous_return": self._previous_return(past, place),
+            "previous_return": float(past.rows.forward_returns[before]) if before >= 0 else float("nan"),
             "signal": not refusals,
             "refused_by": ",".join(refusals),
-            "model_version": model.version,
-            "kind": model.kind,
+            "model_version": look.version,
+            "kind": look.kind,
             "fell_back": fell_back,
         }

@@ -1,5 +1,7 @@
 """The bars of one symbol as they were known at any moment."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import numpy as np
@@ -10,6 +12,53 @@ from hybrid_ml.learning.rows import Leaves, Rows, make_window
 from hybrid_ml.learning.windows import ANALYSIS_BARS
 from hybrid_ml.market.bars import closed_before
 from hybrid_ml.market.labels import HORIZON_MINUTES
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What a cycle at `now` looks at.
+
+    `seen`: its rows, the last of which is the newest bar of `bar_time` and `close`; the labels of
+    the last HORIZON_MINUTES are not known yet, `labelled` of the others are.
+    """
+
+    now: datetime
+    seen: slice
+    bar_time: datetime
+    close: float
+    labelled: int
+
+    def since(self, first: int) -> "Sight":
+        """The same with rows counted from row `first`."""
+        return replace(self, seen=slice(self.seen.start - first, self.seen.stop - first))
+
+
+def hide_unknown(rows: Rows) -> Rows:
+    """`rows` without the labels of the newest HORIZON_MINUTES, which nobody knew when the last row closed."""
+    returns = rows.forward_returns.copy()
+    returns[max(0, len(returns) - HORIZON_MINUTES) :] = np.nan
+    return replace(rows, forward_returns=returns)
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """A stretch of cycles and the rows they look at, no more: what a worker is sent.
+
+    `before`: what the cycle looked at whose adapter serves when the stretch begins; None: the base does.
+    """
+
+    rows: Rows
+    sights: list[Sight]
+    before: Sight | None
+
+    def with_leaves(self, model: HybridModel, num_threads: int = 1) -> "Stretch":
+        """The same with every row dropped through the trees of `model` once, not once a cycle."""
+        places = model.leaves(self.rows.features, num_threads).astype(np.uint8)
+        return replace(self, rows=replace(self.rows, leaves=Leaves(model.base.version, places)))
+
+    def view(self, sight: Sight) -> Rows:
+        """The rows of one of its sights, as known then."""
+        return hide_unknown(self.rows.take(sight.seen))
 
 
 class Past:
@@ -23,8 +72,9 @@ class Past:
         """`bars`: clean ones (BAR_COLUMNS), at least one."""
         self.bars, self.max_gap_minutes = bars, max_gap_minutes
         window = make_window(bars, max_gap_minutes)
-        self.rows, self.close = window.rows, window.grid["close"].to_numpy()
+        self.rows, self._close = window.rows, window.grid["close"].to_numpy()
         self._recorded = np.flatnonzero(~window.grid["carried"].to_numpy())
+        self._labelled = np.flatnonzero(np.isfinite(self.rows.forward_returns))
         self._times = pd.DatetimeIndex(bars["time"])
 
     def known(self, as_of: datetime) -> int:
@@ -36,46 +86,38 @@ class Past:
         known = self.known(as_of)
         return self.bars.iloc[max(0, known - count) : known].reset_index(drop=True)
 
-    def view(self, as_of: datetime, base: HybridModel | None, leaves: "LeafCache") -> tuple[Rows, float] | None:
-        """What an analysis at `as_of` sees: its rows and the newest close; None before the first bar."""
-        known = self.known(as_of)
+    def bars_between(self, begins: datetime, ends: datetime) -> pd.DataFrame:
+        """Bars that open from `begins` until before `ends`."""
+        first, last = (int(self._times.searchsorted(pd.Timestamp(moment))) for moment in (begins, ends))
+        return self.bars.iloc[first:last]
+
+    def sight(self, now: datetime, labelled: int, bars: int = ANALYSIS_BARS) -> Sight | None:
+        """What a cycle at `now` looks at: of its newest `bars` those back to its newest `labelled` rows.
+
+        None before the first bar.
+        """
+        known = self.known(now)
         if not known:
             return None
-        first, last = self._recorded[max(0, known - ANALYSIS_BARS)], self._recorded[known - 1]
-        seen = slice(int(first), int(last) + 1)
-        returns = self.rows.forward_returns[seen].copy()
-        returns[max(0, len(returns) - HORIZON_MINUTES) :] = np.nan
-        found = None if base is None else leaves.of(base, self.rows, seen)
-        return Rows(self.rows.features[seen], returns, self.rows.times[seen], found), float(self.close[last])
+        first, last = int(self._recorded[max(0, known - bars)]), int(self._recorded[known - 1])
+        begin, end = np.searchsorted(self._labelled, [first, max(first, last + 1 - HORIZON_MINUTES)])
+        begin = max(begin, end - labelled)
+        start = int(self._labelled[begin]) if begin < end else last
+        bar_time: datetime = self.rows.times[last].to_pydatetime()
+        return Sight(now, slice(start, last + 1), bar_time, float(self._close[last]), int(end - begin))
 
+    def labelled_rows(self, as_of: datetime, count: int) -> Rows:
+        """The newest `count` rows whose labels were known at `as_of`, fewer when there are no more."""
+        sight = self.sight(as_of, count, bars=len(self.bars))
+        return self.rows.take(slice(0, 0)) if sight is None else hide_unknown(self.rows.take(sight.seen)).labelled()
 
-class LeafCache:
-    """Leaves of rows in the base that serves: each row is dropped through its trees once, not every ten minutes."""
+    def stretch(self, sights: Sequence[Sight], before: Sight | None) -> Stretch:
+        """The rows that `sights` (at least one) and `before` look at."""
+        seen = [sight.seen for sight in sights] + ([before.seen] if before else [])
+        first, last = min(each.start for each in seen), max(each.stop for each in seen)
+        moved = [sight.since(first) for sight in sights]
+        return Stretch(self.rows.take(slice(first, last)), moved, before.since(first) if before else None)
 
-    CHUNK_ROWS = 2_048
-
-    def __init__(self, num_threads: int = 1) -> None:
-        self._num_threads, self._version = num_threads, ""
-        self._numbers, self._table = range(0), np.empty((0, 0), dtype=np.uint8)
-
-    def of(self, model: HybridModel, rows: Rows, seen: slice) -> Leaves:
-        """The leaves of `rows[seen]` in the base of `model`."""
-        if model.base.version != self._version:
-            self._version, self._numbers = model.base.version, range(0)
-        numbers = range(seen.start // self.CHUNK_ROWS, (seen.stop - 1) // self.CHUNK_ROWS + 1)
-        if numbers != self._numbers:
-            size = self.CHUNK_ROWS
-            kept = {
-                number: self._table[place * size : (place + 1) * size] for place, number in enumerate(self._numbers)
-            }
-            whole = [number for number in numbers if len(kept.get(number, ())) == size]
-            self._table = np.concatenate(
-                [kept[number] if number in whole else self._look_up(model, rows, number) for number in numbers]
-            )
-            self._numbers = numbers
-        start = seen.start - numbers.start * self.CHUNK_ROWS
-        return Leaves(self._version, self._table[start : start + seen.stop - seen.start])
-
-    def _look_up(self, model: HybridModel, rows: Rows, number: int) -> np.ndarray:
-        part = rows.features[number * self.CHUNK_ROWS : (number + 1) * self.CHUNK_ROWS]
-        return model.leaves(part, self._num_threads).astype(np.uint8)
+    def place(self, bar_time: datetime) -> int:
+        """The position in `rows` of the bar of `bar_time`."""
+        return int(self.rows.times.searchsorted(pd.Timestamp(bar_time)))

@@ -13,19 +13,11 @@ from numpy.typing import NDArray
 
 from hybrid_ml.learning.evaluation import calibration_error
 from hybrid_ml.market.labels import CLASSES
+from hybrid_ml.replay.rivals import CHANCES, PRIORS
 from hybrid_ml.replay.worth import SMALL_COVERAGE, Known, interval, precision_at
 
 HYBRID, BASE_ALONE = "hybrid-ml", "base alone"
 SMALL_WINDOW, LARGE_WINDOW = "23,000 rows", "80,000 rows"
-CHANCES = [f"p_{name}" for name in CLASSES]
-PRIORS = [f"prior_{name}" for name in CLASSES]
-COLUMNS = ["method", "bar_time", "threshold", "outcome", *CHANCES, *PRIORS]
-"""Columns of rivals: a row a method and bar; bar_time in UTC, outcome down, flat, up or None, chances that add to 1."""
-
-
-def no_rivals() -> pd.DataFrame:
-    """Rivals, of which there are none."""
-    return pd.DataFrame(columns=COLUMNS)
 
 
 def compare_methods(answers: pd.DataFrame, rivals: pd.DataFrame) -> list[dict[str, Any]]:

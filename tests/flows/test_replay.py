@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,11 @@ from hybrid_ml.market.simulation import simulate_bars
 from hybrid_ml.replay.engine import Service, train
 from hybrid_ml.replay.folder import ReplayFolder
 from hybrid_ml.replay.past import Past
+from hybrid_ml.replay.spread import InTurn
 from hybrid_ml.requests import AnalysisRequest, ReplayRequest, TrainingRequest
 from hybrid_ml.settings import load_settings
 from hybrid_ml.store.bars import store_bars
+from tasks.replay import open_spread
 from tests.flows.running import SURE, rows, run
 
 SUNDAY = datetime(2024, 2, 4, tzinfo=UTC)
@@ -118,7 +121,7 @@ def test_a_replay_keeps_its_weeks_and_goes_on_after_them(
     assert first.cycles == len(answers) > 15
     assert set(answers["outcome"].dropna()) <= {"down", "flat", "up"}
     assert np.allclose(answers[["p_down", "p_flat", "p_up"]].sum(axis=1), 1.0)
-    monkeypatch.setattr("tasks.replay.train", lambda *_: pytest.fail("a finished week was trained again"))
+    monkeypatch.setattr("tasks.replay.train_on", lambda *_: pytest.fail("a finished week was trained again"))
     _, again = run(replay, ReplayRequest(**asked))
     assert again.overall == first.overall
 
@@ -129,14 +132,13 @@ def test_state_comes_back_as_it_was_kept(asked: dict[str, Any], bars: pd.DataFra
     restored = Service("ABC", AnalysisRequest(**SURE), lambda _: (0, 23_000), 1)
     folder.restore(0, restored)
     again = ReplayFolder(tmp_path / "other", {})
-    again.keep(0, [], restored)
+    again.keep(0, [], restored, "bars")
     twice = Service("ABC", AnalysisRequest(**SURE), lambda _: (0, 23_000), 1)
     again.restore(0, twice)
-    assert restored.registry.serving is not None
-    assert twice.registry.serving is not None
-    assert twice.registry.serving.version == restored.registry.serving.version
+    assert twice.champion.version == restored.champion.version
+    assert restored.registry.adapted_at is not None
     assert twice.ledger == restored.ledger
-    assert twice.registry.scratch_rejected == restored.registry.scratch_rejected
+    assert replace(twice.registry, champion=None) == replace(restored.registry, champion=None)
 
 
 def test_another_replay_in_the_same_folder_is_refused_naming_what_differs(asked: dict[str, Any]) -> None:
@@ -185,7 +187,7 @@ def test_advice_and_another_fee_need_no_new_replay(
 ) -> None:
     _, first = run(replay, ReplayRequest(**asked))
     assert first.advice is None
-    monkeypatch.setattr("tasks.replay.train", lambda *_: pytest.fail("a finished week was trained again"))
+    monkeypatch.setattr("tasks.replay.train_on", lambda *_: pytest.fail("a finished week was trained again"))
     more = {"advise": True, "wanted_precision": 0.5, "fee_bps": 3, "report_path": tmp_path / "elsewhere" / "report"}
     _, again = run(replay, ReplayRequest(**{**asked, **more}))
     assert again.overall["accuracy"] == first.overall["accuracy"]
@@ -204,8 +206,69 @@ def test_a_replay_without_any_answer_says_why(asked: dict[str, Any]) -> None:
 def test_a_bar_answered_twice_counts_once_with_the_later_answer(tmp_path: Path) -> None:
     folder = ReplayFolder(tmp_path, {})
     service = Service("ABC", AnalysisRequest(**SURE), lambda _: (0, 23_000), 1)
-    folder.keep(0, [{"bar_time": SUNDAY, "signal": False}], service)
+    folder.keep(0, [{"bar_time": SUNDAY, "signal": False}], service, "bars")
     service.registry.replaced, service.registry.kept = 2, 1
-    folder.keep(1, [{"bar_time": SUNDAY, "signal": True}], service)
+    folder.keep(1, [{"bar_time": SUNDAY, "signal": True}], service, "bars")
     assert folder.answers(2)["signal"].tolist() == [True]
     assert folder.champions(2) == [{"replaced": 0, "kept": 0}, {"replaced": 2, "kept": 1}]
+
+
+def test_baselines_asked_for_later_are_done_for_the_weeks_that_are_finished(
+    asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hybrid_ml.replay.peers.DAILY_ROUNDS", 10)
+    monkeypatch.setattr("hybrid_ml.replay.rivals.FEWEST_ROWS_FOR_LIMITS", 3_000)
+    run(replay, ReplayRequest(**asked))
+    folder = ReplayFolder(asked["work_path"], json.loads((asked["work_path"] / "replay.json").read_text()))
+    assert set(folder.rivals(1)["method"]) == {"23,000 rows", "80,000 rows"}
+    monkeypatch.setattr("tasks.replay.train_on", lambda *_: pytest.fail("a finished week was trained again"))
+    run(replay, ReplayRequest(**asked, baselines=True))
+    cycles = folder.rivals(1)["method"].value_counts()
+    assert len(cycles) == 8
+    assert set(cycles) == {len(folder.answers(1))}
+    monkeypatch.setattr("hybrid_ml.replay.rivals.answer", lambda _: pytest.fail("a rival was replayed again"))
+    _, again = run(replay, ReplayRequest(**asked, baselines=True))
+    assert again.cycles == len(folder.answers(1))
+
+
+def test_a_finished_week_whose_bars_changed_is_refused_and_named(asked: dict[str, Any], bars: pd.DataFrame) -> None:
+    run(replay, ReplayRequest(**asked))
+    changed = bars.copy()
+    changed.loc[5_000, "volume"] += 1.0
+    changed.to_parquet(asked["csv_path"])
+    _, refused = run(replay, ReplayRequest(**asked))
+    assert isinstance(refused, BadInput)
+    assert f"the bars of week 0, from {asked['start']:%Y-%m-%d %H:%M} on, have changed" in str(refused)
+
+
+def test_weeks_beyond_the_bars_are_refused(asked: dict[str, Any], bars: pd.DataFrame) -> None:
+    _, refused = run(replay, ReplayRequest(**{**asked, "weeks": 3}))
+    assert isinstance(refused, BadInput)
+    last = bars["time"].iloc[-1]
+    assert f"the last of which is of {last:%Y-%m-%d %H:%M}" in str(refused)
+    assert str(refused).endswith("they reach into 1 week: --weeks 1")
+    _, refused = run(replay, ReplayRequest(**{**asked, "start": last + timedelta(days=1)}))
+    assert f"(the last is of {last:%Y-%m-%d %H:%M}); choose an earlier start" in str(refused)
+
+
+def test_too_few_rows_for_a_first_training_are_said(asked: dict[str, Any], bars: pd.DataFrame) -> None:
+    _, refused = run(replay, ReplayRequest(**{**asked, "start": bars["time"].iloc[1_500]}))
+    assert isinstance(refused, DataUnavailable)
+    assert "ABC has 1,4" in str(refused)
+    assert "labelled rows before --start" in str(refused)
+    assert "a training takes 2,470 at least" in str(refused)
+
+
+def test_a_replay_can_begin_with_the_full_window(asked: dict[str, Any]) -> None:
+    _, report = run(replay, ReplayRequest(**{**asked, "first_week": 6, "fast_mode": True}))
+    folder = ReplayFolder(asked["work_path"], json.loads((asked["work_path"] / "replay.json").read_text()))
+    champion = folder.champion(0, "ABC")
+    assert champion is not None
+    assert (champion.base.week, champion.base.row_limit) == (6, 80_000)
+    assert report.cycles == len(folder.answers(1))
+
+
+def test_workers_beyond_the_cores_are_not_started(asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.replay.cores", lambda: 1)
+    with open_spread(ReplayRequest(**{**asked, "workers": 64})) as spread:
+        assert isinstance(spread.executor, InTurn)

@@ -12,7 +12,7 @@ import pytest
 from hybrid_ml.replay.account import account, by_week, curves, weekly_curves
 from hybrid_ml.replay.pictures import draw
 from hybrid_ml.replay.report import report_markdown
-from hybrid_ml.replay.standing import no_rivals
+from hybrid_ml.replay.rivals import empty_frame
 from hybrid_ml.reports import ReplayReport
 from hybrid_ml.requests import ReplayRequest
 from tests.unit.test_replay_rivals import rival
@@ -29,7 +29,7 @@ def replayed() -> pd.DataFrame:
 
 def an_account(frame: pd.DataFrame, rivals: pd.DataFrame | None = None, symbol: str = "ABC") -> ReplayReport:
     request = ReplayRequest(start=NOON, weeks=3, symbols=[symbol], advise=True, fee_bps=7)
-    others = no_rivals() if rivals is None else rivals
+    others = empty_frame() if rivals is None else rivals
     return account(symbol, request, frame, others, CHAMPIONS, Path("kept"), Path("kept/report"), 9.0)
 
 

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from hybrid_ml.market.labels import CLASSES
-from hybrid_ml.replay.standing import CHANCES, PRIORS, compare_methods, gain_of_larger_window, no_rivals
+from hybrid_ml.replay.rivals import CHANCES, PRIORS, empty_frame
+from hybrid_ml.replay.standing import compare_methods, gain_of_larger_window
 from tests.unit.test_replay_worth import answers
 
 
@@ -20,11 +21,11 @@ def truth_of(frame: pd.DataFrame) -> np.ndarray:
 
 
 def test_without_rivals_there_are_the_answers_and_their_base() -> None:
-    own, base = compare_methods(answers(), no_rivals())
+    own, base = compare_methods(answers(), empty_frame())
     assert (own["method"], base["method"]) == ("hybrid-ml", "base alone")
     assert base["skill"] == pytest.approx(0.0)
     assert base["skill_lead"] == pytest.approx(own["skill"])
-    assert gain_of_larger_window(no_rivals()) is None
+    assert gain_of_larger_window(empty_frame()) is None
 
 
 def test_a_sure_guess_has_an_accuracy_and_nothing_else() -> None:

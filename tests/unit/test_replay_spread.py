@@ -1,0 +1,145 @@
+"""However a replay is cut and spread, its answers are the same bit by bit."""
+
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from hybrid_ml.errors import BadInput, HybridMLError
+from hybrid_ml.learning.model import HybridModel
+from hybrid_ml.learning.promotion import Promotion
+from hybrid_ml.market.bars import MAX_GAP_MINUTES, clean_bars
+from hybrid_ml.market.simulation import simulate_bars
+from hybrid_ml.replay import looks, registry
+from hybrid_ml.replay.engine import Service, train
+from hybrid_ml.replay.past import Past
+from hybrid_ml.replay.registry import Trained
+from hybrid_ml.replay.spread import IN_TURN, Spread, spread_over
+from hybrid_ml.requests import AnalysisRequest
+
+START = datetime(2024, 2, 4, 18, tzinfo=UTC)
+"""An hour and a half before quiet hours."""
+CYCLES = 80
+MOMENTS = [START + cycle * timedelta(minutes=10) for cycle in range(CYCLES)]
+
+
+@pytest.fixture(scope="module")
+def past() -> Past:
+    """A hole of forty minutes, a session break, lies in the evening's cycles."""
+    bars = clean_bars(simulate_bars(MOMENTS[-1] + timedelta(hours=1), bars=5_500)).bars
+    hole = (bars["time"] >= START + timedelta(minutes=35)) & (bars["time"] < START + timedelta(minutes=75))
+    return Past(bars[~hole].reset_index(drop=True), MAX_GAP_MINUTES)
+
+
+@pytest.fixture(scope="module")
+def trained(past: Past) -> Trained:
+    return train(past, "ABC", "base", START, 0, 23_000, 1)
+
+
+@pytest.fixture(params=["all are promoted", "every third is promoted", "as they deserve"])
+def often_trained(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The recent record often falls under the bar; says which trainings from scratch are promoted."""
+    monkeypatch.setattr("hybrid_ml.learning.fallback.MINIMUM_RECENT_ACCURACY", 0.62)
+    monkeypatch.setattr("hybrid_ml.learning.fallback.RECOVERED_RECENT_ACCURACY", 0.66)
+    monkeypatch.setattr("hybrid_ml.learning.fallback.LONGEST_SCRATCH_PERIOD", timedelta(hours=1))
+    monkeypatch.setattr(looks, "STRETCH_CYCLES", 16)
+
+    def decide(challenger: HybridModel, champion: HybridModel | None, *_: Any, **__: Any) -> Promotion:
+        hours = (challenger.base.as_of - START) // timedelta(hours=1)
+        chosen = champion is None or request.param == "all are promoted" or hours % 3 == 2
+        return Promotion(chosen, "for the test")
+
+    if request.param != "as they deserve":
+        monkeypatch.setattr(registry, "decide", decide)
+    return str(request.param)
+
+
+def replayed(past: Past, trained: Trained, spread: Spread, **asked: Any) -> tuple[pd.DataFrame, Service]:
+    service = Service("ABC", AnalysisRequest(symbols=["ABC"], **asked), lambda _: (0, 3_000), 1)
+    service.weekly(trained)
+    rows = [row for row in service.cycles(past, MOMENTS, spread) if row is not None]
+    return pd.DataFrame(rows), service
+
+
+@pytest.fixture(scope="module")
+def two_processes() -> Iterator[Spread]:
+    with spread_over("processes", 2) as spread:
+        yield spread
+
+
+def test_two_processes_answer_as_one_also_when_the_champion_changes_in_mid_stretch(
+    past: Past, trained: Trained, two_processes: Spread, often_trained: str
+) -> None:
+    alone, before = replayed(past, trained, IN_TURN, disable_sleep_window=True, enable_recent_penalty=True)
+    spread, after = replayed(past, trained, two_processes, disable_sleep_window=True, enable_recent_penalty=True)
+    pd.testing.assert_frame_equal(alone, spread, check_exact=True)
+    assert before.champion.version == after.champion.version
+    assert before.champion.version == after.champion.version
+    assert before.ledger == after.ledger
+    assert replace(before.registry, champion=None) == replace(after.registry, champion=None)
+    changed = alone.index[alone["fell_back"]].to_numpy()
+    assert (changed % looks.STRETCH_CYCLES > 0).any()
+    if often_trained != "as they deserve":
+        assert before.registry.replaced > 1
+        assert (before.registry.kept > 1) == (often_trained == "every third is promoted")
+
+
+@pytest.mark.parametrize("asked", [{}, {"fast_mode": True, "disable_sleep_window": True}], ids=["asleep", "fast"])
+def test_where_stretches_are_cut_makes_no_difference(
+    past: Past, trained: Trained, monkeypatch: pytest.MonkeyPatch, asked: dict[str, Any]
+) -> None:
+    found = []
+    for cycles in (1, 7, CYCLES):
+        monkeypatch.setattr(looks, "STRETCH_CYCLES", cycles)
+        found.append(replayed(past, trained, IN_TURN, **asked)[0])
+    assert len(found[0]) > 20
+    assert found[0]["kind"].eq("adapter").any() == (not asked.get("fast_mode"))
+    pd.testing.assert_frame_equal(found[0], found[2], check_exact=True)
+    pd.testing.assert_frame_equal(found[1], found[2], check_exact=True)
+
+
+def test_a_dask_cluster_answers_as_one_process(past: Past, trained: Trained) -> None:
+    pytest.importorskip("distributed")
+    alone, _ = replayed(past, trained, IN_TURN, disable_sleep_window=True)
+    with spread_over("dask", 2) as cluster:
+        spread, _ = replayed(past, trained, cluster, disable_sleep_window=True)
+    pd.testing.assert_frame_equal(alone, spread, check_exact=True)
+
+
+def test_without_dask_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(BadInput, match=r"pip install 'hybrid-ml\[dask\]'"), spread_over("dask", 1):
+        pass
+
+
+def test_results_come_in_order_and_an_error_comes_through(two_processes: Spread) -> None:
+    assert list(two_processes.in_order(divmod, [(number, 7) for number in range(20)])) == [
+        divmod(number, 7) for number in range(20)
+    ]
+    with pytest.raises(ZeroDivisionError):
+        list(two_processes.in_order(divmod, [(1, 1), (1, 0)]))
+
+
+def test_a_worker_that_dies_is_said() -> None:
+    with pytest.raises(HybridMLError, match="a worker process died"), spread_over("processes", 2) as spread:
+        list(spread.in_order(os._exit, [(1,)]))
+
+
+def test_pieces_are_made_only_when_there_is_room() -> None:
+    made: list[int] = []
+
+    def pieces() -> Iterator[tuple[int, int]]:
+        for number in range(5):
+            made.append(number)
+            yield number, 7
+
+    results = IN_TURN.in_order(divmod, pieces())
+    next(results)
+    assert made == [0]
+    results.close()
+    assert made == [0]

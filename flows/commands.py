@@ -11,6 +11,8 @@ from typing import Any
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 # When it ends it complains at length about what it had not yet written of runs that are over and told.
 os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "CRITICAL")
+# On a busy machine its first start takes longer than the twenty seconds it is given.
+os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
 
 from prefect import Flow
 from prefect.client.schemas.objects import State

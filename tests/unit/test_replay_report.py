@@ -15,7 +15,7 @@ from hybrid_ml.replay.report import report_markdown
 from hybrid_ml.replay.rivals import empty_frame
 from hybrid_ml.reports import ReplayReport
 from hybrid_ml.requests import ReplayRequest
-from tests.unit.test_replay_rivals import rival
+from tests.unit.test_replay_standing import rival
 from tests.unit.test_replay_worth import NOON, answers
 
 CHAMPIONS = [{"replaced": 1, "kept": 0}, {"replaced": 0, "kept": 2}, {"replaced": 3, "kept": 0}]

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from hybrid_ml.learning import fallback, promotion
 from hybrid_ml.learning.comparison import Comparison, compare
 from hybrid_ml.learning.evaluation import log_losses
-from hybrid_ml.learning.fine_tuning import JUDGING_ROWS, MAXIMUM_FINE_TUNE_ROWS, choose_step, refit_leaves
+from hybrid_ml.learning.fine_tuning import JUDGING_ROWS, MAXIMUM_FINE_TUNE_ROWS, REFIT_L2, choose_step, refit_leaves
 from hybrid_ml.learning.model import Base, sum_leaves
 from hybrid_ml.learning.rows import EMBARGO_BARS, Rows, make_window
 from hybrid_ml.learning.scaling import row_limit
@@ -135,7 +135,7 @@ def fine_tunings(rows: Rows, weekly: list[Weekly]) -> list[dict[str, Any]]:
                 each.leaves[fitted].astype(np.intp),
                 labels[fitted],
                 learning_rate=each.base.parameters["learning_rate"],
-                lambda_l2=each.base.parameters["lambda_l2"],
+                lambda_l2=REFIT_L2,
             )
 
             def losses(where: slice, step: float, each: Weekly = each, values: Any = values) -> NDArray[np.float64]:

@@ -26,6 +26,8 @@ from hybrid_ml.market.bars import BAR_LENGTH
 
 DECAY = 0.9
 """Share of its old value that a leaf keeps; one minus it is the lower learning rate of fine-tuning."""
+REFIT_L2 = 20.0
+"""L2 of a refit, in units of curvature: 800 rows put about nine into a leaf, too few for the base's own."""
 UNDECIDED_STEP = 0.5
 """Share of the way to the refit where unseen rows speak neither for nor against it."""
 DOUBT = 1.645
@@ -70,7 +72,7 @@ def fine_tune(model: HybridModel, rows: Rows, *, count: int, as_of: datetime, nu
         leaves[fitted],
         labels[fitted],
         learning_rate=base.parameters["learning_rate"],
-        lambda_l2=base.parameters["lambda_l2"],
+        lambda_l2=REFIT_L2,
     )
     before, after = (sum_leaves(values, leaves[judged]) / base.temperature for values in (base.leaf_values, refit))
     unseen = len(judging) > 0 and judging.times[0] >= base.trained_until

@@ -28,12 +28,12 @@ PARAMETERS: dict[str, Any] = {
     "num_class": CLASS_COUNT,
     "learning_rate": 0.05,
     "max_depth": 8,
-    # Ten-minute returns are nearly noise: few leaves, many rows in each (however few there are), half
-    # the features and random split points keep 300 trees from memorising; see docs/architecture.md.
+    # Ten-minute returns are nearly noise: few leaves, many rows in each (however few there are), a third
+    # of the features and random split points keep 300 trees from memorising; see docs/experiments.md.
     "num_leaves": 31,
     "min_data_in_leaf": 500,
-    "lambda_l2": 20.0,
-    "feature_fraction": 0.5,
+    "lambda_l2": 100.0,
+    "feature_fraction": 0.3,
     "extra_trees": True,
     # The classes are terciles, so there is no average to start from; without one every tree's
     # leaves are plain steps and a leaf refit treats all trees alike.

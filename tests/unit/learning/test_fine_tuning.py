@@ -13,6 +13,7 @@ from hybrid_ml.learning.fine_tuning import (
     DOUBT,
     JUDGING_ROWS,
     MINIMUM_FINE_TUNE_ROWS,
+    REFIT_L2,
     UNDECIDED_STEP,
     FineTuneTrial,
     choose_step,
@@ -38,9 +39,7 @@ def tune(model: HybridModel, rows: Rows, count: int = 1_000) -> FineTuneTrial:
 def refit_by_lightgbm(model: HybridModel, rows: Rows) -> np.ndarray:
     """`Booster.refit` on these rows, read leaf by leaf."""
     labels = rows.labels(model.base.label_threshold)
-    booster = model.base.booster.refit(
-        rows.features, labels, decay_rate=0.9, lambda_l2=model.base.parameters["lambda_l2"], num_threads=1
-    )
+    booster = model.base.booster.refit(rows.features, labels, decay_rate=0.9, lambda_l2=REFIT_L2, num_threads=1)
     table = np.zeros_like(model.base.leaf_values)
     for tree, info in enumerate(booster.dump_model()["tree_info"]):
         for leaf in range(info["num_leaves"]):
@@ -69,7 +68,7 @@ def test_refitting_leaves_is_what_lightgbm_does(model: HybridModel, market: Wind
         model.leaves(rows.features),
         rows.labels(model.base.label_threshold),
         learning_rate=model.base.parameters["learning_rate"],
-        lambda_l2=model.base.parameters["lambda_l2"],
+        lambda_l2=REFIT_L2,
     )
     assert np.abs(refit - refit_by_lightgbm(model, rows)).max() < 1e-8
     assert np.abs(refit - model.base.leaf_values).max() > 1e-3

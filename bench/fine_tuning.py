@@ -14,7 +14,7 @@ from common import Report, cross_check, interleaved, options, some_bars
 from lightgbm import Booster
 
 from hybrid_ml.learning import training
-from hybrid_ml.learning.fine_tuning import DECAY, MAXIMUM_FINE_TUNE_ROWS, REFIT_L2, fine_tune, refit_leaves
+from hybrid_ml.learning.fine_tuning import DECAY, MAXIMUM_FINE_TUNE_ROWS, fine_tune, refit_leaves
 from hybrid_ml.learning.rows import make_window
 from hybrid_ml.market.bars import MAX_GAP_MINUTES
 
@@ -39,7 +39,7 @@ def main() -> None:
     base = model.base
     recent = rows.labelled().last(chosen.rows)
     labels, leaves = recent.labels(base.label_threshold), model.leaves(recent.features, threads)
-    shrinkage = {"learning_rate": base.parameters["learning_rate"], "lambda_l2": REFIT_L2}
+    shrinkage = {"learning_rate": base.parameters["learning_rate"], "lambda_l2": base.parameters["lambda_l2"]}
 
     def theirs() -> Booster:
         return base.booster.refit(

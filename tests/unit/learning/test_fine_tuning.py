@@ -36,10 +36,16 @@ def tune(model: HybridModel, rows: Rows, count: int = 1_000) -> FineTuneTrial:
     return fine_tune(model, rows, count=count, as_of=AS_OF)
 
 
+def refit(model: HybridModel, rows: Rows) -> np.ndarray:
+    """The whole refit on these rows as fine-tuning makes it."""
+    labels, leaves = rows.labels(model.base.label_threshold), model.leaves(rows.features)
+    return refit_leaves(model.base.leaf_values, leaves, labels, learning_rate=0.05, lambda_l2=REFIT_L2)
+
+
 def refit_by_lightgbm(model: HybridModel, rows: Rows) -> np.ndarray:
-    """`Booster.refit` on these rows, read leaf by leaf."""
+    """`Booster.refit` on these rows, with the L2 the base was trained with, read leaf by leaf."""
     labels = rows.labels(model.base.label_threshold)
-    booster = model.base.booster.refit(rows.features, labels, decay_rate=0.9, lambda_l2=REFIT_L2, num_threads=1)
+    booster = model.base.booster.refit(rows.features, labels, decay_rate=0.9, num_threads=1)
     table = np.zeros_like(model.base.leaf_values)
     for tree, info in enumerate(booster.dump_model()["tree_info"]):
         for leaf in range(info["num_leaves"]):
@@ -63,27 +69,27 @@ def loss_on(model: HybridModel, rows: Rows) -> float:
 @pytest.mark.parametrize("count", [40, 300, 1_500])
 def test_refitting_leaves_is_what_lightgbm_does(model: HybridModel, market: Window, count: int) -> None:
     rows = market.rows.labelled().last(count)
-    refit = refit_leaves(
+    refitted = refit_leaves(
         model.base.leaf_values,
         model.leaves(rows.features),
         rows.labels(model.base.label_threshold),
         learning_rate=model.base.parameters["learning_rate"],
-        lambda_l2=REFIT_L2,
+        lambda_l2=model.base.parameters["lambda_l2"],
     )
-    assert np.abs(refit - refit_by_lightgbm(model, rows)).max() < 1e-8
-    assert np.abs(refit - model.base.leaf_values).max() > 1e-3
+    assert np.abs(refitted - refit_by_lightgbm(model, rows)).max() < 1e-8
+    assert np.abs(refitted - model.base.leaf_values).max() > 1e-3
 
 
 def test_a_leaf_that_no_row_reaches_keeps_nine_tenths_of_its_value(model: HybridModel, market: Window) -> None:
     row = market.rows.labelled().last(1)
     leaves = model.leaves(row.features)
-    refit = refit_leaves(
+    refitted = refit_leaves(
         model.base.leaf_values, leaves, row.labels(model.base.label_threshold), learning_rate=0.05, lambda_l2=20.0
     )
-    reached = np.zeros(refit.shape, dtype=bool)
-    reached[np.arange(len(refit)), leaves[0]] = True
-    np.testing.assert_allclose(refit[~reached], 0.9 * model.base.leaf_values[~reached], rtol=1e-12)
-    assert not np.isclose(refit[reached], 0.9 * model.base.leaf_values[reached], rtol=1e-12, atol=0).any()
+    reached = np.zeros(refitted.shape, dtype=bool)
+    reached[np.arange(len(refitted)), leaves[0]] = True
+    np.testing.assert_allclose(refitted[~reached], 0.9 * model.base.leaf_values[~reached], rtol=1e-12)
+    assert not np.isclose(refitted[reached], 0.9 * model.base.leaf_values[reached], rtol=1e-12, atol=0).any()
 
 
 @pytest.mark.parametrize("count", [500, 700, 1_000])
@@ -122,7 +128,7 @@ def test_an_adapter_is_a_share_of_the_refit_on_rows_that_closed_before_the_judge
         if adapter.leaf_values is not None and moved < 3:
             moved += 1
             assert adapter.leaf_values.dtype == np.float32
-            expected = base + adapter.step * (refit_by_lightgbm(model, fitting) - base)
+            expected = base + adapter.step * (refit(model, fitting) - base)
             np.testing.assert_allclose(adapter.leaf_values, expected, atol=1e-6)
     assert moved
 
@@ -131,7 +137,7 @@ def judged_by(model: HybridModel, rows: Rows, place: int) -> Rows:
     """Rows whose judges' outcomes are the class whose chance a full refit changes the most (2), less (1), least (0)."""
     fitting, judging = parts(rows, 1_000)
     leaves = model.leaves(judging.features)
-    gain = sum_leaves(refit_by_lightgbm(model, fitting) - model.base.leaf_values, leaves)
+    gain = sum_leaves(refit(model, fitting) - model.base.leaf_values, leaves)
     wanted = gain.argsort(axis=1)[:, place]
     returns = rows.forward_returns.copy()
     known = np.flatnonzero(np.isfinite(returns))[-JUDGING_ROWS:]

@@ -43,6 +43,7 @@ VARIANTS = {
     IN_USE: Variant(),
     "not mirrored": Variant(mirrored="none"),
     "each row and its mirror": Variant(mirrored="each"),
+    "as it was": Variant({"lambda_l2": 20.0, "feature_fraction": 0.5}, mirrored="none"),
     "15 leaves": Variant({"num_leaves": 15}),
     "63 leaves": Variant({"num_leaves": 63}),
     "250 rows a leaf": Variant({"min_data_in_leaf": 250}),

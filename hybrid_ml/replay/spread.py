@@ -93,7 +93,7 @@ def _dask(workers: int, address: str) -> Iterator[Spread]:
         from distributed import Client, LocalCluster
     except ImportError:
         raise BadInput(
-            "--runner dask needs dask, which is not installed; install it with `pip install 'hybrid-ml[dask]'`, "
+            "--runner dask needs dask, which is not installed; install it with `pip install '.[dask]'`, "
             "or leave the flag out"
         ) from None
     if not address:

@@ -71,7 +71,7 @@ def _refuse_weeks_without_bars(symbol: str, request: ReplayRequest, bars: pd.Dat
             f"from {start} on they reach into {weeks} week{'s' * (weeks > 1)}: --weeks {weeks}"
         )
     ends = pd.Timestamp(request.start + request.weeks * WEEK)
-    if last < ends - timedelta(days=1):
+    if last < ends - timedelta(days=3):  # a weekend is no end
         log().warning("%s: the bars end at %s, before week %d does", symbol, last, request.weeks - 1)
 
 

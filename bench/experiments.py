@@ -108,7 +108,9 @@ def answer(
     weights = None if variant.half_life_rows is None else 0.5 ** (age / variant.half_life_rows)
     parameters = {**PARAMETERS, **variant.parameters, "num_threads": threads}
     weights = None if weights is None else weights / weights.mean()
-    booster = lightgbm.train(parameters, lightgbm.Dataset(learnt, known, weight=weights), num_boost_round=BOOSTING_ROUNDS)
+    booster = lightgbm.train(
+        parameters, lightgbm.Dataset(learnt, known, weight=weights), num_boost_round=BOOSTING_ROUNDS
+    )
     scores = np.asarray(booster.predict(features[asked], raw_score=True, num_threads=threads))
     return Answers(
         chances=softmax(scores),

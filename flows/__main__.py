@@ -21,7 +21,7 @@ from pydantic_settings import (
     get_subcommand,
 )
 
-from hybrid_ml.errors import EXIT_FAILED, EXIT_MISUSED, HybridMLError
+from hybrid_ml.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_MISUSED, HybridMLError
 from hybrid_ml.requests import AnalysisRequest, BackfillRequest, ReplayRequest, Symbol, TrainingRequest
 
 PROGRAM = "hybrid-ml"
@@ -277,6 +277,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except HybridMLError as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         raise SystemExit(EXIT_FAILED) from None
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        raise SystemExit(EXIT_INTERRUPTED) from None
 
 
 if __name__ == "__main__":

@@ -135,9 +135,10 @@ def _coverage(axes: Axes, told: tuple[pd.DataFrame, float], whole: bool) -> None
     axes.plot(curve["coverage"], curve["coin"], color=GREEN, linestyle=":", label="tossing a coin on the same rows")
     axes.axhline(blind, color=GREY, linestyle="--", linewidth=1, label="blind guess: the more frequent direction")
     axes.set_xscale("log")
-    axes.set_xlim(float(curve["coverage"].iloc[0]), 1)
+    axes.set_xlim(min(0.5, float(curve["coverage"].iloc[0])), 1)
     axes.set_ylim(0, 1)
     axes.xaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
+    axes.xaxis.set_minor_formatter(lambda *_: "")
     axes.grid(alpha=0.3)
     if whole:
         axes.set_xlabel("coverage: share of all answers, the surest first (logarithmic)")

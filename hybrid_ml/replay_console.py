@@ -1,5 +1,6 @@
 """A replay's account on a terminal."""
 
+from math import isfinite
 from typing import Any
 
 from rich.table import Table
@@ -39,18 +40,18 @@ def show_replay(report: ReplayReport) -> None:
     )
     if report.window_gain:
         low, high = report.window_gain["gain_interval"]
-        out.print(f"  80,000 rows {report.window_gain['gain']:+.4f} nats under 23,000, {low:+.4f} to {high:+.4f}")
+        out.print(f"  80,000 rows {report.window_gain['gain']:+.4f} nats under 23,000, {_reach(low, high)}")
     if report.advice:
         _show_advice(report.advice)
-    out.print(f"  finished weeks are kept in {report.folder}", soft_wrap=True)
-    out.print(f"  the report, with charts: {report.report_path / 'report.md'}", soft_wrap=True)
+    out.print(f"  finished weeks are kept in {report.folder}", soft_wrap=True, markup=False)
+    out.print(f"  the report, with charts: {report.report_path / 'report.md'}", soft_wrap=True, markup=False)
 
 
 def _show_worth(worth: dict[str, Any]) -> None:
     low, high = worth["skill_interval"]
-    out.print(f"  skill {worth['skill']:+.4f} nats under the class prior, 90 % interval {low:+.4f} to {high:+.4f}")
+    out.print(f"  skill {worth['skill']:+.4f} nats under the class prior, 90 % interval {_reach(low, high)}")
     low, high = worth["fine_tuning_gain_interval"]
-    out.print(f"  fine-tuning {worth['fine_tuning_gain']:+.4f} nats under the base, {low:+.4f} to {high:+.4f}")
+    out.print(f"  fine-tuning {worth['fine_tuning_gain']:+.4f} nats under the base, {_reach(low, high)}")
     out.print(f"  guessing that it goes on like this would have had an accuracy of {worth['persistence_accuracy']:.3f}")
     sent = worth["signals"]
     if not sent["count"]:
@@ -61,6 +62,11 @@ def _show_worth(worth: dict[str, Any]) -> None:
         f"  {sent['count']:,} signals: precision {sent['precision']:.3f} ({low:.3f} to {high:.3f}), "
         f"{sent['mean_return_bps']:+.1f} bps each, {sent['mean_return_after_fee_bps']:+.1f} after the fee"
     )
+
+
+def _reach(low: float, high: float) -> str:
+    """An interval; NaN edges are those of a single day."""
+    return f"{low:+.4f} to {high:+.4f}" if isfinite(low) else "unknown from one day"
 
 
 def _show_advice(advice: Advice) -> None:

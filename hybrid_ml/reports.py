@@ -118,6 +118,8 @@ class ReplayReport(BaseModel):
     replaced: int
     kept: int
     cycle_minutes: int
+    fast_mode: bool
+    awake_always: bool
     fee_bps: float
     overall: dict[str, Any]
     weekly: list[dict[str, Any]]

@@ -13,7 +13,8 @@ from hybrid_ml.signals.presets import PRESETS, Bounds, PresetName
 
 Source = Literal["db", "csv", "demo"]
 LONGEST_SYMBOL = 64
-SYMBOL = re.compile(r"[^\s,@\x00-\x1f\x7f](?:[^,@\x00-\x1f\x7f]*[^\s,@\x00-\x1f\x7f])?")
+EARLIEST, LATEST = 1900, 2200
+SYMBOL = re.compile(r"[^\s,@\[\]\x00-\x1f\x7f](?:[^,@\[\]\x00-\x1f\x7f]*[^\s,@\[\]\x00-\x1f\x7f])?")
 
 
 def _symbols(value: Any) -> Any:
@@ -29,7 +30,9 @@ def _symbol(value: Any) -> str:
     """A name without the blanks around it; refuse what cannot name a symbol."""
     name = value.strip() if isinstance(value, str) else ""
     if not SYMBOL.fullmatch(name) or len(name) > LONGEST_SYMBOL:
-        raise ValueError(f"{value!r} cannot name a symbol: 1 to {LONGEST_SYMBOL} characters, no commas, @ or control")
+        raise ValueError(
+            f"{value!r} cannot name a symbol: 1 to {LONGEST_SYMBOL} characters, no commas, @, brackets or control"
+        )
     return name
 
 
@@ -153,6 +156,14 @@ class ReplayRequest(AnalysisRequest):
     work_path: Path | None = Field(
         None, description="folder where finished weeks are kept, to go on from; empty: one in the data folder"
     )
+
+    @model_validator(mode="after")
+    def _the_end_is_a_time(self) -> "ReplayRequest":
+        if not EARLIEST <= self.start.year <= LATEST:
+            raise ValueError(
+                f"--start {self.start:%Y-%m-%d}: no bars are of that year; give one of {EARLIEST} to {LATEST}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_symbol(self) -> "ReplayRequest":

@@ -11,6 +11,7 @@ import pandas as pd
 from hybrid_ml.console import progress
 from hybrid_ml.errors import BadInput, DataUnavailable
 from hybrid_ml.learning.scaling import FEWEST_LABELLED_ROWS, row_limit
+from hybrid_ml.market.bars import closed_before
 from hybrid_ml.market.sources import read_bar_file
 from hybrid_ml.replay import rivals
 from hybrid_ml.replay.engine import Service, train_on, training
@@ -34,7 +35,7 @@ NOT_ABOUT_ANSWERS = {
 @stage("load past {symbol}", timeout_seconds=600, outside=True)
 def load_past(symbol: str, run: Run, request: ReplayRequest) -> Past:
     """Every bar up to the end of the replay, with features made once."""
-    until = min(run.as_of, request.start + request.weeks * WEEK + timedelta(hours=1))
+    until = min(closed_before(run.as_of), request.start + request.weeks * WEEK + timedelta(hours=1))
     if run.source == "csv":
         bars = read_bar_file(run.csv_path).bars
         bars = bars[bars["time"] <= pd.Timestamp(until)].reset_index(drop=True)
@@ -82,10 +83,11 @@ def open_folder(symbol: str, run: Run, request: ReplayRequest, past: Past) -> Re
     # Bars of weeks to come may be added between two runs; those of the first training may not change.
     before = past.newest_bars(request.start, MOST_BARS)
     manifest = {**asked, "symbol": symbol, "threads": run.training_threads, "bars": fingerprint(before)}
+    manifest["max_gap_minutes"] = run.max_gap_minutes
     name = f"{symbol}-{request.start:%Y%m%dT%H%M}-{fingerprint(pd.DataFrame({'asked': [str(manifest)]}))[:8]}"
     place = request.work_path or load_settings().data_dir / "replay" / name.replace("/", "_")
     folder = ReplayFolder(place, manifest)
-    folder.refuse_changed_bars(past, request.start, request.weeks)
+    folder.refuse_changed(past, request.start, request.weeks)
     if folder.finished():
         log().info("%s: going on after week %d, kept in %s", symbol, folder.finished() - 1, place)
     return folder

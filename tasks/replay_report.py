@@ -7,6 +7,7 @@ import pandas as pd
 from prefect.artifacts import create_markdown_artifact
 from pydantic_core import to_json
 
+from hybrid_ml.errors import BadInput
 from hybrid_ml.outputs import refuse_unwritable_file, refuse_unwritable_folder, told, write_parquet
 from hybrid_ml.replay.account import account, curves, weekly_curves
 from hybrid_ml.replay.folder import ReplayFolder
@@ -23,8 +24,15 @@ def check_outputs(request: ReplayRequest) -> None:
     """Refuse, before hours of work, what could not be written after them."""
     if request.predictions_path:
         refuse_unwritable_file(request.predictions_path, "--predictions_path")
+        _refuse_the_bars(request)
     if request.report_path:
         refuse_unwritable_folder(request.report_path, "--report_path")
+
+
+def _refuse_the_bars(request: ReplayRequest) -> None:
+    bars, answers = request.csv_path, request.predictions_path
+    if bars is not None and answers is not None and answers.exists() and bars.exists() and answers.samefile(bars):
+        raise BadInput(f"--predictions_path {answers} is the file of bars, which it would replace; choose another")
 
 
 @stage("write predictions", timeout_seconds=600)

@@ -60,6 +60,8 @@ def account(
         replaced=sum(week["replaced"] for week in champions),
         kept=sum(week["kept"] for week in champions),
         cycle_minutes=request.cycle_minutes,
+        fast_mode=request.fast_mode,
+        awake_always=request.disable_sleep_window,
         fee_bps=fee,
         overall=measure(answers, fee),
         weekly=[measure(week, fee) for week in weekly],

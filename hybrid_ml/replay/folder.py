@@ -1,19 +1,23 @@
 """The folder of a replay: what was asked of which bars, and the weeks that are finished.
 
 A finished week is a Parquet file of answers and the state after it; an interrupted replay goes on
-after the last one. State is kept as JSON and as model files with their seals, never as a pickle.
+after the last one. State is kept as JSON and as model files with their seals, never as a pickle. Each
+state names the sha256 of its answers and of the state before it, so weeks of two replays cannot mix.
 """
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pyarrow import ArrowException
 
-from hybrid_ml.errors import BadInput, DataUnavailable
+from hybrid_ml.errors import BadInput, DataUnavailable, HybridMLError
 from hybrid_ml.learning.model import HybridModel
 from hybrid_ml.learning.model_bytes import pack_file, unpack_file
 from hybrid_ml.replay.engine import Service
@@ -40,7 +44,14 @@ class ReplayFolder:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if path.exists():
-                _refuse_another(folder, json.loads(path.read_text()), manifest)
+                with self._sound(path, "choose another folder"):
+                    kept = dict(json.loads(path.read_text()))
+                _refuse_another(folder, kept, manifest)
+            elif any(folder.glob("week_*")):
+                raise BadInput(
+                    f"--work_path {folder} holds weeks, but no {MANIFEST} that says of what replay; "
+                    "choose another folder"
+                )
             else:
                 write_atomically(path, json.dumps(manifest, indent=2).encode())
         except OSError as error:
@@ -70,7 +81,7 @@ class ReplayFolder:
 
     def champions(self, weeks: int) -> list[dict[str, int]]:
         """How often in each of the first `weeks` weeks a champion was `replaced`, or `kept` against a challenger."""
-        counts = [json.loads(self._state(week).read_text())["registry"] for week in range(weeks)]
+        counts = [self._read_state(week)["registry"] for week in range(weeks)]
         before = [{"replaced": 0, "kept": 0}, *counts]
         return [
             {name: now[name] - then[name] for name in ("replaced", "kept")}
@@ -79,16 +90,19 @@ class ReplayFolder:
 
     def week_answers(self, week: int) -> pd.DataFrame:
         """The answers of one finished week; no column when there are none."""
-        return pd.read_parquet(self._answers(week))
+        with self._sound(self._answers(week), _again_from(week)):
+            return pd.read_parquet(self._answers(week))
 
     def keep(self, week: int, rows: list[dict[str, Any]], service: Service, bars: str) -> None:
         """Keep a finished week; its state is written last and says that the week is whole.
 
         `bars`: the fingerprint of its bars.
         """
-        for part in PARTS:  # of an earlier replay of this week
-            self._rivals(week, part).unlink(missing_ok=True)
-        pd.DataFrame(rows).to_parquet(self._answers(week))
+        # What follows an earlier replay of this week does not follow this one.
+        for later in range(week, week + self._weeks_from(week)):
+            for path in (self._state(later), *(self._rivals(later, part) for part in PARTS)):
+                path.unlink(missing_ok=True)
+        write_atomically(self._answers(week), pd.DataFrame(rows).to_parquet())
         registry, ledger = service.registry, service.ledger
         model = None
         if registry.champion is not None:
@@ -97,6 +111,8 @@ class ReplayFolder:
             write_model_file(self.folder / model, pack_file(registry.champion))
         state = {
             "bars": bars,
+            "answers": _sha256(self._answers(week)),
+            "after": self._seal(week - 1),
             "model": model,
             "registry": {
                 **{name: _text(getattr(registry, name)) for name in MOMENTS},
@@ -111,7 +127,7 @@ class ReplayFolder:
 
     def restore(self, week: int, service: Service) -> None:
         """Put `service` into the state after `week`."""
-        state = json.loads(self._state(week).read_text())
+        state = self._read_state(week)
         registry, ledger = service.registry, service.ledger
         registry.champion = self.champion(week, service.symbol)
         for name in MOMENTS:
@@ -127,18 +143,29 @@ class ReplayFolder:
 
     def champion(self, week: int, symbol: str) -> HybridModel | None:
         """The base that served at the end of `week`."""
-        name = json.loads(self._state(week).read_text())["model"]
-        return None if name is None else unpack_file(read_model_file(self.folder / name), symbol)
+        name = self._read_state(week)["model"]
+        if name is None:
+            return None
+        with self._sound(self.folder / name, _again_from(week)):
+            return unpack_file(read_model_file(self.folder / name), symbol)
 
-    def refuse_changed_bars(self, past: Past, start: datetime, weeks: int) -> None:
-        """Raise BadInput naming the first of the finished weeks, at most `weeks`, whose bars are others now."""
+    def refuse_changed(self, past: Past, start: datetime, weeks: int) -> None:
+        """Raise BadInput naming the first of the finished weeks, at most `weeks`, that is not what was kept.
+
+        Its bars are others now, its answers were touched, or it follows a week that is not there any more.
+        """
         for week in range(min(self.finished(), weeks)):
-            begins = start + week * WEEK
-            if json.loads(self._state(week).read_text())["bars"] != week_fingerprint(past, begins):
+            begins, state = start + week * WEEK, self._read_state(week)
+            with self._sound(self._answers(week), _again_from(week)):
+                if state["answers"] != _sha256(self._answers(week)):
+                    raise ValueError("it is not as it was written")
+            with self._sound(self._state(week), _again_from(week)):
+                if state["after"] != self._seal(week - 1):
+                    raise ValueError("what it follows is not there any more")
+            if state["bars"] != week_fingerprint(past, begins):
                 raise BadInput(
                     f"--work_path {self.folder}: the bars of week {week}, from {begins:%Y-%m-%d %H:%M} on, have "
-                    f"changed since it was replayed; choose another folder, or delete week_{week:03}.json there and "
-                    "those of later weeks to replay from that week on"
+                    f"changed since it was replayed; choose another folder, or {_again_from(week)}"
                 )
 
     def has_rivals(self, week: int, part: str) -> bool:
@@ -155,8 +182,35 @@ class ReplayFolder:
         Baselines are in it when every one of the weeks has them.
         """
         parts = [part for part in PARTS if all(self.has_rivals(week, part) for week in range(weeks))]
-        frames = [pd.read_parquet(self._rivals(week, part)) for part in parts for week in range(weeks)]
+        frames = [self._read_rivals(week, part) for part in parts for week in range(weeks)]
         return pd.concat([frame for frame in frames if len(frame)] or frames, ignore_index=True)
+
+    def _read_rivals(self, week: int, part: str) -> pd.DataFrame:
+        path = self._rivals(week, part)
+        with self._sound(path, "delete it to have these rivals answer again"):
+            return pd.read_parquet(path)
+
+    def _read_state(self, week: int) -> dict[str, Any]:
+        with self._sound(self._state(week), _again_from(week)):
+            return dict(json.loads(self._state(week).read_text()))
+
+    def _seal(self, week: int) -> str:
+        """What the week after `week` names: the sha256 of its state, of the manifest before the first week."""
+        return _sha256(self.folder / MANIFEST if week < 0 else self._state(week))
+
+    def _weeks_from(self, week: int) -> int:
+        """How many weeks from `week` on may have left files."""
+        numbers = [int(path.name[5:8]) for path in self.folder.glob("week_[0-9][0-9][0-9].*")]
+        return max([0, *(number - week + 1 for number in numbers)])
+
+    @contextmanager
+    def _sound(self, path: Path, remedy: str) -> Iterator[None]:
+        """Tell what is wrong with a kept file as BadInput with its name and the remedy."""
+        try:
+            yield
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, ArrowException, HybridMLError) as error:
+            said = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
+            raise BadInput(f"--work_path {self.folder}: {path.name} is damaged ({said}); {remedy}") from None
 
     def _rivals(self, week: int, part: str) -> Path:
         return self.folder / f"week_{week:03}.{part}.parquet"
@@ -166,6 +220,14 @@ class ReplayFolder:
 
     def _state(self, week: int) -> Path:
         return self.folder / f"week_{week:03}.json"
+
+
+def _again_from(week: int) -> str:
+    return f"delete week_{week:03}.json there to replay from that week on"
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def fingerprint(bars: pd.DataFrame) -> str:

@@ -1,6 +1,7 @@
 """The report of a replay as Markdown, for a file and for the Prefect UI."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import time
 from math import isnan
 from typing import Any
 
@@ -12,6 +13,7 @@ from hybrid_ml.reports import ReplayReport
 from hybrid_ml.summaries import symbol_title
 
 FEW_DAYS = 8
+SUNDAY = 7
 WEEKLY, RELIABILITY, COVERAGE, METHODS = "weekly.png", "reliability.png", "coverage.png", "methods.png"
 RELIABILITY_BY_WEEK, COVERAGE_BY_WEEK = "reliability_by_week.png", "coverage_by_week.png"
 BY_WEEK = {RELIABILITY_BY_WEEK, COVERAGE_BY_WEEK}
@@ -29,8 +31,9 @@ def report_markdown(report: ReplayReport, pictures: Mapping[str, str]) -> str:
     """The whole report. `pictures`: where each chart is, by its name; those that are missing are left out."""
     title = (
         f"# Replay of {symbol_title(report.symbol)} from {report.start:%Y-%m-%d %H:%M} UTC on\n\n"
-        f"Weeks: {report.weeks}. {report.cycles:,} answers, one every {report.cycle_minutes} minutes where there was a "
-        f"fresh bar, in {report.seconds:,.0f} s. Champions replaced {report.replaced}, kept {report.kept}."
+        f"Weeks: {report.weeks}{_not_live_weeks(report)}. {report.cycles:,} answers, one every {report.cycle_minutes} "
+        f"minutes where there was a fresh bar{'' if report.awake_always else ' and no quiet hour'}, in "
+        f"{report.seconds:,.0f} s. Champions replaced {report.replaced}, kept {report.kept}."
     )
     if not report.overall["rows"]:
         return f"{title}\n\nNo answer has an outcome yet: nothing can be measured.\n"
@@ -48,6 +51,12 @@ def report_markdown(report: ReplayReport, pictures: Mapping[str, str]) -> str:
         _advice(report.advice, report.fee_bps) if report.advice else "",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _not_live_weeks(report: ReplayReport) -> str:
+    """A word of warning where the weekly training falls on another moment than it does live."""
+    live = report.start.isoweekday() == SUNDAY and report.start.time() == time()
+    return "" if live else f", trained {report.start:%A %H:%M} UTC (live weeks begin on Sunday 00:00)"
 
 
 def _meaning(report: ReplayReport) -> str:
@@ -82,10 +91,11 @@ def _overall(report: ReplayReport) -> str:
         ["log loss, nats", f"{worth['log_loss']:.4f}", f"class prior {worth['prior_log_loss']:.4f}"],
         ["skill, nats", f"{worth['skill']:+.4f}", _between(worth["skill_interval"], "+.4f")],
         ["calibration error", _share(worth["calibration_error"]), "0 is perfect"],
-        ["precision of the surest 1 %", _share(worth["directional_precision_at_1_percent"]),
+        [f"precision of the surest 1 % ({max(1, round(worth['rows'] / 100)):,} answers)",
+         _share(worth["directional_precision_at_1_percent"]),
          f"always naming the more frequent direction: {_share(worth['blind_precision'])}"],
-        ["gain of fine-tuning over the base alone, nats", f"{worth['fine_tuning_gain']:+.4f}",
-         _between(worth["fine_tuning_gain_interval"], "+.4f")],
+        ["gain of fine-tuning over the base alone, nats", *(["–", "there was none: fast mode"] if report.fast_mode else
+         [f"{worth['fine_tuning_gain']:+.4f}", _between(worth["fine_tuning_gain_interval"], "+.4f")])],
         *([["gain of 80,000 over 23,000 rows, nats", f"{gain['gain']:+.4f}",
             f"{_between(gain['gain_interval'], '+.4f')}, on {gain['rows']:,} bars"]] if gain else []),
         ["trained from scratch in need", f"{worth['fell_back']}", "fallbacks"],
@@ -187,9 +197,9 @@ def _advice(advice: Advice, fee_bps: float) -> str:
         f"{advice.tried} settings were tried on answers before {advice.split_at:%Y-%m-%d %H:%M} UTC; what they gave "
         "after that is shown beside it. The best of many is partly luck, so a setting counts as reaching the "
         "precision only if the cautious lower edge of its interval does: an error of 5 % divided by the "
-        f"{advice.different} different sets of signals there were to choose from, signals within the same ten minutes "
-        "counted once, twenty at least. Of those that reach it, the one with the most signals is advised. The second "
-        "half decides whether that holds. Only the three bounds vary: an answer that another gate refused stays "
+        f"{max(1, advice.different)} different sets of signals there were to choose from, signals within the same ten "
+        "minutes counted once, twenty at least. Of those that reach it, the one with the most signals is advised. The "
+        "second half decides whether that holds. Only the three bounds vary: an answer that another gate refused stays "
         f"refused, which leaves {advice.eligible:,} of {advice.answers:,} answers to choose from; the penalty "
         "after poor recent signals and the most signals of one run are not replayed again. "
         f"Returns after a fee of {fee_bps:g} bps stand behind the slash."

@@ -21,7 +21,7 @@ from hybrid_ml.learning.scaling import row_limit
 from hybrid_ml.market.bars import MAX_GAP_MINUTES, clean_bars
 from hybrid_ml.market.simulation import simulate_bars
 from hybrid_ml.replay.engine import Service, train
-from hybrid_ml.replay.folder import ReplayFolder
+from hybrid_ml.replay.folder import ReplayFolder, week_fingerprint
 from hybrid_ml.replay.past import Past
 from hybrid_ml.replay.spread import InTurn
 from hybrid_ml.requests import AnalysisRequest, ReplayRequest, TrainingRequest
@@ -272,3 +272,73 @@ def test_workers_beyond_the_cores_are_not_started(asked: dict[str, Any], monkeyp
     monkeypatch.setattr("tasks.replay.cores", lambda: 1)
     with open_spread(ReplayRequest(**{**asked, "workers": 64})) as spread:
         assert isinstance(spread.executor, InTurn)
+
+
+@pytest.fixture
+def finished(asked: dict[str, Any], bars: pd.DataFrame) -> dict[str, Any]:
+    """A replay of two weeks in fast mode, done."""
+    asked = {**asked, "weeks": 1, "fast_mode": True, "cycle_minutes": 360}
+    run(replay, ReplayRequest(**asked))
+    return asked
+
+
+@pytest.mark.parametrize(
+    "name", ["replay.json", "week_000.json", "week_000.parquet", "week_000.rivals.parquet", "week_000.model"]
+)
+@pytest.mark.parametrize("damage", ["cut", "gone", "garbage"])
+def test_a_damaged_file_of_a_finished_week_is_named_with_the_remedy(
+    finished: dict[str, Any], name: str, damage: str
+) -> None:
+    path = finished["work_path"] / name
+    whole = path.read_bytes()
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(whole[: len(whole) // 2] if damage == "cut" else b"{gar")
+    state, found = run(replay, ReplayRequest(**finished))
+    if damage == "gone" and name in ("week_000.json", "week_000.rivals.parquet"):  # done again
+        assert state.is_completed()
+        return
+    assert isinstance(found, BadInput)
+    assert name in str(found)
+    assert ("choose another folder" if name == "replay.json" else "delete") in str(found)
+
+
+def test_weeks_of_two_replays_do_not_mix(asked: dict[str, Any], bars: pd.DataFrame) -> None:
+    start = bars["time"].iloc[3_000]
+    asked = {**asked, "start": start, "cycle_minutes": 720, "fast_mode": True}
+    manifest = {"what": "asked"}
+    folder = ReplayFolder(asked["work_path"], manifest)
+    service = Service("ABC", AnalysisRequest(**SURE), lambda _: (0, 23_000), 1)
+    past = Past(bars, MAX_GAP_MINUTES)
+    sundays = [start.to_pydatetime() + week * timedelta(weeks=1) for week in range(2)]
+    prints = [week_fingerprint(past, sunday) for sunday in sundays]
+    for week in range(2):
+        folder.keep(week, [{"bar_time": SUNDAY, "signal": False}], service, prints[week])
+    folder.refuse_changed(past, sundays[0], 2)
+    first = asked["work_path"] / "week_000.json"
+    kept = first.read_bytes()
+    first.write_bytes(kept.replace(b'"replaced": 0', b'"replaced": 1'))
+    with pytest.raises(BadInput, match=r"week_001.json is damaged \(what it follows is not there any more\)"):
+        folder.refuse_changed(past, sundays[0], 2)
+    first.unlink()
+    folder.keep(0, [{"bar_time": SUNDAY, "signal": True}], service, prints[0])
+    assert folder.finished() == 1
+
+
+def test_the_bars_are_not_replaced_by_the_answers(asked: dict[str, Any]) -> None:
+    before = asked["csv_path"].read_bytes()
+    link = asked["csv_path"].with_name("link.parquet")
+    link.symlink_to(asked["csv_path"])
+    for path in (asked["csv_path"], link):
+        _, refused = run(replay, ReplayRequest(**{**asked, "predictions_path": path}))
+        assert isinstance(refused, BadInput)
+        assert "is the file of bars, which it would replace" in str(refused)
+    assert asked["csv_path"].read_bytes() == before
+
+
+def test_another_gap_is_another_replay(finished: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HYBRID_ML_MAX_GAP_MINUTES", "60")
+    _, refused = run(replay, ReplayRequest(**finished))
+    assert isinstance(refused, BadInput)
+    assert "max_gap_minutes was 30, now 60" in str(refused)

@@ -26,7 +26,8 @@ from tests.flows.running import AS_OF, SURE, analyze, train
 
 TABLE = FaultTable()
 ANALYSIS = {"as_of": AS_OF, "symbols": ["ABC"], "disable_sleep_window": True, **SURE}
-TRAINING = {"as_of": AS_OF, "symbols": ["ABC"], "limit": 5_000}
+TRAINING = {"as_of": AS_OF, "symbols": ["ABC"], "limit": 7_000}
+"""Rows enough for a challenger that is promoted: a promotion is what may be lost."""
 REQUESTS: dict[str, dict[str, Any]] = {"analysis": ANALYSIS, "weekly training": TRAINING}
 
 
@@ -151,7 +152,8 @@ def undisturbed(
             pytest.MonkeyPatch.context() as patch,
             copied(template, server, prefect_api, tmp_path_factory.mktemp("undisturbed"), patch) as installation,
         ):
-            work()
+            report = work()
+            assert name != "weekly training" or report.promoted
             found[name] = installation.end_state()
     return found
 

@@ -123,7 +123,7 @@ def test_a_replay_keeps_its_weeks_and_goes_on_after_them(
     assert np.allclose(answers[["p_down", "p_flat", "p_up"]].sum(axis=1), 1.0)
     monkeypatch.setattr("tasks.replay.train_on", lambda *_: pytest.fail("a finished week was trained again"))
     _, again = run(replay, ReplayRequest(**asked))
-    assert again.overall == first.overall
+    assert repr(again.overall) == repr(first.overall)  # the interval of a single signal is NaN
 
 
 def test_state_comes_back_as_it_was_kept(asked: dict[str, Any], bars: pd.DataFrame, tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ def test_a_dask_cluster_answers_as_one_process(past: Past, trained: Trained) -> 
 
 def test_without_dask_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(BadInput, match=r"pip install 'hybrid-ml\[dask\]'"), spread_over("dask", 1):
+    with pytest.raises(BadInput, match=r"pip install '\.\[dask\]'"), spread_over("dask", 1):
         pass
 
 

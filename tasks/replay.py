@@ -10,12 +10,12 @@ import pandas as pd
 
 from hybrid_ml.console import progress
 from hybrid_ml.errors import BadInput, DataUnavailable
-from hybrid_ml.learning.scaling import FEWEST_LABELLED_ROWS, row_limit
+from hybrid_ml.learning.scaling import FEWEST_LABELLED_ROWS, WEEK, row_limit
 from hybrid_ml.market.bars import closed_before
 from hybrid_ml.market.sources import read_bar_file
 from hybrid_ml.replay import rivals
 from hybrid_ml.replay.engine import Service, train_on, training
-from hybrid_ml.replay.folder import WEEK, ReplayFolder, fingerprint, week_fingerprint
+from hybrid_ml.replay.folder import ReplayFolder, fingerprint, week_fingerprint
 from hybrid_ml.replay.past import Past
 from hybrid_ml.replay.registry import Trained
 from hybrid_ml.replay.spread import Spread, spread_over

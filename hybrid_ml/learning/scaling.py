@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 
 from hybrid_ml.market.labels import HORIZON_MINUTES
 
+WEEK = timedelta(weeks=1)
 FIRST_ROW_LIMIT = 23_000
 ROWS_ADDED_A_WEEK = 10_000
 FULL_ROW_LIMIT = 80_000
@@ -30,7 +31,7 @@ def week_number(first_base_at: datetime | None, as_of: datetime) -> int:
     """Whole weeks between the first base model of a symbol and `as_of`; 0 when there is none before it."""
     if first_base_at is None or as_of < first_base_at:
         return 0
-    return (as_of - first_base_at) // timedelta(weeks=1)
+    return (as_of - first_base_at) // WEEK
 
 
 def hold_out_rows(training_rows: int) -> int:

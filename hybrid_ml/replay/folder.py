@@ -20,6 +20,7 @@ from pyarrow import ArrowException
 from hybrid_ml.errors import BadInput, DataUnavailable, HybridMLError
 from hybrid_ml.learning.model import HybridModel
 from hybrid_ml.learning.model_bytes import pack_file, unpack_file
+from hybrid_ml.learning.scaling import WEEK
 from hybrid_ml.replay.engine import Service
 from hybrid_ml.replay.past import Past
 from hybrid_ml.store.model_exchange import read_model_file, write_model_file
@@ -29,7 +30,6 @@ MANIFEST = "replay.json"
 MOMENTS = ("champion_as_of", "adapted_at", "scratch_newest")
 PARTS = ("rivals", "baselines")
 """What is kept of rivals: the pair of window lengths always, the baselines where they were asked for."""
-WEEK = timedelta(weeks=1)
 OUTCOMES_REACH = timedelta(hours=1)
 """A week's last outcomes rest on bars after it."""
 

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 
 from hybrid_ml import charts
-from hybrid_ml.replay.account import WEEK, Curves
+from hybrid_ml.learning.scaling import WEEK
+from hybrid_ml.replay.account import Curves
 from hybrid_ml.replay.report import (
     COVERAGE,
     COVERAGE_BY_WEEK,

@@ -48,15 +48,18 @@ class Registry:
     def challenge(self, trained: Trained, num_threads: int) -> Promotion:
         """Judge a new base against the champion, and put it in its place where it is better."""
         promotion = self.judge(trained, num_threads)
-        base = trained.model.base
-        if not promotion.promoted:
-            self.reject(base.kind, base.as_of)
-            return promotion
-        if base.kind == "scratch":
-            self.scratch_newest = base.as_of
-        self.champion, self.champion_as_of, self.adapted_at = trained.model, base.as_of, None
-        self.replaced += 1
+        if promotion.promoted:
+            self.promote(trained.model)
+        else:
+            self.reject(trained.model.base.kind, trained.model.base.as_of)
         return promotion
+
+    def promote(self, model: HybridModel) -> None:
+        """Let `model` serve from now on."""
+        if model.base.kind == "scratch":
+            self.scratch_newest = model.base.as_of
+        self.champion, self.champion_as_of, self.adapted_at = model, model.base.as_of, None
+        self.replaced += 1
 
     def reject(self, kind: str, as_of: datetime) -> None:
         """Take note of a base of `kind` made at `as_of` that does not serve."""

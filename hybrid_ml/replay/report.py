@@ -5,8 +5,8 @@ from datetime import time
 from math import isnan
 from typing import Any
 
+from hybrid_ml.learning.scaling import WEEK
 from hybrid_ml.market.labels import CLASSES
-from hybrid_ml.replay.account import WEEK
 from hybrid_ml.replay.advice import Advice, Half, Setting
 from hybrid_ml.replay.standing import HYBRID
 from hybrid_ml.reports import ReplayReport

@@ -17,7 +17,10 @@ REMEMBERED = timedelta(days=1)
 
 @dataclass(frozen=True)
 class Prediction:
-    """An answer about `symbol` after the bar opened at `bar_time`, and the verdicts on it."""
+    """An answer about `symbol` after the bar opened at `bar_time`, and the verdicts on it.
+
+    `silenced_by_penalty`: it would be a signal, had no penalty raised the confidence bound.
+    """
 
     symbol: str
     bar_time: datetime
@@ -29,6 +32,7 @@ class Prediction:
     preset: str
     verdicts: list[Verdict]
     signal: bool
+    silenced_by_penalty: bool
     degraded: bool
     fell_back: bool
 
@@ -56,6 +60,7 @@ def record(connection: Connection, prediction: Prediction, message: str | None) 
             "preset": prediction.preset,
             "gates": json.dumps(as_record(prediction.verdicts)),
             "signal": prediction.signal,
+            "silenced_by_penalty": prediction.silenced_by_penalty,
             "degraded": prediction.degraded,
             "fell_back": prediction.fell_back,
         },

@@ -1,0 +1,293 @@
+"""The loopback Bot API, seen through python-telegram-bot: what a client learns of each fault."""
+
+import asyncio
+import json
+import struct
+import subprocess
+import sys
+import time
+import zlib
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from telegram import Bot, ReplyParameters
+from telegram.error import (
+    BadRequest,
+    ChatMigrated,
+    Conflict,
+    Forbidden,
+    InvalidToken,
+    NetworkError,
+    RetryAfter,
+    TelegramError,
+    TimedOut,
+)
+from telegram.request import HTTPXRequest
+
+from tests.conftest import ROOT
+from tests.telegram_api import CUT_SHORT, FAULTS, LATE, LOST, REFUSED, TOKEN, BotApi, Fault, FaultPlan
+from tests.telegram_rules import Limits, visible
+from tests.telegram_server import bot_api
+
+Use = Callable[[Bot], Awaitable[Any]]
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+PNG = b"\x89PNG\r\n\x1a\n" + b"".join(
+    [
+        _chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0)),
+        _chunk(b"tEXt", b"line ends\0" + bytes(range(256)) + b"\r\n\n\r--\r\n"),
+        _chunk(b"IDAT", zlib.compress(b"\0\0")),
+        _chunk(b"IEND", b""),
+    ]
+)
+
+
+def ask(api: BotApi, use: Use, token: str = TOKEN, read_seconds: float = 0.5) -> Any:
+    """What `use` returns with a bot that talks to `api`."""
+
+    async def run() -> Any:
+        requests = [HTTPXRequest(connection_pool_size=64, read_timeout=read_seconds, pool_timeout=10) for _ in range(2)]
+        bot = Bot(token, base_url=api.base_url, request=requests[0], get_updates_request=requests[1])
+        async with requests[0], requests[1]:
+            return await use(bot)
+
+    return asyncio.run(run())
+
+
+def send(text: str, chat_id: int | str = 42, **more: Any) -> Use:
+    return lambda bot: bot.send_message(chat_id, text, **more)
+
+
+@pytest.mark.parametrize(
+    ("kind", "error", "cause"),
+    [
+        ("too_many", RetryAfter, None),
+        ("error_500", NetworkError, None),
+        ("bad_gateway", NetworkError, TelegramError),
+        ("hang_before", TimedOut, httpx.ReadTimeout),
+        ("hang_after", TimedOut, httpx.ReadTimeout),
+        ("drop_before", NetworkError, httpx.RemoteProtocolError),
+        ("drop_after", NetworkError, httpx.RemoteProtocolError),
+        ("drop_half_way", NetworkError, httpx.RemoteProtocolError),
+        ("garbage", TelegramError, json.JSONDecodeError),
+        ("slow", None, None),
+    ],
+)
+def test_what_a_client_learns_of_each_fault(
+    kind: str, error: type[Exception] | None, cause: type[Exception] | None
+) -> None:
+    with bot_api() as api:
+        api.orders.append(Fault(kind, retry_after_seconds=7))
+        if error is None:
+            ask(api, send("one"))
+        else:
+            with pytest.raises(error) as raised:
+                ask(api, send("one"))
+            assert type(raised.value) is error
+            assert isinstance(raised.value.__cause__, cause) if cause else raised.value.__cause__ is None
+        ask(api, send("two", 43))
+    first, second = sorted(api.rows, key=lambda row: row.number)
+    assert (first.fault, first.text, first.chat_id) == (kind, "one", "42")
+    assert (first.message_id is None) == (kind in LOST | REFUSED)
+    assert first.acknowledged == (kind == "slow")
+    told = {"error_500": 500, "too_many": 429, "bad_gateway": 502, "drop_half_way": "half", "garbage": 200, "slow": 200}
+    assert first.told == told.get(kind, "nothing")
+    assert (second.text, second.acknowledged, second.told) == ("two", True, 200)
+
+
+def test_every_fault_is_in_one_of_the_named_sets() -> None:
+    assert set(FAULTS) == LOST | CUT_SHORT | LATE | REFUSED | {"slow"}
+    with pytest.raises(ValueError, match="no fault 'flood'"):
+        Fault("flood")
+
+
+def test_retry_after_says_how_long_and_coming_sooner_is_seen() -> None:
+    with bot_api() as api:
+        api.orders.append(Fault("too_many", retry_after_seconds=30))
+        with pytest.raises(RetryAfter) as raised:
+            ask(api, send("one"))
+        assert raised.value._retry_after == timedelta(seconds=30)
+        ask(api, send("another chat", 43))
+        assert api.violations == 0
+        ask(api, send("too early"))
+        assert api.violations == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "chat_id", "more", "error", "said"),
+    [
+        ("x", 7, {}, BadRequest, "Chat not found"),
+        ("x", "name", {}, BadRequest, "Chat not found"),
+        ("x", 13, {}, Forbidden, "bot was blocked by the user"),
+        ("x", -5, {}, ChatMigrated, "-1005"),
+        (" ", 42, {}, BadRequest, "Message text is empty"),
+        ("😀" * 2049, 42, {}, BadRequest, "Message is too long"),
+        ("<b>x", 42, {"parse_mode": "HTML"}, BadRequest, "Can't find end tag"),
+        (
+            "<b><i>x</b></i>",
+            42,
+            {"parse_mode": "HTML"},
+            BadRequest,
+            'Unmatched end tag at byte offset 7, expected "</i>"',
+        ),
+        ("x</b>", 42, {"parse_mode": "HTML"}, BadRequest, "Unexpected end tag at byte offset 1"),
+        ("é<BTC>", 42, {"parse_mode": "HTML"}, BadRequest, 'Unsupported start tag "btc" at byte offset 2'),
+        ("1 < 2", 42, {"parse_mode": "HTML"}, BadRequest, 'Unsupported start tag ""'),
+        ("x", 42, {"reply_parameters": ReplyParameters(999)}, BadRequest, "message to be replied not found"),
+    ],
+)
+def test_what_telegram_refuses(
+    text: str, chat_id: int | str, more: dict[str, Any], error: type[Exception], said: str
+) -> None:
+    with bot_api() as api:
+        api.known_chats, api.blocked_chats, api.migrated_chats = {"42", "13", "-5"}, {"13"}, {"-5": -1005}
+        with pytest.raises(error) as raised:
+            ask(api, send(text, chat_id, **more))
+    assert said.lower() in str(raised.value).lower()
+    assert not api.messages
+    assert api.rows[0].told in (400, 403)
+
+
+def test_what_telegram_takes() -> None:
+    with bot_api() as api:
+        first = ask(api, send("<b>A&amp;B</b> &lt;up&gt; " + "x" * 4085, parse_mode="HTML"))
+        reply = ReplyParameters(first.message_id)
+        assert ask(api, send("right", reply_parameters=reply)).message_id == first.message_id + 1
+        ask(api, send("gone", reply_parameters=ReplyParameters(999, allow_sending_without_reply=True)))
+        ask(api, send("channel", "@signals"))
+    assert [message["chat_id"] for message in api.messages] == ["42", "42", "42", "@signals"]
+    assert visible('<a href="x">A&amp;B</a> &nbsp;', "HTML") == "A&B &nbsp;"
+
+
+def test_a_picture_arrives_whole_with_its_caption() -> None:
+    with bot_api() as api:
+        caption = "<b>▲ É&amp;B</b>"
+        ask(api, lambda bot: bot.send_photo(42, PNG, caption=caption, parse_mode="HTML"))
+        with pytest.raises(BadRequest, match="caption is too long"):
+            ask(api, lambda bot: bot.send_photo(42, PNG, caption="x" * 1025))
+        with pytest.raises(BadRequest, match="Image_process_failed"):
+            ask(api, lambda bot: bot.send_photo(42, b"no picture"))
+    (message,) = api.messages
+    assert (message["caption"], message["parse_mode"]) == (caption, "HTML")
+    assert int(message["picture_bytes"]) == len(PNG)
+
+
+def test_wrong_tokens() -> None:
+    with bot_api() as api:
+        for token in ("1:other", "no colon"):
+            with pytest.raises(InvalidToken):
+                ask(api, send("x"), token=token)
+        assert ask(api, lambda bot: bot.get_me()).username == "loopback_bot"
+    assert [row.told for row in api.rows] == [401, 404, 200]
+
+
+def test_updates_come_again_until_confirmed() -> None:
+    with bot_api() as api:
+        ids = [api.say(f"/status {each}") for each in range(3)]
+
+        def poll(offset: int | None) -> list[int]:
+            return [each.update_id for each in ask(api, lambda bot: bot.get_updates(offset=offset, timeout=0))]
+
+        assert poll(None) == poll(0) == ids
+        assert poll(ids[1]) == ids[1:]
+        assert poll(None) == ids[1:]
+        assert poll(-1) == ids[-1:]
+        assert poll(ids[-1] + 1) == []
+        started = time.monotonic()
+        assert ask(api, lambda bot: bot.get_updates(timeout=1)) == ()
+        assert 0.9 < time.monotonic() - started < 3
+
+
+def test_a_poll_ends_as_soon_as_something_comes_and_a_second_poller_ends_the_first() -> None:
+    async def use(bot: Bot) -> tuple[Any, Any, float]:
+        first = asyncio.create_task(bot.get_updates(timeout=20))
+        await asyncio.sleep(0.3)
+        second = asyncio.create_task(bot.get_updates(timeout=20))
+        (ended,) = await asyncio.gather(first, return_exceptions=True)
+        started = time.monotonic()
+        api.say("/help")
+        return ended, await second, time.monotonic() - started
+
+    with bot_api() as api:
+        ended, (update,), waited = ask(api, use)
+        assert isinstance(ended, Conflict)
+        assert "terminated by other getUpdates request" in str(ended)
+        assert update.message.text == "/help"
+        assert waited < 1
+        api.webhook = "https://example.org/hook"
+        with pytest.raises(Conflict, match="webhook is active"):
+            ask(api, lambda bot: bot.get_updates(timeout=5))
+        ask(api, lambda bot: bot.delete_webhook())
+        assert ask(api, lambda bot: bot.get_webhook_info()).url == ""
+        assert len(ask(api, lambda bot: bot.get_updates(timeout=5))) == 1
+
+
+def test_limits_are_telegrams() -> None:
+    limits = Limits()
+    assert [limits.wait_seconds("1", 100.0) for _ in range(4)] == [0, 0, 0, 1]
+    assert limits.wait_seconds("1", 101.0) == 0
+    assert limits.wait_seconds("1", 101.0) == 1
+    assert [limits.wait_seconds("-9", 200.0 + each) for each in range(21)] == [0] * 20 + [40]
+    assert limits.wait_seconds("-9", 260.1) == 0
+    assert [limits.wait_seconds(str(each), 500.0) for each in range(31)] == [0] * 30 + [1]
+
+
+def test_thirty_connections_at_once_lose_nothing(tmp_path: Path) -> None:
+    log = tmp_path / "requests.jsonl"
+
+    async def use(bot: Bot) -> None:
+        async def chat(chat_id: int) -> None:
+            for each in range(20):
+                await bot.send_message(chat_id, f"{chat_id}-{each}")
+
+        await asyncio.gather(*(chat(chat_id) for chat_id in range(1, 31)))
+
+    with bot_api(log=log) as api:
+        started = time.monotonic()
+        ask(api, use, read_seconds=10)
+        assert time.monotonic() - started < 30
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    assert len(rows) == len(api.rows) == 600
+    assert all(row["acknowledged"] for row in rows)
+    assert {row["text"] for row in rows} == {f"{chat}-{each}" for chat in range(1, 31) for each in range(20)}
+    assert len({row["message_id"] for row in rows}) == 600
+
+
+def test_a_plan_is_repeatable_and_keeps_its_shares() -> None:
+    shares = {"drop_after": 0.1, "too_many": 0.2}
+    first, again = (
+        [fault.kind if fault else "" for fault in (plan.next() for _ in range(2_000))]
+        for plan in (FaultPlan(7, shares), FaultPlan(7, shares))
+    )
+    assert first == again
+    assert abs(first.count("drop_after") / 2_000 - 0.1) < 0.03
+    with pytest.raises(ValueError, match=r"add up to 1\.1"):
+        FaultPlan(7, {"slow": 1.1})
+    with bot_api(plan=FaultPlan(1, {"error_500": 1.0})) as api:
+        with pytest.raises(NetworkError):
+            ask(api, send("x"))
+        assert ask(api, lambda bot: bot.get_updates(timeout=0)) == ()
+
+
+def test_it_runs_alone(tmp_path: Path) -> None:
+    log = tmp_path / "requests.jsonl"
+    program = [sys.executable, "-m", "tests.telegram_server", "--port", "0", "--log", str(log), "--limits"]
+    process = subprocess.Popen([*program, "--faults", "too_many=1"], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        said = dict(each.split("=") for each in process.stdout.readline().split())
+        api = BotApi(base_url=said["TELEGRAM_BASE_URL"])
+        with pytest.raises(RetryAfter):
+            ask(api, send("x"), token=said["TELEGRAM_BOT_TOKEN"])
+        assert json.loads(log.read_text())["told"] == 429
+    finally:
+        process.kill()
+        process.wait()

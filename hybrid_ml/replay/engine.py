@@ -34,7 +34,6 @@ from hybrid_ml.signals.gates import (
     silenced_by_penalty,
 )
 from hybrid_ml.signals.penalty import NO_PENALTY, confidence_penalty
-from hybrid_ml.signals.quiet_hours import QuietHours
 
 Row = dict[str, Any]
 
@@ -80,7 +79,7 @@ class Service:
     ) -> None:
         """`scaling`: the week and the row limit of progressive scaling at a moment."""
         self.symbol, self.request, self.scaling, self.num_threads = symbol, request, scaling, num_threads
-        self.registry, self.ledger, self.quiet_hours = Registry(), Ledger(), QuietHours()
+        self.registry, self.ledger, self.quiet_hours = Registry(), Ledger(), request.quiet_hours
         self._fine_tune_rows = 0 if request.fast_mode else request.fine_tune_rows
 
     def weekly(self, trained: Trained) -> Promotion:

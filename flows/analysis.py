@@ -13,7 +13,6 @@ from hybrid_ml.reports import Analysis, AnalysisReport, Failure, ModelSummary
 from hybrid_ml.requests import AnalysisRequest
 from hybrid_ml.run import Proposal, Run, limit_signals
 from hybrid_ml.signals.gates import refused_by
-from hybrid_ml.signals.quiet_hours import QuietHours
 from hybrid_ml.store.locks import SymbolLocks
 from tasks.alert import send_alert
 from tasks.fine_tune import fine_tune
@@ -24,15 +23,14 @@ from tasks.report import report_analysis
 from tasks.save import prune_models, save_copy, save_proposal
 from tasks.validate import decide_fallback, validate_model
 
-QUIET_HOURS = QuietHours()
-
 
 @flow(name="analysis", flow_run_name=run_name)
 def analysis(request: AnalysisRequest = AnalysisRequest()) -> State | AnalysisReport:
     """Ask every symbol's model about the next ten minutes; only a sure answer becomes an alert."""
     run = open_run(request, now=datetime.now(UTC))
-    if QUIET_HOURS.covers(run.as_of) and not request.disable_sleep_window:
-        return asleep(AnalysisReport(as_of=run.as_of, asleep=True, analyses=[]), str(QUIET_HOURS))
+    quiet = request.quiet_hours
+    if quiet.covers(run.as_of) and not request.disable_sleep_window:
+        return asleep(AnalysisReport(as_of=run.as_of, asleep=True, quiet_hours=str(quiet), analyses=[]))
     with locks() as held:
         proposals, failures = collect(run.symbols, lambda symbol: propose(symbol, run, request, held))
         ranked = limit_signals(proposals, request.bounds.max_signals)

@@ -13,7 +13,7 @@ from hybrid_ml.learning.rows import Window
 from hybrid_ml.market.simulation import SIMULATED_SYMBOL
 from hybrid_ml.requests import Request, Source
 from hybrid_ml.settings import Settings
-from hybrid_ml.signals.gates import Answer, Verdict, max_signals_verdict, refused_by
+from hybrid_ml.signals.gates import Answer, Verdict, max_signals_verdict, refused_by, silenced_by_penalty
 from hybrid_ml.store.model_files import model_folder
 
 
@@ -70,6 +70,11 @@ class Proposal:
     @property
     def signal(self) -> bool:
         return not refused_by(self.verdicts)
+
+    @property
+    def silenced_by_penalty(self) -> bool:
+        """Whether it would be a signal, had no penalty raised the confidence bound."""
+        return silenced_by_penalty(self.verdicts)
 
     @property
     def degraded(self) -> bool:

@@ -84,7 +84,7 @@ def _prediction(run: Run, request: AnalysisRequest, proposal: Proposal) -> Predi
         preset=request.preset,
         verdicts=proposal.verdicts,
         signal=proposal.signal,
-        silenced_by_penalty=False,
+        silenced_by_penalty=proposal.silenced_by_penalty,
         degraded=proposal.degraded,
         fell_back=proposal.fallback is not None,
     )

@@ -114,9 +114,18 @@ def resolve(connection: Connection, as_of: datetime, max_gap_minutes: int) -> Re
     return Resolved(int(done.resolved), [int(each) for each in done.signals])
 
 
-def recent_signals(connection: Connection, symbol: str, as_of: datetime) -> RecentSignals:
-    """The newest signals of `symbol` whose outcome was known at `as_of`."""
-    given = {"symbol": symbol, "as_of": as_of, "count": SIGNALS_CONSIDERED, "horizon_minutes": HORIZON_MINUTES}
+def recent_signals(connection: Connection, symbol: str, as_of: datetime, *, sent_only: bool = False) -> RecentSignals:
+    """The newest signals of `symbol` whose outcome was known at `as_of`.
+
+    For the penalty, answers that only it silenced are among them; `sent_only` leaves those out, for people.
+    """
+    given = {
+        "symbol": symbol,
+        "as_of": as_of,
+        "count": SIGNALS_CONSIDERED,
+        "horizon_minutes": HORIZON_MINUTES,
+        "sent_only": sent_only,
+    }
     count, precision, mean_confidence = connection.execute(query("recent_signals"), given).one()
     return RecentSignals(int(count), float(precision), float(mean_confidence))
 

@@ -7,6 +7,7 @@ import pytest
 from hybrid_ml.learning.evaluation import RecentRecord
 from hybrid_ml.signals.gates import Answer, Circumstances, evaluate_gates, max_signals_verdict
 from hybrid_ml.signals.message import alert_message
+from hybrid_ml.signals.penalty import NO_PENALTY
 from hybrid_ml.signals.presets import PRESETS
 
 UP = Answer(0.125, 0.125, 0.75)
@@ -20,7 +21,7 @@ model BTCUSD@20180601T000000Z-base-0123abcd, trained until 2018-05-31 21:40 UTC"
 
 
 def message(answer: Answer = UP, *, symbol: str = "BTCUSD", simulated: bool = False, close: float = 7_512.35) -> str:
-    around = Circumstances(PRESETS["balanced"], 0.0, RecentRecord(200, 0.5, 0.4), 1.0, 15.0)
+    around = Circumstances(PRESETS["balanced"], NO_PENALTY, RecentRecord(200, 0.5, 0.4), 1.0, 15.0)
     return alert_message(
         symbol=symbol,
         simulated=simulated,

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import OperationalError
 
 from hybrid_ml.settings import Settings
-from hybrid_ml.signals.message import repeat_mark
+from hybrid_ml.signals.markup import repeat_mark
 from hybrid_ml.store import alerts
 from hybrid_ml.store.alerts import Claimed
 from hybrid_ml.telegram import CONNECTIONS, LONGEST_SECONDS, Line, Outcome, Post, Refused, Sent, TryLater, open_post

@@ -133,6 +133,7 @@ class AnalysisRequest(Request):
         DEFAULT_ZONE, description="time zone of the quiet hours, an IANA name like Europe/Berlin"
     )
     disable_sleep_window: bool = Field(False, description="no quiet hours: ask and alert at any time")
+    report_outcomes: bool = Field(False, description="answer each alert, ten minutes later, with what came of it")
     max_bar_age_minutes: float = Field(15, gt=0, description="older bars than this give no signal")
 
     @property

@@ -117,7 +117,9 @@ class Settings(BaseSettings):
         try:
             return json.loads(value) if value.strip() else []
         except ValueError:
-            raise ValueError(f'not JSON; write it like [{{"chat_id": "42", "min_confidence": 0.7}}], not {value}') from None
+            raise ValueError(
+                f'not JSON; write it like [{{"chat_id": "42", "min_confidence": 0.7}}], not {value}'
+            ) from None
 
     @cached_property
     def training_threads(self) -> int:

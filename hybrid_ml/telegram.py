@@ -14,6 +14,7 @@ from pydantic import SecretStr
 
 from hybrid_ml.errors import AlertRefused
 from hybrid_ml.settings import Settings
+from hybrid_ml.signals.markup import CAPTION_LIMIT, TEXT_LIMIT, fit
 
 if TYPE_CHECKING:
     from telegram import Bot
@@ -24,7 +25,14 @@ LONGEST_SECONDS = 4 * TIMEOUT_SECONDS
 CONNECTIONS = 32
 PUBLIC_BASE_URL = "https://api.telegram.org/bot"
 UNKNOWN_BOT = "Telegram does not know the bot: check TELEGRAM_BOT_TOKEN, and TELEGRAM_BASE_URL if it is set"
-NEVER_SENT = {"ConnectError", "ConnectTimeout", "PoolTimeout", "UnsupportedProtocol", "ProxyError", "LocalProtocolError"}
+NEVER_SENT = {
+    "ConnectError",
+    "ConnectTimeout",
+    "LocalProtocolError",
+    "PoolTimeout",
+    "ProxyError",
+    "UnsupportedProtocol",
+}
 """Errors of httpx that come before a request is on its way."""
 Result = TypeVar("Result")
 
@@ -70,8 +78,6 @@ class Line:
 
     async def send(self, chat_id: str, text: str, picture: bytes | None, reply_to: int | None) -> Outcome:
         """Send `text` (HTML), under `picture` (PNG) where there is one; where Telegram does not like that, alone."""
-        from hybrid_ml.signals.message import CAPTION_LIMIT, TEXT_LIMIT, fit
-
         if picture is not None:
             outcome = await self._ask(chat_id, reply_to, photo=picture, caption=fit(text, CAPTION_LIMIT))
             if not isinstance(outcome, Refused):
@@ -83,7 +89,7 @@ class Line:
         try:
             async with asyncio.timeout(self.timeout_seconds):
                 await self.bot.get_me()
-        except Exception:  # noqa: BLE001  # only a courtesy
+        except Exception:  # only a courtesy
             logging.getLogger(__name__).debug("no connection to Telegram yet")
 
     async def _ask(self, chat_id: str, reply_to: int | None, **content: Any) -> Outcome:
@@ -95,9 +101,7 @@ class Line:
         method = self.bot.send_photo if "photo" in content else self.bot.send_message
         try:
             async with asyncio.timeout(2 * self.timeout_seconds):
-                message = await method(  # type: ignore[operator]  # two methods, each with its content
-                    chat_id=chat_id, parse_mode=ParseMode.HTML, reply_parameters=reply, **content
-                )
+                message = await method(chat_id=chat_id, parse_mode=ParseMode.HTML, reply_parameters=reply, **content)
         except TelegramError as error:
             return understand(error, chat_id)
         except TimeoutError:
@@ -107,26 +111,36 @@ class Line:
 
 def understand(error: Exception, chat_id: str) -> Outcome:
     """What an error of python-telegram-bot says about a message: later, perhaps sent, or never."""
-    from telegram.error import BadRequest, ChatMigrated, Forbidden, InvalidToken, NetworkError, RetryAfter, TelegramError
+    from telegram.error import NetworkError, RetryAfter, TelegramError
 
     cause = error.__cause__
+    refusal = _refusal(error, chat_id)
+    if refusal:
+        return Refused(refusal)
     if isinstance(error, RetryAfter):
         asked = error.retry_after
         seconds = asked.total_seconds() if isinstance(asked, timedelta) else float(asked)
         return TryLater(f"Telegram asks to wait {seconds:g} s", seconds)
-    if isinstance(error, InvalidToken):
-        return Refused(UNKNOWN_BOT)
-    if isinstance(error, ChatMigrated):
-        return Refused(f"chat {chat_id} became a supergroup; its id is now {error.new_chat_id}: put that in its place")
-    if isinstance(error, Forbidden):
-        return Refused(f"Telegram refused ({error.message}): let chat {chat_id} start or unblock the bot")
-    if isinstance(error, BadRequest):
-        return Refused(f"Telegram refused ({error.message}): check chat {chat_id} in TELEGRAM_CHAT_ID or TELEGRAM_CHATS")
     if type(cause).__name__ in NEVER_SENT:
         return TryLater(f"Telegram cannot be reached ({type(cause).__name__})")
     if isinstance(error, NetworkError) and (cause is None or isinstance(cause, TelegramError)):
         return TryLater("Telegram has trouble of its own")  # it answered, with a 5xx: not taken
     return Unknown(f"Telegram's answer did not come ({type(cause or error).__name__})")
+
+
+def _refusal(error: Exception, chat_id: str) -> str | None:
+    """What to change, where Telegram refused for good."""
+    from telegram.error import BadRequest, ChatMigrated, Forbidden, InvalidToken
+
+    if isinstance(error, InvalidToken):
+        return UNKNOWN_BOT
+    if isinstance(error, ChatMigrated):
+        return f"chat {chat_id} became a supergroup; its id is now {error.new_chat_id}: put that in its place"
+    if isinstance(error, Forbidden):
+        return f"Telegram refused ({error.message}): let chat {chat_id} start or unblock the bot"
+    if isinstance(error, BadRequest):
+        return f"Telegram refused ({error.message}): check chat {chat_id} in TELEGRAM_CHAT_ID or TELEGRAM_CHATS"
+    return None
 
 
 def whoami(settings: Settings) -> str:
@@ -170,6 +184,10 @@ class Post:
         self._loop = asyncio.new_event_loop()
         Thread(target=self._loop.run_forever, name="telegram", daemon=True).start()
         self.line = self.do(self._open(token, base_url))
+
+    def warm_up(self) -> None:
+        """Begin to connect, and do not wait for it."""
+        asyncio.run_coroutine_threadsafe(self.line.warm_up(), self._loop)
 
     def do(self, work: Coroutine[Any, Any, Result]) -> Result:
         """Run `work` on the thread and wait for it."""

@@ -30,12 +30,9 @@ def pass_gates(
     recent: RecentRecord,
     was_degraded: bool,
 ) -> list[Verdict]:
-    """Every gate's verdict; outcomes that have come due are filled in first, for the penalty to look at."""
-    with database().begin() as connection:
-        resolved = predictions.resolve(connection, symbol, run.as_of, run.max_gap_minutes)
+    """Every gate's verdict; the penalty looks at the outcomes the run has filled in."""
+    with database().connect() as connection:
         signals = predictions.recent_signals(connection, symbol, run.as_of) if request.enable_recent_penalty else None
-    if resolved:
-        log().info("%s: %d earlier predictions got their outcome", symbol, resolved)
     around = Circumstances(
         bounds=request.bounds,
         penalty=confidence_penalty(signals) if signals else NO_PENALTY,

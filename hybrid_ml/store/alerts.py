@@ -28,6 +28,7 @@ from hybrid_ml.store.sql import query
 Kind = Literal["signal", "outcome", "summary"]
 LOG = ""
 """The chat of this name is the log."""
+OPEN = {"pending", "sending"}
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ def states(connection: Connection, kind: Kind, symbol: str, bar_time: datetime) 
     return {str(state): int(count) for state, count in connection.execute(query("delivery_states"), given)}
 
 
-def details(connection: Connection, kind: Kind, symbol: str, bar_time: datetime) -> list[str]:
+def problems(connection: Connection, kind: Kind, symbol: str, bar_time: datetime) -> list[str]:
     """What went wrong with the deliveries of an alert that have not arrived, chat by chat."""
     given = {"kind": kind, "symbol": symbol, "bar_time": bar_time}
     return [str(said) for said in connection.execute(query("delivery_problems"), given).scalars()]

@@ -114,6 +114,33 @@ def resolve(connection: Connection, as_of: datetime, max_gap_minutes: int) -> Re
     return Resolved(int(done.resolved), [int(each) for each in done.signals])
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """A prediction that has been resolved; `close` is the one that counts, `corrected` not the stated one.
+
+    `outcome` is None where there can be none, for `void_reason`.
+    """
+
+    symbol: str
+    bar_time: datetime
+    direction: str
+    close: float
+    corrected: bool
+    close_then: float | None
+    outcome: str | None
+    forward_return: float | None
+    void_reason: str | None
+
+
+def outcome(connection: Connection, prediction_id: int) -> Outcome:
+    """What was said, and what became of it."""
+    statement = text(
+        "SELECT symbol, bar_time, direction, coalesce(corrected_close, close) AS close, close_then, outcome, "
+        "corrected_close IS NOT NULL AS corrected, forward_return, void_reason FROM predictions WHERE id = :id"
+    )
+    return Outcome(**connection.execute(statement, {"id": prediction_id}).one()._mapping)
+
+
 def recent_signals(connection: Connection, symbol: str, as_of: datetime, *, sent_only: bool = False) -> RecentSignals:
     """The newest signals of `symbol` whose outcome was known at `as_of`.
 

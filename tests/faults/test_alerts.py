@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from hybrid_ml.signals.message import REPEAT_MARK
+from hybrid_ml.signals.markup import REPEAT
 from tests.faults import sender
 from tests.faults.table import FaultTable
 from tests.outbox import PNG, deliveries, put, states
@@ -47,7 +47,13 @@ def test_a_thousand_alerts_through_every_fault_and_kill(
     chats = [*GOOD_CHATS, BLOCKED, UNKNOWN, SILENT]
     for number in range(ALERTS):
         hurried = number % 50 == 0
-        put(engine, number, [chats[number % len(chats)]], seconds=4 if hurried else 600, picture=PNG if number % 3 == 0 else None)
+        put(
+            engine,
+            number,
+            [chats[number % len(chats)]],
+            seconds=4 if hurried else 600,
+            picture=PNG if number % 3 == 0 else None,
+        )
     with engine.begin() as connection:
         connection.execute(text("INSERT INTO chats VALUES (:chat, NULL, 'infinity')"), {"chat": SILENT})
     started, kills, gone = time.monotonic(), 0, 0
@@ -85,7 +91,7 @@ def check_row_by_row(outbox: dict[tuple[str, str], Any], asked: dict[str, list[R
     for (name, chat), delivery in outbox.items():
         rows = asked[name]
         taken = [row for row in rows if row.message_id is not None]
-        marked = [row for row in taken if REPEAT_MARK in row.text]
+        marked = [row for row in taken if REPEAT in row.text]
         assert all(row.chat_id == chat for row in rows)
         # Never twice without saying so, and said so once at most.
         assert len(taken) - len(marked) <= 1, delivery

@@ -50,7 +50,7 @@ def test_replayed_and_live_records_are_equal_also_where_a_signal_replaces_a_row(
                 asked = prediction(bar_time, float(random.uniform(0.6, 0.9)), signal=signal, silenced=silenced)
                 row = {"bar_time": bar_time, "outcome": outcome, "signal": signal, "silenced_by_penalty": silenced}
                 row |= {f"p_{name}": p for name, p in zip(CLASSES, asked.answer.probabilities, strict=True)}
-                assert predictions.record(connection, asked, None) == ledger.records(row, degraded=False)
+                assert predictions.record(connection, asked).new == ledger.records(row, degraded=False)
                 replaced += before == (False, True) and signal
                 before = (signal, silenced)
             connection.execute(
@@ -69,7 +69,7 @@ def test_silenced_answers_count_for_the_penalty_but_are_not_told_as_sent(engine:
     with engine.begin() as connection:
         for minutes, (signal, silenced) in enumerate(STATES):
             asked = prediction(START + timedelta(minutes=minutes), 0.75, signal=signal, silenced=silenced)
-            predictions.record(connection, asked, None)
+            predictions.record(connection, asked)
         connection.execute(text("UPDATE predictions SET outcome = CASE WHEN signal THEN 'up' ELSE 'down' END"))
         later = START + timedelta(hours=1)
         assert predictions.recent_signals(connection, "ABC", later) == RecentSignals(2, 0.5, 0.75)

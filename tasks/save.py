@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from sqlalchemy import Connection
+
 from hybrid_ml.learning.model import HybridModel
 from hybrid_ml.learning.promotion import Promotion
 from hybrid_ml.market.simulation import SIMULATED_SYMBOL
@@ -36,7 +38,8 @@ def save_proposal(symbol: str, run: Run, request: AnalysisRequest, proposal: Pro
     with database().begin() as connection:
         if proposal.trial is not None:
             registry.save_adapter(connection, proposal.model.base, proposal.trial.adapter)
-        new = predictions.record(connection, _prediction(run, request, proposal), _message(proposal))
+        message = _message(connection, run, request, proposal) if proposal.signal else None
+        new = predictions.record(connection, _prediction(run, request, proposal), message)
     if not new:
         log().info("%s: the prediction after %s was recorded before", symbol, f"{proposal.window.bar_time:%H:%M}")
 
@@ -90,17 +93,19 @@ def _prediction(run: Run, request: AnalysisRequest, proposal: Proposal) -> Predi
     )
 
 
-def _message(proposal: Proposal) -> str | None:
-    if not proposal.signal:
-        return None
+def _message(connection: Connection, run: Run, request: AnalysisRequest, proposal: Proposal) -> str:
     return alert_message(
         symbol=proposal.symbol,
         simulated=proposal.symbol == SIMULATED_SYMBOL,
         close=proposal.window.close,
         bar_time=proposal.window.bar_time,
         answer=proposal.answer,
+        threshold=proposal.model.base.label_threshold,
         verdicts=proposal.verdicts,
+        recent=predictions.recent_signals(connection, proposal.symbol, run.as_of, sent_only=True),
+        model_kind=proposal.model.kind,
         model_version=proposal.model.version,
         trained_until=proposal.model.trained_until,
-        threshold=proposal.model.base.label_threshold,
+        now=run.as_of,
+        zone=request.sleep_timezone,
     )

@@ -1,5 +1,0 @@
-"""interim"""
-
-
-def call_chart(*a, **k):
-    raise RuntimeError("no chart yet")

@@ -33,10 +33,10 @@ class Composed:
 def compose(run: Run, request: AnalysisRequest, proposal: Proposal, record: RecentSignals) -> Composed:
     """The alert of a signal; a chart that cannot be drawn does not hold the words back."""
     window, answer, model = proposal.window, proposal.answer, proposal.model
-    zone = request.sleep_timezone
+    zone, simulated = request.sleep_timezone, proposal.symbol == SIMULATED_SYMBOL
     text = alert_message(
         symbol=proposal.symbol,
-        simulated=proposal.symbol == SIMULATED_SYMBOL,
+        simulated=simulated,
         close=window.close,
         bar_time=window.bar_time,
         answer=answer,
@@ -50,7 +50,15 @@ def compose(run: Run, request: AnalysisRequest, proposal: Proposal, record: Rece
         zone=zone,
     )
     try:
-        picture = call_chart(window.grid, answer, model.base.label_threshold, proposal.symbol, zone)
+        picture = call_chart(
+            window.grid,
+            symbol=proposal.symbol,
+            direction=answer.direction,
+            confidence=answer.confidence,
+            threshold=model.base.label_threshold,
+            zone=zone,
+            simulated=simulated,
+        )
     except Exception as error:  # whatever ails a picture, the words must go out
         return Composed(text, None, f"{type(error).__name__}: {error}")
     return Composed(text, picture)

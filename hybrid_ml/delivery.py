@@ -30,7 +30,8 @@ HUSH_SECONDS = 1.0
 # Telegram takes about 30 messages a second in all, one a second and chat with short bursts, 20 a minute
 # and group (core.telegram.org/bots/faq, "My bot is hitting limits"). A leaky bucket lets its size and
 # what leaks out pass within one period, so both together stay below the limit, with room for messages
-# that were let go in time and come late. Several senders may be faster together; what Telegram then asks for (429) is kept to by all of them.
+# that were let go in time and come late. Several senders may be faster together; what Telegram then asks
+# for (429) is kept to by all of them.
 IN_ALL, IN_CHAT, IN_GROUP = (8, 0.4), (2, 2.0), (4, 16.0)
 INSIST_SECONDS = (0.5, 2.0, 5.0)
 Finished = Callable[[Connection], bool]

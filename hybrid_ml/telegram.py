@@ -61,9 +61,10 @@ class Unknown:
 
 @dataclass(frozen=True)
 class Refused:
-    """Telegram refused for good, and what to change."""
+    """Telegram refused for good, and what to change. `of_content`: it may take the same in other words."""
 
     why: str
+    of_content: bool = False
 
 
 Outcome = Sent | TryLater | Unknown | Refused
@@ -80,7 +81,7 @@ class Line:
         """Send `text` (HTML), under `picture` (PNG) where there is one; where Telegram does not like that, alone."""
         if picture is not None:
             outcome = await self._ask(chat_id, reply_to, photo=picture, caption=fit(text, CAPTION_LIMIT))
-            if not isinstance(outcome, Refused):
+            if not (isinstance(outcome, Refused) and outcome.of_content):
                 return outcome
         return await self._ask(chat_id, reply_to, text=fit(text, TEXT_LIMIT))
 
@@ -111,12 +112,12 @@ class Line:
 
 def understand(error: Exception, chat_id: str) -> Outcome:
     """What an error of python-telegram-bot says about a message: later, perhaps sent, or never."""
-    from telegram.error import NetworkError, RetryAfter, TelegramError
+    from telegram.error import BadRequest, NetworkError, RetryAfter, TelegramError
 
     cause = error.__cause__
     refusal = _refusal(error, chat_id)
     if refusal:
-        return Refused(refusal)
+        return Refused(refusal, of_content=isinstance(error, BadRequest))
     if isinstance(error, RetryAfter):
         asked = error.retry_after
         seconds = asked.total_seconds() if isinstance(asked, timedelta) else float(asked)

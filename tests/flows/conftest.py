@@ -1,6 +1,6 @@
 """Flows in this process, against a real Prefect server and a real PostgreSQL."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pandas as pd
 import pytest
@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 from hybrid_ml.market.bars import clean_bars
 from hybrid_ml.market.simulation import simulate_bars
 from hybrid_ml.store.bars import store_bars
+from tests.flows.running import AS_OF, train
 
 
 @pytest.fixture(scope="session")
@@ -22,3 +23,10 @@ def market(engine: Engine, prefect_api: str, bars: pd.DataFrame) -> Engine:
     """An installation with the bars of one symbol, ABC."""
     store_bars(engine, "ABC", bars)
     return engine
+
+
+@pytest.fixture
+def trained(market: Engine) -> Engine:
+    """An installation with a model that is half a day old."""
+    train(as_of=AS_OF - timedelta(hours=12))
+    return market

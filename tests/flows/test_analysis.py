@@ -13,15 +13,7 @@ from sqlalchemy import Engine, text
 from flows.analysis import analysis
 from hybrid_ml.requests import AnalysisRequest
 from hybrid_ml.store.bars import store_bars
-from tests.flows.running import AS_OF, SURE, analyze, rows, run, train
-from tests.telegram_server import TOKEN, bot_api
-
-
-@pytest.fixture
-def trained(market: Engine) -> Engine:
-    """An installation with a model that is half a day old."""
-    train(as_of=AS_OF - timedelta(hours=12))
-    return market
+from tests.flows.running import AS_OF, SURE, analyze, rows, run
 
 
 def test_the_saved_model_is_validated_tuned_asked_and_saved(trained: Engine, home: Path) -> None:
@@ -171,73 +163,6 @@ def test_one_failing_symbol_is_named_and_the_surest_signals_win(trained: Engine,
     signals = [a for a in report.analyses if a.signal]
     assert len(signals) == min(1, len(candidates))
     assert all(signals[0].confidence >= a.confidence for a in candidates)
-
-
-def sure_moment(engine: Engine) -> dict[str, Any]:
-    """A moment after AS_OF whose answer is not FLAT, with bounds it passes."""
-    for step in range(20):
-        moment = AS_OF + timedelta(minutes=10 * step)
-        answer = analyze(fast_mode=True, as_of=moment, **SURE, max_signals=0)
-        if answer.refused_by == ["max_signals"]:
-            return {"fast_mode": True, "as_of": moment, **SURE}
-    raise AssertionError("twenty answers and none of them DOWN or UP over the bar")
-
-
-def test_a_signal_goes_to_telegram_once(trained: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = sure_moment(trained)
-    with bot_api() as api:
-        monkeypatch.setenv("TELEGRAM_BOT_TOKEN", TOKEN)
-        monkeypatch.setenv("TELEGRAM_CHAT_ID", "42")
-        monkeypatch.setenv("TELEGRAM_BASE_URL", api.base_url)
-        first, second = analyze(**asked), analyze(**asked)
-    assert (first.signal, first.alert) == (True, "sent")
-    assert second.alert is None
-    assert [message["chat_id"] for message in api.messages] == ["42"]
-    assert f"ABC {first.direction.upper()}" in api.messages[0]["text"]
-    assert rows(trained, "SELECT state FROM alerts") == [("sent",)]
-
-
-def test_without_telegram_the_alert_goes_to_the_log(trained: Engine) -> None:
-    answer = analyze(**sure_moment(trained))
-    assert answer.alert == "logged"
-    assert rows(trained, "SELECT state FROM alerts") == [("logged",)]
-
-
-@pytest.mark.parametrize(
-    ("status", "description", "advice"),
-    [
-        (400, "Bad Request: chat not found", "TELEGRAM_CHAT_ID"),
-        (401, "Unauthorized", "TELEGRAM_BOT_TOKEN"),
-        (403, "Forbidden: bot was blocked by the user", "unblock"),
-    ],
-)
-def test_a_refusal_for_good_is_named_with_its_remedy(
-    trained: Engine, monkeypatch: pytest.MonkeyPatch, status: int, description: str, advice: str
-) -> None:
-    asked = sure_moment(trained)
-    with bot_api() as api:
-        api.orders.append((status, {"ok": False, "error_code": status, "description": description}))
-        monkeypatch.setenv("TELEGRAM_BOT_TOKEN", TOKEN)
-        monkeypatch.setenv("TELEGRAM_CHAT_ID", "42")
-        monkeypatch.setenv("TELEGRAM_BASE_URL", api.base_url)
-        state, report = run(analysis, AnalysisRequest(**asked))
-    assert state.is_failed()
-    assert advice in report.failures[0].error
-    assert TOKEN not in state.message
-    assert report.analyses[0].alert == "not sent"
-    assert rows(trained, "SELECT state FROM alerts") == [("refused",)]
-
-
-def test_a_busy_telegram_is_asked_again(trained: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = sure_moment(trained)
-    with bot_api() as api:
-        api.orders.append((500, {"ok": False, "error_code": 500, "description": "Internal Server Error"}))
-        monkeypatch.setenv("TELEGRAM_BOT_TOKEN", TOKEN)
-        monkeypatch.setenv("TELEGRAM_CHAT_ID", "42")
-        monkeypatch.setenv("TELEGRAM_BASE_URL", api.base_url)
-        answer = analyze(**asked)
-    assert answer.alert == "sent"
-    assert len(api.messages) == 1
 
 
 def test_the_penalty_asks_for_more_after_poor_signals(trained: Engine) -> None:

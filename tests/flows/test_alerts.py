@@ -1,0 +1,258 @@
+"""Alerts of a live analysis: to the chats that want them, once, with a picture, answered when resolved."""
+
+import html
+import json
+import math
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, text
+
+from flows.analysis import analysis
+from hybrid_ml.requests import AnalysisRequest
+from hybrid_ml.store import predictions
+from hybrid_ml.store.bars import store_bars
+from tests.flows.running import AS_OF, SURE, analyze, rows, run
+from tests.telegram_api import BotApi, Fault
+from tests.telegram_server import TOKEN, bot_api
+
+STATES = "SELECT kind, chat_id, state FROM deliveries JOIN alerts ON alerts.id = alert_id ORDER BY alerts.id, chat_id"
+
+
+@pytest.fixture
+def telegram(monkeypatch: pytest.MonkeyPatch) -> Iterator[BotApi]:
+    """A Bot API on loopback, and one chat that wants everything."""
+    with bot_api() as api:
+        monkeypatch.setenv("TELEGRAM_BOT_TOKEN", TOKEN)
+        monkeypatch.setenv("TELEGRAM_CHAT_ID", "42")
+        monkeypatch.setenv("TELEGRAM_BASE_URL", api.base_url)
+        yield api
+
+
+def sure_moment(**changes: Any) -> dict[str, Any]:
+    """A moment after AS_OF whose answer is not FLAT, with bounds it passes."""
+    for step in range(20):
+        moment = AS_OF + timedelta(minutes=10 * step)
+        answer = analyze(fast_mode=True, as_of=moment, **SURE, max_signals=0, **changes)
+        if answer.refused_by == ["max_signals"]:
+            return {"fast_mode": True, "as_of": moment, **SURE, **changes}
+    raise AssertionError("twenty answers and none of them DOWN or UP over the bar")
+
+
+def refusal(status: int, description: str) -> tuple[int, dict[str, Any]]:
+    return status, {"ok": False, "error_code": status, "description": description}
+
+
+def test_a_signal_goes_to_telegram_once_with_its_picture(trained: Engine, telegram: BotApi) -> None:
+    asked = sure_moment()
+    first, second = analyze(**asked), analyze(**asked)
+    assert (first.signal, first.alert) == (True, "sent")
+    assert second.alert is None
+    [message] = telegram.messages
+    assert (message["chat_id"], message["method"], message["parse_mode"]) == ("42", "sendPhoto", "HTML")
+    assert f"ABC {first.direction.upper()}" in message["caption"]
+    assert int(message["picture_bytes"]) > 10_000
+    assert rows(trained, STATES) == [("signal", "42", "sent")]
+    confirmed = rows(trained, "SELECT message_id, attempts, unsure, detail FROM deliveries")
+    assert confirmed == [(int(message["message_id"]), 1, 0, "")]
+
+
+def test_a_picture_that_telegram_does_not_take_leaves_the_words(trained: Engine, telegram: BotApi) -> None:
+    telegram.orders.append(refusal(400, "Bad Request: IMAGE_PROCESS_FAILED"))
+    answer = analyze(**sure_moment())
+    assert answer.alert == "sent"
+    assert [message["method"] for message in telegram.messages] == ["sendMessage"]
+    assert f"ABC {answer.direction.upper()}" in telegram.messages[0]["text"]
+
+
+def test_a_picture_that_cannot_be_drawn_leaves_the_words(
+    trained: Engine, telegram: BotApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any, **__: Any) -> bytes:
+        raise OSError("no font")
+
+    monkeypatch.setattr("hybrid_ml.alerting.call_chart", broken)
+    assert analyze(**sure_moment()).alert == "sent"
+    assert [message["method"] for message in telegram.messages] == ["sendMessage"]
+
+
+def test_without_telegram_the_alert_goes_to_the_log(trained: Engine) -> None:
+    answer = analyze(**sure_moment())
+    assert answer.alert == "logged"
+    assert rows(trained, STATES) == [("signal", "", "logged")]
+
+
+@pytest.mark.parametrize(
+    ("status", "description", "advice"),
+    [
+        (400, "Bad Request: chat not found", "TELEGRAM_CHAT_ID"),
+        (401, "Unauthorized", "TELEGRAM_BOT_TOKEN"),
+        (403, "Forbidden: bot was blocked by the user", "unblock"),
+    ],
+)
+def test_a_refusal_for_good_is_named_with_its_remedy(
+    trained: Engine, telegram: BotApi, status: int, description: str, advice: str
+) -> None:
+    asked = sure_moment()
+    telegram.orders += 2 * [refusal(status, description)]  # of the picture, and of the words alone
+    state, report = run(analysis, AnalysisRequest(**asked))
+    assert state.is_failed()
+    assert advice in report.failures[0].error
+    assert TOKEN not in state.message
+    assert report.analyses[0].alert == "not sent to all"
+    assert rows(trained, STATES) == [("signal", "42", "refused")]
+    assert advice in rows(trained, "SELECT detail FROM deliveries")[0][0]
+    assert telegram.messages == []
+
+
+@pytest.mark.parametrize("fault", ["error_500", "bad_gateway", "too_many", "drop_before", "drop_after", "garbage"])
+def test_a_troubled_telegram_is_asked_again(trained: Engine, telegram: BotApi, fault: str) -> None:
+    asked = sure_moment()
+    telegram.orders.append(Fault(fault, retry_after_seconds=2))
+    assert analyze(**asked).alert == "sent"
+    captions = [message["caption"] for message in telegram.messages]
+    unsure = fault in ("drop_before", "drop_after", "garbage")
+    assert len(captions) == (2 if fault in ("drop_after", "garbage") else 1)
+    assert ("may have arrived" in captions[-1]) == unsure
+    if fault == "too_many":
+        assert telegram.violations == 0
+        sends = [row.at for row in telegram.rows if row.method == "sendPhoto"]
+        assert sends[1] - sends[0] >= 2
+
+
+def test_every_chat_gets_what_it_wants(trained: Engine, telegram: BotApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    wishes = [{"chat_id": "43", "min_confidence": 1.0}, {"chat_id": "44", "symbols": ["XYZ"]},
+              {"chat_id": "45", "symbols": ["ABC"]}]  # fmt: skip
+    monkeypatch.setenv("TELEGRAM_CHATS", json.dumps(wishes))
+    with trained.begin() as connection:
+        connection.execute(text("INSERT INTO chats VALUES ('42', NULL, 'infinity')"))
+    assert analyze(**sure_moment()).alert == "paused, sent"
+    assert [message["chat_id"] for message in telegram.messages] == ["45"]
+    assert rows(trained, STATES) == [("signal", "42", "paused"), ("signal", "45", "sent")]
+
+
+def test_a_signal_nobody_wants_is_recorded_and_says_so(
+    trained: Engine, telegram: BotApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TELEGRAM_CHATS", '[{"chat_id": "42", "symbols": ["XYZ"]}]')
+    assert analyze(**sure_moment()).alert == "no chat wants it"
+    assert rows(trained, "SELECT count(*) FROM alerts") == [(1,)]
+    assert telegram.messages == []
+
+
+def test_a_resolved_signal_is_answered_with_what_came_of_it(trained: Engine, telegram: BotApi) -> None:
+    asked = sure_moment(report_outcomes=True)
+    first = analyze(**asked)
+    quiet = {"min_confidence": 1.0, "fast_mode": True}
+    analyze(**{**asked, **quiet, "as_of": asked["as_of"] + timedelta(minutes=10)})
+    call, reply = telegram.messages
+    assert json.loads(reply["reply_parameters"])["message_id"] == int(call["message_id"])
+    [(outcome, forward_return)] = rows(trained, "SELECT outcome, forward_return FROM predictions WHERE signal")
+    said = html.unescape(reply["text"])
+    assert ("✓ Right" if outcome == first.direction else "✗ Wrong") in said
+    along = forward_return * 1e4 * (1 if first.direction == "up" else -1)
+    assert f"{along:+,.1f} bps" in said
+    assert rows(trained, STATES) == [("signal", "42", "sent"), ("outcome", "42", "sent")]
+    analyze(**{**asked, **quiet, "as_of": asked["as_of"] + timedelta(minutes=20)})
+    assert len(telegram.messages) == 2
+
+
+def test_no_alert_leaves_in_quiet_hours_not_even_a_reply_or_a_late_one(trained: Engine, telegram: BotApi) -> None:
+    asked = sure_moment(report_outcomes=True)
+    begin = (asked["as_of"] + timedelta(minutes=5)).strftime("%H:%M")
+    window = {"sleep_window": f"{begin}-{(asked['as_of'] + timedelta(hours=3)):%H:%M}", "sleep_timezone": "UTC"}
+    assert analyze(**asked, **window).alert == "sent"
+    state, report = run(
+        analysis, AnalysisRequest(**{**asked, **window, "as_of": asked["as_of"] + timedelta(minutes=10)})
+    )
+    assert (state.name, report.asleep) == ("Asleep", True)
+    # It was resolved all the same; the reply waits for the morning.
+    assert rows(trained, "SELECT outcome IS NOT NULL FROM predictions WHERE signal") == [(True,)]
+    assert len(telegram.messages) == 1
+    ends = rows(trained, "SELECT kind, send_after - created_at, send_until - created_at FROM alerts ORDER BY id")
+    assert ends[0][2] < timedelta(minutes=5)  # a signal is not sent once quiet hours have begun
+    assert timedelta(hours=2, minutes=45) < ends[1][1] < timedelta(hours=3)
+
+
+def test_an_alert_whose_ten_minutes_are_over_expires(trained: Engine, telegram: BotApi) -> None:
+    asked = sure_moment()
+    telegram.orders += [Fault("error_500")] * 50
+    late = {**asked, "sleep_window": f"{asked['as_of'] + timedelta(minutes=1):%H:%M}-23:59", "sleep_timezone": "UTC"}
+    state, report = run(analysis, AnalysisRequest(**{**late, "as_of": asked["as_of"] + timedelta(seconds=56)}))
+    assert state.is_failed()
+    assert "expired" in report.failures[0].error
+    assert rows(trained, STATES) == [("signal", "42", "expired")]
+    assert telegram.messages == []
+
+
+def test_what_a_killed_run_left_behind_is_sent_by_the_next_one(
+    trained: Engine, telegram: BotApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = sure_moment()
+    with monkeypatch.context() as patch:
+        patch.setattr("tasks.alert.deliver_now", lambda *_: None)
+        state, _ = run(analysis, AnalysisRequest(**asked))
+    assert state.is_failed()
+    assert "pending" in state.message
+    assert analyze(**asked).alert == "sent"
+    assert len(telegram.messages) == 1
+
+
+def test_a_machine_whose_clock_is_wrong_sends_nothing_stale(trained: Engine, telegram: BotApi) -> None:
+    """The database's clock says whether an alert is still fresh, whatever the machine believes."""
+    with trained.begin() as connection:
+        connection.execute(
+            text(
+                "UPDATE bars SET time = time + "
+                "(SELECT date_trunc('minute', now()) - interval '1 hour' - max(time) FROM bars)"
+            )
+        )
+    asked = {"fast_mode": True, **SURE, "disable_sleep_window": True}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("flows.analysis.datetime", _SlowClock)
+        reports = [run(analysis, AnalysisRequest(**asked))[1]]
+    [answer] = reports[0].analyses
+    assert "freshness" not in answer.refused_by
+    states = {state for _, _, state in rows(trained, STATES)}
+    assert states == ({"expired"} if answer.signal else set())
+    assert telegram.messages == []
+
+
+class _SlowClock(datetime):
+    @classmethod
+    def now(cls, tz: Any = None) -> datetime:
+        return datetime.now(UTC).astimezone(tz) - timedelta(minutes=59)
+
+
+@pytest.mark.parametrize("symbol", ["<b>A&B</b>", "🚀", "_*`x`*_", "A\u202eB"])
+def test_a_symbol_of_any_letters_is_sent_as_it_is(trained: Engine, telegram: BotApi, bars: Any, symbol: str) -> None:
+    store_bars(trained, symbol, bars)
+    answer = analyze(**sure_moment(symbols=[symbol], disable_sleep_window=True))
+    assert answer.alert == "sent"
+    [message] = telegram.messages
+    seen = html.unescape(message["caption"])
+    assert symbol in seen or "\\u202e" in seen
+
+
+def test_plain_sql_tells_the_precision_of_what_was_sent(trained: Engine, telegram: BotApi) -> None:
+    called = {}
+    for step in range(8):
+        answer = analyze(fast_mode=True, as_of=AS_OF + timedelta(minutes=10 * step), **SURE)
+        if answer.signal:
+            called[answer.bar_time] = answer.direction
+    with trained.begin() as connection:
+        predictions.resolve(connection, AS_OF + timedelta(hours=5), 30)
+    closes = dict(rows(trained, "SELECT time, close FROM bars"))
+    thresholds = dict(rows(trained, "SELECT bar_time, threshold FROM predictions"))
+    right = 0
+    for bar_time, direction in called.items():
+        moved = math.log(closes[bar_time + timedelta(minutes=10)] / closes[bar_time])
+        edge = thresholds[bar_time]
+        right += direction == ("up" if moved > edge else "down" if moved < -edge else "flat")
+    precision = (
+        "SELECT count(*), avg((outcome = direction)::int)::float FROM predictions WHERE signal AND outcome IS NOT NULL"
+    )
+    assert rows(trained, precision) == [(len(called), pytest.approx(right / len(called)))]
+    assert len(telegram.messages) == len(called)

@@ -103,9 +103,10 @@ def _message(connection: Connection, run: Run, request: AnalysisRequest, proposa
         threshold=proposal.model.base.label_threshold,
         verdicts=proposal.verdicts,
         recent=predictions.recent_signals(connection, proposal.symbol, run.as_of, sent_only=True),
-        model_kind=proposal.model.kind,
         model_version=proposal.model.version,
-        trained_until=proposal.model.trained_until,
+        base_kind=proposal.model.base.kind,
+        base_trained_until=proposal.model.base.trained_until,
+        fine_tuned_until=proposal.model.trained_until if proposal.model.adapted else None,
         now=run.as_of,
         zone=request.sleep_timezone,
     )

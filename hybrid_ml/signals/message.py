@@ -16,7 +16,7 @@ from hybrid_ml.signals.penalty import RecentSignals
 
 ARROWS = {"down": "▼", "flat": "■", "up": "▲"}
 SIGNS = {"down": -1, "flat": 1, "up": 1}
-KINDS: dict[Kind, str] = {"base": "weekly base", "scratch": "base from scratch", "adapter": "fine-tuned base"}
+KINDS: dict[Kind, str] = {"base": "weekly model", "scratch": "model from scratch", "adapter": "adapter"}
 TOLD_GATES = {"confidence": "≥", "margin": "≥", "entropy": "≤", "recent_accuracy": "≥"}
 LINE_LENGTH = 44
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -34,16 +34,18 @@ def alert_message(
     threshold: float,
     verdicts: list[Verdict],
     recent: RecentSignals,
-    model_kind: Kind,
     model_version: str,
-    trained_until: datetime,
+    base_kind: Kind,
+    base_trained_until: datetime,
+    fine_tuned_until: datetime | None,
     now: datetime,
     zone: str,
 ) -> str:
     """What, how sure, what exactly it says, why it passed, how such calls went lately, by which model, until when.
 
     `threshold`: |log return| beyond which the outcome is UP or DOWN. `recent`: the symbol's resolved
-    signals. `zone`: IANA name of the reader's time zone. Well under Telegram's limit for a caption.
+    signals. `fine_tuned_until`: when the adapter's last label was known, None where the base answers alone.
+    `zone`: IANA name of the reader's time zone. Well under Telegram's limit for a caption.
     """
     call = f"{ARROWS[answer.direction]} {escaped(symbol)} {answer.direction.upper()}"
     sure = f"{min(99, round(100 * answer.confidence))} % sure"
@@ -61,7 +63,8 @@ def alert_message(
         "",
         *record_lines(recent),
         "",
-        f"{KINDS[model_kind]}, {age(now - trained_until)} old",
+        f"{KINDS[base_kind]}, {age(now - base_trained_until)} old",
+        *([] if fine_tuned_until is None else [f"fine-tuned {age(now - fine_tuned_until)} ago"]),
         f"<code>{escaped(model_version)}</code>",
         "",
         *_times(bar_time + BAR_LENGTH, zone),

@@ -16,7 +16,7 @@ from hybrid_ml.signals.penalty import RecentSignals
 
 ARROWS = {"down": "▼", "flat": "■", "up": "▲"}
 SIGNS = {"down": -1, "flat": 1, "up": 1}
-KINDS: dict[Kind, str] = {"base": "weekly model", "scratch": "model from scratch", "adapter": "adapter"}
+KINDS: dict[Kind, str] = {"base": "weekly model", "scratch": "model from scratch"}
 TOLD_GATES = {"confidence": "≥", "margin": "≥", "entropy": "≤", "recent_accuracy": "≥"}
 LINE_LENGTH = 44
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)

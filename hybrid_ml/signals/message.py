@@ -49,22 +49,19 @@ def alert_message(
     """
     call = f"{ARROWS[answer.direction]} {escaped(symbol)} {answer.direction.upper()}"
     sure = f"{min(99, round(100 * answer.confidence))} % sure"
+    fine_tuned = [] if fine_tuned_until is None else [f"fine-tuned {age(now - fine_tuned_until)} ago"]
     lines = [
         f"<b>{call}, {sure}{' (SIMULATED DATA)' if simulated else ''}</b>",
         *_band(close, threshold),
         "",
-        *(
-            f"{name} {100 * chance:.1f} %"
-            for name, chance in sorted(zip(CLASSES, answer.probabilities, strict=True), key=lambda each: -each[1])
-        ),
+        *_chances(answer),
         "",
-        "<b>Why it passed</b>",
-        *(line for verdict in verdicts if verdict.gate in TOLD_GATES for line in _passed(verdict)),
+        *_why(verdicts),
         "",
         *record_lines(recent),
         "",
         f"{KINDS[base_kind]}, {age(now - base_trained_until)} old",
-        *([] if fine_tuned_until is None else [f"fine-tuned {age(now - fine_tuned_until)} ago"]),
+        *fine_tuned,
         f"<code>{escaped(model_version)}</code>",
         "",
         *_times(bar_time + BAR_LENGTH, zone),
@@ -151,6 +148,17 @@ def _prices(close: float, *others: float) -> list[str]:
     if spread > 0:
         decimals = max(decimals, min(16, 1 - math.floor(math.log10(spread))))
     return [f"{price:,.{decimals}f}" for price in (close, *others)]
+
+
+def _chances(answer: Answer) -> list[str]:
+    """The probability of each class, the largest first."""
+    named = sorted(zip(CLASSES, answer.probabilities, strict=True), key=lambda each: -each[1])
+    return [f"{name} {100 * chance:.1f} %" for name, chance in named]
+
+
+def _why(verdicts: list[Verdict]) -> list[str]:
+    told = (line for verdict in verdicts if verdict.gate in TOLD_GATES for line in _passed(verdict))
+    return ["<b>Why it passed</b>", *told]
 
 
 def _passed(verdict: Verdict) -> list[str]:

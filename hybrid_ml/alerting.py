@@ -43,9 +43,10 @@ def compose(run: Run, request: AnalysisRequest, proposal: Proposal, record: Rece
         threshold=model.base.label_threshold,
         verdicts=proposal.verdicts,
         recent=record,
-        model_kind=model.kind,
         model_version=model.version,
-        trained_until=model.trained_until,
+        base_kind=model.base.kind,
+        base_trained_until=model.base.trained_until,
+        fine_tuned_until=model.trained_until if model.adapted else None,
         now=run.as_of,
         zone=zone,
     )

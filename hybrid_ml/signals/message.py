@@ -16,7 +16,7 @@ from hybrid_ml.signals.penalty import RecentSignals
 
 ARROWS = {"down": "▼", "flat": "■", "up": "▲"}
 SIGNS = {"down": -1, "flat": 1, "up": 1}
-KINDS: dict[Kind, str] = {"base": "weekly base", "scratch": "base from scratch", "adapter": "fine-tuned base"}
+KINDS: dict[Kind, str] = {"base": "weekly model", "scratch": "model from scratch"}
 TOLD_GATES = {"confidence": "≥", "margin": "≥", "entropy": "≤", "recent_accuracy": "≥"}
 LINE_LENGTH = 44
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -34,34 +34,34 @@ def alert_message(
     threshold: float,
     verdicts: list[Verdict],
     recent: RecentSignals,
-    model_kind: Kind,
     model_version: str,
-    trained_until: datetime,
+    base_kind: Kind,
+    base_trained_until: datetime,
+    fine_tuned_until: datetime | None,
     now: datetime,
     zone: str,
 ) -> str:
     """What, how sure, what exactly it says, why it passed, how such calls went lately, by which model, until when.
 
     `threshold`: |log return| beyond which the outcome is UP or DOWN. `recent`: the symbol's resolved
-    signals. `zone`: IANA name of the reader's time zone. Well under Telegram's limit for a caption.
+    signals. `fine_tuned_until`: when the adapter's last label was known, None where the base answers alone.
+    `zone`: IANA name of the reader's time zone. Well under Telegram's limit for a caption.
     """
     call = f"{ARROWS[answer.direction]} {escaped(symbol)} {answer.direction.upper()}"
     sure = f"{min(99, round(100 * answer.confidence))} % sure"
+    fine_tuned = [] if fine_tuned_until is None else [f"fine-tuned {age(now - fine_tuned_until)} ago"]
     lines = [
         f"<b>{call}, {sure}{' (SIMULATED DATA)' if simulated else ''}</b>",
         *_band(close, threshold),
         "",
-        *(
-            f"{name} {100 * chance:.1f} %"
-            for name, chance in sorted(zip(CLASSES, answer.probabilities, strict=True), key=lambda each: -each[1])
-        ),
+        *_chances(answer),
         "",
-        "<b>Why it passed</b>",
-        *(line for verdict in verdicts if verdict.gate in TOLD_GATES for line in _passed(verdict)),
+        *_why(verdicts),
         "",
         *record_lines(recent),
         "",
-        f"{KINDS[model_kind]}, {age(now - trained_until)} old",
+        f"{KINDS[base_kind]}, {age(now - base_trained_until)} old",
+        *fine_tuned,
         f"<code>{escaped(model_version)}</code>",
         "",
         *_times(bar_time + BAR_LENGTH, zone),
@@ -148,6 +148,17 @@ def _prices(close: float, *others: float) -> list[str]:
     if spread > 0:
         decimals = max(decimals, min(16, 1 - math.floor(math.log10(spread))))
     return [f"{price:,.{decimals}f}" for price in (close, *others)]
+
+
+def _chances(answer: Answer) -> list[str]:
+    """The probability of each class, the largest first."""
+    named = sorted(zip(CLASSES, answer.probabilities, strict=True), key=lambda each: -each[1])
+    return [f"{name} {100 * chance:.1f} %" for name, chance in named]
+
+
+def _why(verdicts: list[Verdict]) -> list[str]:
+    told = (line for verdict in verdicts if verdict.gate in TOLD_GATES for line in _passed(verdict))
+    return ["<b>Why it passed</b>", *told]
 
 
 def _passed(verdict: Verdict) -> list[str]:

@@ -33,6 +33,7 @@ from tests.flows.running import SURE, rows, run
 SUNDAY = datetime(2024, 2, 4, tzinfo=UTC)
 CYCLES = 50
 FIRST = SUNDAY - timedelta(minutes=250)
+KEPT = ("bar_time", "p_down", "model_version", "signal", "silenced_by_penalty")
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +50,12 @@ def test_replayed_answers_are_the_live_ones(
     # The simulated market is easy: with the usual bar no model would fall under it.
     monkeypatch.setattr("hybrid_ml.learning.fallback.MINIMUM_RECENT_ACCURACY", 0.62)
     monkeypatch.setattr("hybrid_ml.learning.fallback.RECOVERED_RECENT_ACCURACY", 0.66)
+    # Nor would the penalty find a record poor: with this, five answers bring one, and it silences some.
+    monkeypatch.setattr("hybrid_ml.signals.penalty.CHANCE_STANDARD_ERRORS", -10.0)
     store_bars(engine, "ABC", bars)
     threads = load_settings().training_threads
-    asked = {**SURE, "symbols": ["ABC"], "disable_sleep_window": True, "enable_recent_penalty": True}
+    asked = {**SURE, "min_confidence": 0.45, "symbols": ["ABC"]}
+    asked |= {"disable_sleep_window": True, "enable_recent_penalty": True}
     past = Past(bars, MAX_GAP_MINUTES)
     first_at: list[datetime] = []
 
@@ -88,12 +92,13 @@ def test_replayed_answers_are_the_live_ones(
         assert row["refused_by"] == ",".join(live.refused_by)
         assert row["fell_back"] == live.fell_back
         compared, fell_back, signals = compared + 1, fell_back + live.fell_back, signals + live.signal
-    recorded = rows(engine, "SELECT bar_time, p_down, model_version, signal FROM predictions ORDER BY bar_time")
-    assert recorded == [(row["bar_time"], row["p_down"], row["model_version"], row["signal"]) for row in replayed]
+    recorded = rows(engine, f"SELECT {', '.join(KEPT)} FROM predictions ORDER BY bar_time")
+    assert recorded == [tuple(row[name] for name in KEPT) for row in replayed]
     assert compared > 40
     assert fell_back > 0
     assert signals > 0
     assert unrecorded > 0
+    assert sum(row["silenced_by_penalty"] for row in replayed) > 0
 
 
 @pytest.fixture

@@ -143,3 +143,27 @@ def test_pieces_are_made_only_when_there_is_room() -> None:
     assert made == [0]
     results.close()
     assert made == [0]
+
+
+def test_a_penalty_that_silences_the_service_ends_when_the_silenced_answers_come_true(
+    past: Past, trained: Trained
+) -> None:
+    asked = {"min_confidence": 0.65, "min_prob_margin": 0.0, "max_entropy": 1.1, "fast_mode": True}
+    request = AnalysisRequest(symbols=["ABC"], disable_sleep_window=True, enable_recent_penalty=True, **asked)
+    service = Service("ABC", request, lambda _: (0, 3_000), 1)
+    service.weekly(trained)
+    yesterday = START - timedelta(hours=10)
+    poor = [(yesterday + timedelta(minutes=10 * place), "up", 0.75, "down") for place in range(30)]
+    service.ledger.signals = list(poor)
+    rows = pd.DataFrame([row for row in service.cycles(past, MOMENTS) if row is not None])
+    silenced, signal = rows["silenced_by_penalty"], rows["signal"]
+    first = int(signal.to_numpy().argmax())
+    assert silenced[:first].sum() > 10  # silent for hours, and every answer it would have sent is noted
+    assert signal[first:].sum() > 5
+    assert not silenced[-10:].any()
+    assert not (silenced & signal).any()
+    assert set(rows["refused_by"][silenced]) == {"confidence"}
+    assert (rows[["p_down", "p_up"]].max(axis=1)[silenced] >= 0.65).all()
+    assert [each[0] for each in service.ledger.signals] == [
+        *(each[0] for each in poor), *rows["bar_time"][silenced | signal],
+    ]  # fmt: skip

@@ -41,7 +41,8 @@ recent accuracy 0.50 ≥ 0.45
 12 of the last 20 signals right: 60 %
 (90 % interval 42 to 76 %)
 
-fine-tuned base, 1 day 2 h old
+weekly model, 1 day 2 h old
+fine-tuned 11 min ago
 <code>BTCUSD@20180601T000000Z-base-0123abcd</code>
 
 2018-06-02 05:25 Kolkata
@@ -59,9 +60,10 @@ def message(answer: Answer = UP, *, penalty: Penalty = NO_PENALTY, accuracy: flo
         "threshold": 4.2e-4,
         "verdicts": [*evaluate_gates(answer, around), max_signals_verdict(1, 5)],
         "recent": RECORD,
-        "model_kind": "adapter",
         "model_version": "BTCUSD@20180601T000000Z-base-0123abcd",
-        "trained_until": datetime(2018, 5, 31, 21, 40, tzinfo=UTC),
+        "base_kind": "base",
+        "base_trained_until": datetime(2018, 5, 31, 21, 40, tzinfo=UTC),
+        "fine_tuned_until": datetime(2018, 6, 1, 23, 44, tzinfo=UTC),
         "now": NOW,
         "zone": "Asia/Kolkata",
     }
@@ -128,6 +130,12 @@ def test_a_model_that_cannot_be_judged_yet_and_a_symbol_without_record_are_told(
     assert "recent accuracy not known yet" in told
     assert "no resolved signal yet" in told
     assert record_lines(RecentSignals(1, 1.0, 0.7)) == ["one resolved signal so far: right"]
+
+
+def test_the_base_that_answers_alone_is_told_with_its_kind_and_age() -> None:
+    told = message(base_kind="scratch", fine_tuned_until=None)
+    assert "model from scratch, 1 day 2 h old" in told
+    assert "fine-tuned" not in told
 
 
 def test_in_utc_the_time_is_told_once() -> None:

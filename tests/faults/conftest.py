@@ -69,7 +69,10 @@ class Installation:
                 "SELECT symbol, bar_time, p_down, p_flat, p_up, threshold, model_version, gates::text, signal, "
                 "degraded FROM predictions ORDER BY symbol, bar_time"
             ),
-            "alerts": self.rows("SELECT symbol, bar_time, state, message FROM alerts ORDER BY symbol, bar_time"),
+            "alerts": self.rows(
+                "SELECT kind, symbol, bar_time, text, chat_id, state FROM deliveries JOIN alerts ON alerts.id = alert_id "
+                "ORDER BY kind, symbol, bar_time"
+            ),
             "files": {
                 path.name: hashlib.sha256(path.read_bytes()).hexdigest()
                 for path in sorted(self.models.iterdir())

@@ -12,6 +12,7 @@ from tests.flows.running import analyze, train
 STAGES = {
     "analysis": [
         "open_run",
+        "resolve_outcomes",
         "lock_symbol",
         "load_window",
         "load_model",
@@ -20,10 +21,12 @@ STAGES = {
         "fine_tune",
         "predict",
         "pass_gates",
+        "compose_alert",
         "save_proposal",
         "send_alert",
         "save_copy",
         "prune_models",
+        "send_due",
         "report_analysis",
     ],
     "weekly training": [

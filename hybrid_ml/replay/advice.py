@@ -25,8 +25,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import norm
 
+from hybrid_ml.learning.intervals import wilson
 from hybrid_ml.market.labels import FLAT, HORIZON_MINUTES
-from hybrid_ml.replay.worth import Known, returns_bps, wilson
+from hybrid_ml.replay.worth import Known, returns_bps
 from hybrid_ml.signals.presets import PRESETS, Bounds
 
 CONFIDENCES = (0.40, 0.45, 0.48, 0.50, 0.52, 0.55, 0.58, 0.60, 0.65, 0.70, 0.75, 0.80)

@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from hybrid_ml.learning.evaluation import CALIBRATION_BINS, calibration_error
+from hybrid_ml.learning.intervals import wilson, wilson_edges
 from hybrid_ml.market.labels import CLASSES, DOWN, FLAT, UP, label
 
 RESAMPLES = 1_000
@@ -21,7 +22,6 @@ INTERVAL = (0.05, 0.95)
 SMALL_COVERAGE = 0.01
 FEWEST_ROWS, CURVE_POINTS = 10, 60
 """Where a curve of precision begins, and how finely it is drawn."""
-WILSON_Z = 1.645
 
 
 @dataclass(frozen=True)
@@ -192,19 +192,3 @@ def signals(known: Known, fee_bps: float) -> dict[str, Any]:
 def returns_bps(forward_returns: NDArray[np.float64], direction: NDArray[np.int64]) -> NDArray[np.float64]:
     """What following `direction` (n,) of 0..2 for ten minutes gave before any fee, basis points (n,); FLAT gives 0."""
     return (direction - FLAT) * forward_returns * 1e4
-
-
-def wilson(right: float, count: float, z: float = WILSON_Z) -> list[float]:
-    """Interval of a share, 90 % unless `z` says otherwise (Wilson, "Probable inference", 1927)."""
-    low, high = wilson_edges(np.array([right]), np.array([count]), z)
-    return [float(low[0]), float(high[0])]
-
-
-def wilson_edges(
-    right: NDArray[Any], count: NDArray[Any], z: float = WILSON_Z
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Lower and upper edges (n,) of Wilson's interval for `right` out of `count` (n,), each at least 1."""
-    share, spread = right / count, z**2 / count
-    centre = (share + spread / 2) / (1 + spread)
-    half = z * np.sqrt(share * (1 - share) / count + spread / (4 * count)) / (1 + spread)
-    return centre - half, centre + half

@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import binomtest
 
 from hybrid_ml.learning.evaluation import calibration_error
 from hybrid_ml.market.labels import CLASSES
@@ -17,7 +16,6 @@ from hybrid_ml.replay.worth import (
     precision_at,
     precision_by_coverage,
     reliability,
-    wilson,
 )
 
 NOON = datetime(2024, 3, 5, 12, tzinfo=UTC)
@@ -97,11 +95,6 @@ def test_a_single_day_has_no_interval() -> None:
     assert np.isnan(interval(np.array([0.1, 0.2]), np.array([5, 5]))).all()
 
 
-def test_the_wilson_interval_is_scipys() -> None:
-    expected = binomtest(13, 20).proportion_ci(0.9, method="wilson")
-    assert wilson(13, 20) == pytest.approx([expected.low, expected.high], abs=1e-3)
-
-
 def test_precision_at_a_coverage_takes_the_surest_directions() -> None:
     chances = np.array([[0.8, 0.1, 0.1], [0.1, 0.2, 0.7], [0.1, 0.8, 0.1], [0.3, 0.3, 0.4]])
     truth = np.array([0, 0, 1, 2])
@@ -130,9 +123,3 @@ def test_reliability_bins_are_those_of_the_calibration_error() -> None:
     assert bins["rows"].sum() == 2_000
     gap = (bins["rows"] * (bins["stated"] - bins["came_true"]).abs()).sum() / 2_000
     assert gap == pytest.approx(calibration_error(known.chances(), known.truth))
-
-
-def test_wilson_at_the_edges_stays_a_share() -> None:
-    assert wilson(0, 5)[0] == pytest.approx(0.0)
-    assert wilson(5, 5)[1] == pytest.approx(1.0)
-    assert wilson(13, 20, 3.0)[0] < wilson(13, 20)[0]

@@ -167,6 +167,7 @@ class Service:
             try:
                 if not self._name:
                     self._name = await self._line.name()
+                    failures = 0
                     logger.info("@%s answers %d chats", self._name, len(self._allowed))
                 updates = await self._line.poll(offset)
                 failures = 0

@@ -13,31 +13,34 @@ from hybrid_ml.reports import Analysis, AnalysisReport, Failure, ModelSummary
 from hybrid_ml.requests import AnalysisRequest
 from hybrid_ml.run import Proposal, Run, limit_signals
 from hybrid_ml.signals.gates import refused_by
-from hybrid_ml.signals.quiet_hours import QuietHours
 from hybrid_ml.store.locks import SymbolLocks
-from tasks.alert import send_alert
+from tasks.alert import compose_alert, send_alert, send_due
 from tasks.fine_tune import fine_tune
 from tasks.load import load_model, load_window, open_run
 from tasks.lock import lock_symbol
 from tasks.predict import pass_gates, predict
 from tasks.report import report_analysis
+from tasks.resolve import resolve_outcomes
 from tasks.save import prune_models, save_copy, save_proposal
 from tasks.validate import decide_fallback, validate_model
-
-QUIET_HOURS = QuietHours()
 
 
 @flow(name="analysis", flow_run_name=run_name)
 def analysis(request: AnalysisRequest = AnalysisRequest()) -> State | AnalysisReport:
     """Ask every symbol's model about the next ten minutes; only a sure answer becomes an alert."""
     run = open_run(request, now=datetime.now(UTC))
-    if QUIET_HOURS.covers(run.as_of) and not request.disable_sleep_window:
-        return asleep(AnalysisReport(as_of=run.as_of, asleep=True, analyses=[]), str(QUIET_HOURS))
+    resolve_outcomes(run, request)
+    quiet = request.quiet_hours
+    if quiet.covers(run.as_of) and not request.disable_sleep_window:
+        return asleep(AnalysisReport(as_of=run.as_of, asleep=True, quiet_hours=str(quiet), analyses=[]))
     with locks() as held:
         proposals, failures = collect(run.symbols, lambda symbol: propose(symbol, run, request, held))
         ranked = limit_signals(proposals, request.bounds.max_signals)
         analyses, unsettled = collect(ranked, lambda proposal: settle(proposal, run, request))
-    failures += unsettled + [Failure(symbol=a.symbol, error=problem) for a in analyses for problem in a.problems]
+    _, unsent = collect(["outbox"], lambda _: send_due())
+    failures += (
+        unsettled + unsent + [Failure(symbol=a.symbol, error=problem) for a in analyses for problem in a.problems]
+    )
     report = AnalysisReport(as_of=run.as_of, asleep=False, analyses=analyses, failures=failures)
     report_analysis(report)
     return ended(report)
@@ -91,14 +94,17 @@ def propose(symbol: str, run: Run, request: AnalysisRequest, held: SymbolLocks) 
 def settle(proposal: Proposal, run: Run, request: AnalysisRequest) -> Analysis:
     """Record one symbol's answer, send its alert, and keep the local copy in step."""
     symbol, watch = proposal.symbol, Stopwatch()
-    alert, problems = None, []
+    alert, problems, composed = None, [], None
     if not proposal.stale:
+        if proposal.signal:
+            with watch("compose"):
+                composed = compose_alert(symbol, run, request, proposal)
         with watch("save"):
-            save_proposal(symbol, run, request, proposal)
+            save_proposal(symbol, run, request, proposal, composed)
         if proposal.signal:
             with watch("alert"):
                 sent, unsent = collect([symbol], lambda _: send_alert(symbol, proposal.window.bar_time))
-            alert = sent[0] if sent else "not sent"
+            alert = sent[0] if sent else "not sent to all"
             problems += [failure.error for failure in unsent]
         if proposal.trial:
             with watch("copy"):

@@ -47,9 +47,9 @@ def ended(report: Report) -> State | Report:
     )
 
 
-def asleep(report: AnalysisReport, quiet_hours: str) -> State:
+def asleep(report: AnalysisReport) -> State:
     """The run's end in quiet hours."""
-    return Completed(name="Asleep", message=f"quiet hours {quiet_hours}", data=report)
+    return Completed(name="Asleep", message=f"quiet hours {report.quiet_hours}", data=report)
 
 
 @contextmanager

@@ -114,9 +114,7 @@ def show_analysis(report: AnalysisReport) -> None:
     """Each answer, each gate's verdict, what became of it."""
     out.print(f"\nAs of {report.as_of:%Y-%m-%d %H:%M} UTC")
     if report.asleep:
-        out.print(
-            "Asleep: quiet hours 01:00-09:00 Asia/Kolkata, nothing was asked (--disable_sleep_window asks anyway)"
-        )
+        out.print(f"Asleep: quiet hours {report.quiet_hours}, nothing was asked (--disable_sleep_window asks anyway)")
     for analysis in report.analyses:
         _show_analysis(analysis)
     show_failures(report.failures)

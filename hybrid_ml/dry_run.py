@@ -17,6 +17,7 @@ from hybrid_ml.market.simulation import SIMULATED_SYMBOL, simulate_bars
 from hybrid_ml.requests import AnalysisRequest
 from hybrid_ml.settings import MAX_GAP_MINUTES
 from hybrid_ml.signals.gates import Answer, Circumstances, evaluate_gates, refused_by
+from hybrid_ml.signals.penalty import NO_PENALTY
 from hybrid_ml.store import models as registry
 from hybrid_ml.store.bars import recent_bars, store_bars
 from hybrid_ml.store.embedded import start_embedded
@@ -56,7 +57,7 @@ def dry_run(folder: Path) -> str:
         recent = recent_record(model, window.rows, count=RECENT_ROWS)
         model = model.with_adapter(fine_tune(model, window.rows, count=MAXIMUM_FINE_TUNE_ROWS, as_of=AS_OF).adapter)
         answer = Answer.of(model.probabilities(window.rows.latest().features)[0])
-        around = Circumstances(AnalysisRequest().bounds, 0.0, recent, 0.0, 15.0)
+        around = Circumstances(AnalysisRequest().bounds, NO_PENALTY, recent, 0.0, 15.0)
         refusals = refused_by(evaluate_gates(answer, around))
         outcome = f"refused by {', '.join(refusals)}" if refusals else "signal"
         return f"{BARS:,} simulated bars, {trained.base.rows:,} rows trained, answer {answer.direction}, {outcome}"

@@ -32,6 +32,10 @@ class AlertRefused(HybridMLError):
     """Telegram refused a message for good; repeating it would not help."""
 
 
+class AlertNotSent(HybridMLError):
+    """An alert did not reach every chat it was for; the message says which and why."""
+
+
 class SymbolBusy(HybridMLError):
     """Another run is working on the symbol; nothing went wrong, and nothing was done."""
 

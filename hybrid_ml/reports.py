@@ -95,10 +95,11 @@ class Analysis(BaseModel):
 
 
 class AnalysisReport(SymbolsReport):
-    """Every analysis of a run."""
+    """Every analysis of a run. `quiet_hours`: the window the run fell into, empty where it was awake."""
 
     as_of: datetime
     asleep: bool
+    quiet_hours: str = ""
     analyses: list[Analysis]
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from hybrid_ml.signals.presets import PRESETS, Bounds, PresetName
+from hybrid_ml.signals.quiet_hours import DEFAULT_WINDOW, DEFAULT_ZONE, QuietHours
 
 Source = Literal["db", "csv", "demo"]
 LONGEST_SYMBOL = 64
@@ -124,7 +125,15 @@ class AnalysisRequest(Request):
     fast_mode: bool = Field(False, description="skip fine-tuning and ask the saved model as it is")
     fine_tune_rows: int = Field(1_000, ge=500, le=1_000, description="labelled rows a fine-tune looks at")
     enable_recent_penalty: bool = Field(False, description="ask for more confidence after poor recent signals")
-    disable_sleep_window: bool = Field(False, description="alert also between 01:00 and 09:00 Asia/Kolkata")
+    sleep_window: str = Field(
+        DEFAULT_WINDOW,
+        description="quiet hours, HH:MM-HH:MM local time, also across midnight: nothing is asked, no alert leaves",
+    )
+    sleep_timezone: str = Field(
+        DEFAULT_ZONE, description="time zone of the quiet hours, an IANA name like Europe/Berlin"
+    )
+    disable_sleep_window: bool = Field(False, description="no quiet hours: ask and alert at any time")
+    report_outcomes: bool = Field(False, description="answer each alert, ten minutes later, with what came of it")
     max_bar_age_minutes: float = Field(15, gt=0, description="older bars than this give no signal")
 
     @property
@@ -132,6 +141,16 @@ class AnalysisRequest(Request):
         """The bounds of the preset, each replaced where the request states its own."""
         stated = {item.name: getattr(self, item.name) for item in fields(Bounds)}
         return replace(PRESETS[self.preset], **{name: value for name, value in stated.items() if value is not None})
+
+    @property
+    def quiet_hours(self) -> QuietHours:
+        """The window of `sleep_window` and `sleep_timezone`, whether or not it is disabled."""
+        return QuietHours.parse(self.sleep_window, self.sleep_timezone)
+
+    @model_validator(mode="after")
+    def _quiet_hours_are_some(self) -> "AnalysisRequest":
+        _ = self.quiet_hours
+        return self
 
 
 class ReplayRequest(AnalysisRequest):

@@ -1,7 +1,7 @@
 """What all stages of one run share, and the proposal each symbol makes."""
 
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from hybrid_ml.errors import BadInput, DataUnavailable
@@ -13,13 +13,16 @@ from hybrid_ml.learning.rows import Window
 from hybrid_ml.market.simulation import SIMULATED_SYMBOL
 from hybrid_ml.requests import Request, Source
 from hybrid_ml.settings import Settings
-from hybrid_ml.signals.gates import Answer, Verdict, max_signals_verdict, refused_by
+from hybrid_ml.signals.gates import Answer, Verdict, max_signals_verdict, refused_by, silenced_by_penalty
 from hybrid_ml.store.model_files import model_folder
 
 
 @dataclass(frozen=True)
 class Run:
-    """The moment a run judges, the symbols it is about, and where their bars and models are."""
+    """The moment a run judges, the symbols it is about, and where their bars and models are.
+
+    `ahead`: how far the clock was ahead of that moment when the run began, where it judges the past.
+    """
 
     as_of: datetime
     symbols: list[str]
@@ -29,6 +32,11 @@ class Run:
     models_dir: Path
     max_gap_minutes: int
     training_threads: int
+    ahead: timedelta = timedelta(0)
+
+    def by_the_clock(self, moment: datetime) -> datetime:
+        """When `moment` of the time that this run judges comes to pass: at once the same, unless it judges the past."""
+        return moment + self.ahead
 
     def folder(self, symbol: str) -> Path:
         """Where the local copies of `symbol`'s models lie."""
@@ -72,6 +80,11 @@ class Proposal:
         return not refused_by(self.verdicts)
 
     @property
+    def silenced_by_penalty(self) -> bool:
+        """Whether it would be a signal, had no penalty raised the confidence bound."""
+        return silenced_by_penalty(self.verdicts)
+
+    @property
     def degraded(self) -> bool:
         """Whether the model is under the bar, so that the answer is for the record only."""
         return is_under_the_bar(self.recent, self.was_degraded)
@@ -96,6 +109,7 @@ def open_run(request: Request, settings: Settings, symbols_with_bars: list[str],
         models_dir=settings.models_dir,
         max_gap_minutes=settings.hybrid_ml_max_gap_minutes,
         training_threads=settings.training_threads,
+        ahead=timedelta(0) if request.as_of is None else now - request.as_of,
     )
 
 

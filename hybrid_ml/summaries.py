@@ -32,7 +32,7 @@ def _training(training: Training) -> str:
 def analysis_markdown(report: AnalysisReport) -> str:
     """Each answer with the verdict of every gate."""
     title = f"# Analysis as of {report.as_of:%Y-%m-%d %H:%M} UTC"
-    asleep = "Asleep: quiet hours, nothing was asked." if report.asleep else ""
+    asleep = f"Asleep: quiet hours {report.quiet_hours}, nothing was asked." if report.asleep else ""
     parts = [title, asleep, *map(_analysis, report.analyses), _failures(report.failures)]
     return "\n\n".join(part for part in parts if part)
 

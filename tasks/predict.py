@@ -7,7 +7,7 @@ from hybrid_ml.market.bars import age_minutes
 from hybrid_ml.requests import AnalysisRequest
 from hybrid_ml.run import Run
 from hybrid_ml.signals.gates import Answer, Circumstances, Verdict, evaluate_gates, refused_by
-from hybrid_ml.signals.penalty import confidence_penalty
+from hybrid_ml.signals.penalty import NO_PENALTY, confidence_penalty
 from hybrid_ml.store import predictions
 from tasks.stage import database, log, stage
 
@@ -30,15 +30,12 @@ def pass_gates(
     recent: RecentRecord,
     was_degraded: bool,
 ) -> list[Verdict]:
-    """Every gate's verdict; outcomes that have come due are filled in first, for the penalty to look at."""
-    with database().begin() as connection:
-        resolved = predictions.resolve(connection, symbol, run.as_of, run.max_gap_minutes)
+    """Every gate's verdict; the penalty looks at the outcomes the run has filled in."""
+    with database().connect() as connection:
         signals = predictions.recent_signals(connection, symbol, run.as_of) if request.enable_recent_penalty else None
-    if resolved:
-        log().info("%s: %d earlier predictions got their outcome", symbol, resolved)
     around = Circumstances(
         bounds=request.bounds,
-        penalty=confidence_penalty(signals) if signals else 0.0,
+        penalty=confidence_penalty(signals) if signals else NO_PENALTY,
         recent=recent,
         bar_age_minutes=age_minutes(window.bar_time, run.as_of),
         max_bar_age_minutes=request.max_bar_age_minutes,

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
+from hybrid_ml.alerting import Composed, queue_signal
 from hybrid_ml.learning.model import HybridModel
 from hybrid_ml.learning.promotion import Promotion
-from hybrid_ml.market.simulation import SIMULATED_SYMBOL
 from hybrid_ml.requests import AnalysisRequest
 from hybrid_ml.run import Proposal, Run
-from hybrid_ml.signals.message import alert_message
+from hybrid_ml.settings import load_settings
 from hybrid_ml.store import models as registry
 from hybrid_ml.store import predictions
 from hybrid_ml.store.model_files import write_model
@@ -31,13 +31,17 @@ def save_base(symbol: str, model: HybridModel, promotion: Promotion) -> Promotio
 
 
 @stage("save prediction {symbol}", timeout_seconds=60, outside=True)
-def save_proposal(symbol: str, run: Run, request: AnalysisRequest, proposal: Proposal) -> None:
+def save_proposal(
+    symbol: str, run: Run, request: AnalysisRequest, proposal: Proposal, composed: Composed | None
+) -> None:
     """The adapter, the prediction and, for a signal, its alert: one transaction."""
     with database().begin() as connection:
         if proposal.trial is not None:
             registry.save_adapter(connection, proposal.model.base, proposal.trial.adapter)
-        new = predictions.record(connection, _prediction(run, request, proposal), _message(proposal))
-    if not new:
+        recorded = predictions.record(connection, _prediction(run, request, proposal))
+        if composed is not None:
+            queue_signal(connection, load_settings(), run, request, proposal, composed, recorded.id)
+    if not recorded.new:
         log().info("%s: the prediction after %s was recorded before", symbol, f"{proposal.window.bar_time:%H:%M}")
 
 
@@ -84,23 +88,7 @@ def _prediction(run: Run, request: AnalysisRequest, proposal: Proposal) -> Predi
         preset=request.preset,
         verdicts=proposal.verdicts,
         signal=proposal.signal,
-        silenced_by_penalty=False,
+        silenced_by_penalty=proposal.silenced_by_penalty,
         degraded=proposal.degraded,
         fell_back=proposal.fallback is not None,
-    )
-
-
-def _message(proposal: Proposal) -> str | None:
-    if not proposal.signal:
-        return None
-    return alert_message(
-        symbol=proposal.symbol,
-        simulated=proposal.symbol == SIMULATED_SYMBOL,
-        close=proposal.window.close,
-        bar_time=proposal.window.bar_time,
-        answer=proposal.answer,
-        verdicts=proposal.verdicts,
-        model_version=proposal.model.version,
-        trained_until=proposal.model.trained_until,
-        threshold=proposal.model.base.label_threshold,
     )

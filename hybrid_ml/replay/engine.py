@@ -25,9 +25,15 @@ from hybrid_ml.replay.past import Past, Sight
 from hybrid_ml.replay.registry import Ledger, Registry, Trained
 from hybrid_ml.replay.spread import IN_TURN, Spread, result_of
 from hybrid_ml.requests import AnalysisRequest
-from hybrid_ml.signals.gates import Circumstances, evaluate_gates, max_signals_verdict, refused_by
-from hybrid_ml.signals.penalty import confidence_penalty
-from hybrid_ml.signals.quiet_hours import QuietHours
+from hybrid_ml.signals.gates import (
+    Circumstances,
+    Verdict,
+    evaluate_gates,
+    max_signals_verdict,
+    refused_by,
+    silenced_by_penalty,
+)
+from hybrid_ml.signals.penalty import NO_PENALTY, confidence_penalty
 
 Row = dict[str, Any]
 
@@ -73,7 +79,7 @@ class Service:
     ) -> None:
         """`scaling`: the week and the row limit of progressive scaling at a moment."""
         self.symbol, self.request, self.scaling, self.num_threads = symbol, request, scaling, num_threads
-        self.registry, self.ledger, self.quiet_hours = Registry(), Ledger(), QuietHours()
+        self.registry, self.ledger, self.quiet_hours = Registry(), Ledger(), request.quiet_hours
         self._fine_tune_rows = 0 if request.fast_mode else request.fine_tune_rows
 
     def weekly(self, trained: Trained) -> Promotion:
@@ -166,31 +172,31 @@ class Service:
     def _decide(self, past: Past, sight: Sight, look: Look, fell_back: bool) -> Row | None:
         """Gates, ledger, and which cycle's adapter serves from now on."""
         was_degraded = self.ledger.was_degraded(sight.now)
-        refusals = self._refusals(sight, look, was_degraded)
+        verdicts = self._verdicts(sight, look, was_degraded)
         if leaves_adapter(sight, self._fine_tune_rows):
             self.registry.adapted_at = sight.now
-        row = self._row(past, sight, look, refusals, fell_back)
+        row = self._row(past, sight, look, verdicts, fell_back)
         return row if self.ledger.records(row, fallback.is_under_the_bar(look.recent, was_degraded)) else None
 
-    def _refusals(self, sight: Sight, look: Look, was_degraded: bool) -> list[str]:
+    def _verdicts(self, sight: Sight, look: Look, was_degraded: bool) -> list[Verdict]:
         request = self.request
         signals = self.ledger.recent_signals(sight.now) if request.enable_recent_penalty else None
         around = Circumstances(
             bounds=request.bounds,
-            penalty=confidence_penalty(signals) if signals else 0.0,
+            penalty=confidence_penalty(signals) if signals else NO_PENALTY,
             recent=look.recent,
             bar_age_minutes=age_minutes(sight.bar_time, sight.now),
             max_bar_age_minutes=request.max_bar_age_minutes,
             was_degraded=was_degraded,
         )
-        refusals = refused_by(evaluate_gates(look.answer, around))
-        if not refusals and not max_signals_verdict(1, request.bounds.max_signals).passed:
-            refusals = ["max_signals"]
-        return refusals
+        verdicts = evaluate_gates(look.answer, around)
+        if refused_by(verdicts):
+            return verdicts
+        return [*verdicts, max_signals_verdict(1, request.bounds.max_signals)]
 
-    def _row(self, past: Past, sight: Sight, look: Look, refusals: list[str], fell_back: bool) -> Row:
+    def _row(self, past: Past, sight: Sight, look: Look, verdicts: list[Verdict], fell_back: bool) -> Row:
         """A row a ledger would get; returns are logarithmic, NaN across sessions and beyond the bars."""
-        base = self.champion.base
+        base, refusals = self.champion.base, refused_by(verdicts)
         place = past.place(sight.bar_time)
         later = past.rows.take(slice(place, place + 1))
         outcome = int(later.labels(base.label_threshold)[0])
@@ -211,6 +217,7 @@ class Service:
             "forward_return": float(later.forward_returns[0]),
             "previous_return": float(past.rows.forward_returns[before]) if before >= 0 else float("nan"),
             "signal": not refusals,
+            "silenced_by_penalty": silenced_by_penalty(verdicts),
             "refused_by": ",".join(refusals),
             "model_version": look.version,
             "kind": look.kind,

@@ -80,7 +80,11 @@ class Registry:
 
 @dataclass
 class Ledger:
-    """What later cycles look back on: the newest answer, and signals with their outcomes."""
+    """What later cycles look back on: the newest answer, and sure ones with their outcomes.
+
+    `signals`: bar time, direction, confidence and outcome of signals and of answers that only the penalty
+    silenced, which count alike for it.
+    """
 
     bar_time: datetime | None = None
     degraded: bool = False
@@ -96,7 +100,9 @@ class Ledger:
         if row["bar_time"] == self.bar_time and (self.signal or not row["signal"]):
             return False
         self.bar_time, self.degraded, self.signal = row["bar_time"], degraded, row["signal"]
-        if self.signal:
+        if self.signals and self.signals[-1][0] == self.bar_time:
+            self.signals.pop()  # the bar has one row, from now on that of the signal
+        if self.signal or row["silenced_by_penalty"]:
             top = max(CLASSES, key=lambda name: row[f"p_{name}"])
             self.signals.append((row["bar_time"], top, row[f"p_{top}"], row["outcome"]))
         return True
@@ -106,7 +112,7 @@ class Ledger:
         return self.degraded and last is not None and as_of - FORGET_DEGRADED < last < as_of
 
     def recent_signals(self, as_of: datetime) -> RecentSignals:
-        """The newest signals whose outcome was known at `as_of`: shares as the ledger's query gives them."""
+        """The newest sure answers whose outcome was known at `as_of`: shares as the ledger's query gives them."""
         due = [each for each in self.signals if each[3] is not None and each[0] + HORIZON + BAR_LENGTH <= as_of]
         newest = due[-SIGNALS_CONSIDERED:]
         if not newest:

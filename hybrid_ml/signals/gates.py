@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from hybrid_ml.learning.evaluation import RecentRecord
 from hybrid_ml.learning.fallback import is_under_the_bar, required_accuracy
 from hybrid_ml.market.labels import CLASSES, FLAT
+from hybrid_ml.signals.penalty import Penalty
 from hybrid_ml.signals.presets import Bounds
 
 HIGHEST_PENALISED_BOUND = 0.99
@@ -66,7 +67,7 @@ class Circumstances:
     """What the gates know besides the answer itself. `was_degraded`: the symbol's last answer was."""
 
     bounds: Bounds
-    penalty: float
+    penalty: Penalty
     recent: RecentRecord
     bar_age_minutes: float
     max_bar_age_minutes: float
@@ -75,13 +76,17 @@ class Circumstances:
 
 @dataclass(frozen=True)
 class Verdict:
-    """One gate's word: the value it saw, the bound it holds, whether the answer passed."""
+    """One gate's word: the value it saw, the bound it holds, whether the answer passed.
+
+    `asked`: the bound before the penalty raised it, None where nothing did.
+    """
 
     gate: str
     value: float | None
     bound: float | None
     passed: bool
     meaning: str
+    asked: float | None = None
 
 
 Gate = Callable[[Answer, Circumstances], Verdict]
@@ -95,10 +100,12 @@ def direction(answer: Answer, _: Circumstances) -> Verdict:
 def confidence(answer: Answer, around: Circumstances) -> Verdict:
     """The top probability reaches the preset's bound, raised by the recent-performance penalty."""
     asked = around.bounds.min_confidence
-    bound = max(asked, min(HIGHEST_PENALISED_BOUND, asked + around.penalty))
-    penalised = f" (raised by {around.penalty:.3f} after poor recent signals)" if around.penalty else ""
+    bound = max(asked, min(HIGHEST_PENALISED_BOUND, asked + around.penalty.amount))
+    meaning = f"top probability at least {bound:.3f}"
+    if bound > asked:
+        meaning += f" (raised by {bound - asked:.2f}: {around.penalty.told})"
     passed = answer.confidence >= bound
-    return Verdict("confidence", answer.confidence, bound, passed, f"top probability at least {bound:.3f}{penalised}")
+    return Verdict("confidence", answer.confidence, bound, passed, meaning, asked if bound > asked else None)
 
 
 def margin(answer: Answer, around: Circumstances) -> Verdict:
@@ -139,6 +146,19 @@ def evaluate_gates(answer: Answer, around: Circumstances) -> list[Verdict]:
 def refused_by(verdicts: list[Verdict]) -> list[str]:
     """Names of the gates that said no."""
     return [verdict.gate for verdict in verdicts if not verdict.passed]
+
+
+def silenced_by_penalty(verdicts: list[Verdict]) -> bool:
+    """Whether nothing but the raised part of the confidence bound said no; such an answer counts for the penalty.
+
+    Whether it would have been among the surest of its run is left open: that bound is about how much a
+    person wants to read, not about what an answer is worth.
+    """
+    refusals = [verdict for verdict in verdicts if not verdict.passed]
+    if [verdict.gate for verdict in refusals] != ["confidence"]:
+        return False
+    value, asked = refusals[0].value, refusals[0].asked
+    return value is not None and asked is not None and value >= asked
 
 
 def max_signals_verdict(rank: int, bound: int) -> Verdict:

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import Connection, text
 
@@ -37,62 +38,121 @@ class Prediction:
     fell_back: bool
 
 
-def record(connection: Connection, prediction: Prediction, message: str | None) -> bool:
-    """Write the prediction and, when `message` is given, its alert, in the caller's transaction.
+@dataclass(frozen=True)
+class Recorded:
+    """The row of the ledger that counts for a bar, and whether the answer just given is it."""
 
-    Returns whether anything was new; a prediction or an alert that is there already stays.
+    id: int
+    new: bool
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """How many predictions got their outcome, or the reason why there is none, and which of them were signals."""
+
+    count: int
+    signal_ids: list[int]
+
+
+def record(connection: Connection, prediction: Prediction) -> Recorded:
+    """Write the prediction in the caller's transaction.
+
+    One answer a bar counts: the first, or the first that is a signal, because it is the one that
+    alerts. Others about the same bar are kept in `answers_not_counted` with the reason, where they
+    differ: the bar was corrected in between, another model answered, gates were looser.
     """
+    given = _values(prediction)
+    written = connection.execute(query("record_prediction"), given).scalar()
+    if written is not None:
+        return Recorded(int(written), new=True)
+    there = connection.execute(
+        text(
+            "SELECT id, signal, close, p_down, p_flat, p_up FROM predictions "
+            "WHERE symbol = :symbol AND bar_time = :bar_time FOR UPDATE"
+        ),
+        given,
+    ).one()
+    if prediction.signal and not there.signal:
+        reason = f"a later run (as of {prediction.as_of:%Y-%m-%d %H:%M} UTC) found a signal"
+        connection.execute(query("displace_prediction"), {"id": there.id, "reason": reason})
+        connection.execute(query("replace_prediction"), {"id": there.id, **given})
+        return Recorded(int(there.id), new=True)
     answer = prediction.answer
-    written = connection.execute(
-        query("record_prediction"),
-        {
-            "symbol": prediction.symbol,
-            "bar_time": prediction.bar_time,
-            "as_of": prediction.as_of,
-            "close": prediction.close,
-            "p_down": answer.down,
-            "p_flat": answer.flat,
-            "p_up": answer.up,
-            "threshold": prediction.threshold,
-            "direction": answer.direction,
-            "confidence": answer.confidence,
-            "model_version": prediction.model_version,
-            "preset": prediction.preset,
-            "gates": json.dumps(as_record(prediction.verdicts)),
-            "signal": prediction.signal,
-            "silenced_by_penalty": prediction.silenced_by_penalty,
-            "degraded": prediction.degraded,
-            "fell_back": prediction.fell_back,
-        },
+    if (there.close, there.p_down, there.p_flat, there.p_up) != (prediction.close, *answer.probabilities):
+        corrected = f"; the bar closed at {there.close!r} then" if there.close != prediction.close else ""
+        connection.execute(query("set_answer_aside"), {"reason": f"an earlier answer counts{corrected}", **given})
+    return Recorded(int(there.id), new=False)
+
+
+def _values(prediction: Prediction) -> dict[str, Any]:
+    answer = prediction.answer
+    return {
+        "symbol": prediction.symbol,
+        "bar_time": prediction.bar_time,
+        "as_of": prediction.as_of,
+        "close": prediction.close,
+        "p_down": answer.down,
+        "p_flat": answer.flat,
+        "p_up": answer.up,
+        "threshold": prediction.threshold,
+        "direction": answer.direction,
+        "confidence": answer.confidence,
+        "model_version": prediction.model_version,
+        "preset": prediction.preset,
+        "gates": json.dumps(as_record(prediction.verdicts)),
+        "signal": prediction.signal,
+        "silenced_by_penalty": prediction.silenced_by_penalty,
+        "degraded": prediction.degraded,
+        "fell_back": prediction.fell_back,
+    }
+
+
+def resolve(connection: Connection, as_of: datetime, max_gap_minutes: int) -> Resolved:
+    """Fill in, for every symbol and in one statement, the outcomes that are known at `as_of`."""
+    given = {"as_of": as_of, "horizon_minutes": HORIZON_MINUTES, "max_gap_minutes": max_gap_minutes}
+    done = connection.execute(query("resolve_predictions"), given).one()
+    return Resolved(int(done.resolved), [int(each) for each in done.signals])
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A prediction that has been resolved; `close` is the one that counts, `corrected` not the stated one.
+
+    `outcome` is None where there can be none, for `void_reason`.
+    """
+
+    symbol: str
+    bar_time: datetime
+    direction: str
+    close: float
+    corrected: bool
+    close_then: float | None
+    outcome: str | None
+    forward_return: float | None
+    void_reason: str | None
+
+
+def outcome(connection: Connection, prediction_id: int) -> Outcome:
+    """What was said, and what became of it."""
+    statement = text(
+        "SELECT symbol, bar_time, direction, coalesce(corrected_close, close) AS close, close_then, outcome, "
+        "corrected_close IS NOT NULL AS corrected, forward_return, void_reason FROM predictions WHERE id = :id"
     )
-    if message is not None:
-        connection.execute(
-            text(
-                "INSERT INTO alerts (symbol, bar_time, message, state) "
-                "VALUES (:symbol, :bar_time, :message, 'pending') ON CONFLICT (symbol, bar_time) DO NOTHING"
-            ),
-            {"symbol": prediction.symbol, "bar_time": prediction.bar_time, "message": message},
-        )
-    return bool(written.rowcount)
+    return Outcome(**connection.execute(statement, {"id": prediction_id}).one()._mapping)
 
 
-def resolve(connection: Connection, symbol: str, as_of: datetime, max_gap_minutes: int) -> int:
-    """Fill in the outcomes that are known at `as_of`; returns how many."""
-    done = connection.execute(
-        query("resolve_predictions"),
-        {
-            "symbol": symbol,
-            "as_of": as_of,
-            "horizon_minutes": HORIZON_MINUTES,
-            "max_gap_minutes": max_gap_minutes,
-        },
-    )
-    return int(done.rowcount)
+def recent_signals(connection: Connection, symbol: str, as_of: datetime, *, sent_only: bool = False) -> RecentSignals:
+    """The newest signals of `symbol` whose outcome was known at `as_of`.
 
-
-def recent_signals(connection: Connection, symbol: str, as_of: datetime) -> RecentSignals:
-    """The newest signals of `symbol` whose outcome was known at `as_of`."""
-    given = {"symbol": symbol, "as_of": as_of, "count": SIGNALS_CONSIDERED, "horizon_minutes": HORIZON_MINUTES}
+    For the penalty, answers that only it silenced are among them; `sent_only` leaves those out, for people.
+    """
+    given = {
+        "symbol": symbol,
+        "as_of": as_of,
+        "count": SIGNALS_CONSIDERED,
+        "horizon_minutes": HORIZON_MINUTES,
+        "sent_only": sent_only,
+    }
     count, precision, mean_confidence = connection.execute(query("recent_signals"), given).one()
     return RecentSignals(int(count), float(precision), float(mean_confidence))
 

@@ -32,7 +32,8 @@ FLOWS = {
 }
 MODULES = (flows.analysis, flows.weekly_training)
 FORK = multiprocessing.get_context("forkserver")
-FORK.set_forkserver_preload(["tests.faults.victim"])  # imports once, so that a victim is there in a tenth of a second
+# Imports once, so that a victim is there in a tenth of a second.
+FORK.set_forkserver_preload(["tests.faults.victim", "tests.faults.sender"])
 
 
 def stages() -> dict[str, Task]:

@@ -33,8 +33,9 @@ from hybrid_ml.store.bars import store_bars
 from hybrid_ml.store.model_files import read_model
 from tests.conftest import ROOT
 from tests.flows.running import rows
+from tests.outbox import prediction
 from tests.store.test_pruning import adapter, save, trial
-from tests.store.test_registry import AS_OF, NO, YES, later, prediction, statuses
+from tests.store.test_registry import AS_OF, NO, YES, later, statuses
 from tests.store.test_registry import model as model  # noqa: PLC0414  # the fixtures of the registry's tests
 from tests.store.test_registry import window as window  # noqa: PLC0414
 
@@ -132,7 +133,7 @@ def test_markup_in_names_and_reasons_is_only_text(say: Say, engine: Engine, mode
 def test_show_tells_everything_and_checks_the_bytes(say: Say, engine: Engine, model: HybridModel) -> None:
     save(engine, model, YES)
     with engine.begin() as connection:
-        predictions.record(connection, prediction(AS_OF, model_version=model.version), None)
+        predictions.record(connection, prediction(AS_OF, model_version=model.version))
     code, out, _ = say("show", "--version", model.version)
     assert code == 0
     for word in (

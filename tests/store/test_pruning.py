@@ -15,7 +15,8 @@ from hybrid_ml.store import models as registry
 from hybrid_ml.store import predictions
 from hybrid_ml.store.pruning import Pruned, prune
 from tests.flows.running import rows
-from tests.store.test_registry import later, prediction
+from tests.outbox import prediction
+from tests.store.test_registry import later
 from tests.store.test_registry import model as model  # noqa: PLC0414  # the fixtures of the registry's tests
 from tests.store.test_registry import window as window  # noqa: PLC0414
 
@@ -54,7 +55,7 @@ def trial(engine: Engine, base: HybridModel, made: Adapter, *, age: timedelta, a
     with engine.begin() as connection:
         registry.save_adapter(connection, base.base, made)
         if answered:
-            predictions.record(connection, prediction(made.as_of, model_version=made.version), None)
+            predictions.record(connection, prediction(made.as_of, model_version=made.version))
     grow_older(engine, made.version, age)
     return made.version
 

@@ -1,4 +1,4 @@
-"""The registry of models, the ledger of predictions and the outbox of alerts, on a real PostgreSQL."""
+"""The registry of models, on a real PostgreSQL."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -16,11 +16,7 @@ from hybrid_ml.learning.rows import Window, make_window
 from hybrid_ml.learning.training import train_base
 from hybrid_ml.market.bars import clean_bars
 from hybrid_ml.market.simulation import simulate_bars
-from hybrid_ml.signals.gates import Answer, Verdict
-from hybrid_ml.store import alerts, predictions
 from hybrid_ml.store import models as registry
-from hybrid_ml.store.bars import store_bars
-from hybrid_ml.store.predictions import Prediction
 
 AS_OF = datetime(2024, 2, 1, tzinfo=UTC)
 YES, NO = Promotion(True, "better"), Promotion(False, "worse")
@@ -150,95 +146,6 @@ def test_weeks_count_from_the_first_base(engine: Engine, model: HybridModel) -> 
         assert registry.first_base_at(connection, "ABC") == AS_OF
 
 
-def prediction(bar_time: datetime, **changes: object) -> Prediction:
-    values = {
-        "symbol": "ABC",
-        "bar_time": bar_time,
-        "as_of": bar_time + timedelta(minutes=1),
-        "close": 100.0,
-        "answer": Answer(0.1, 0.2, 0.7),
-        "threshold": 0.001,
-        "model_version": "v",
-        "preset": "balanced",
-        "verdicts": [Verdict("confidence", 0.7, 0.6, True, "")],
-        "signal": True,
-        "degraded": False,
-        "fell_back": False,
-    }
-    return Prediction(**{**values, **changes})  # type: ignore[arg-type]
-
-
-def test_a_prediction_and_its_alert_are_written_once(engine: Engine) -> None:
-    bar_time = AS_OF
-    with engine.begin() as connection:
-        assert predictions.record(connection, prediction(bar_time), "first")
-        assert not predictions.record(connection, prediction(bar_time, answer=Answer(0.7, 0.2, 0.1)), "second")
-        rows = connection.execute(text("SELECT p_up, signal FROM predictions")).all()
-        assert [tuple(row) for row in rows] == [(0.7, True)]
-        assert alerts.claim_pending(connection, "ABC", bar_time) == "first"
-        alerts.settle(connection, "ABC", bar_time, "sent")
-        assert alerts.claim_pending(connection, "ABC", bar_time) is None
-
-
-def test_a_signal_takes_the_row_of_a_refusal_but_never_the_other_way(engine: Engine) -> None:
-    with engine.begin() as connection:
-        predictions.record(connection, prediction(AS_OF, signal=False), None)
-        assert predictions.record(connection, prediction(AS_OF, preset="aggressive"), "alert")
-        assert not predictions.record(connection, prediction(AS_OF, signal=False), None)
-        found = connection.execute(text("SELECT preset, signal FROM predictions")).one()
-    assert tuple(found) == ("aggressive", True)
-
-
-def test_two_senders_do_not_get_the_same_alert(engine: Engine) -> None:
-    with engine.begin() as connection:
-        predictions.record(connection, prediction(AS_OF), "alert")
-    with engine.begin() as one, engine.begin() as other:
-        assert alerts.claim_pending(one, "ABC", AS_OF) == "alert"
-        assert alerts.claim_pending(other, "ABC", AS_OF) is None
-
-
-def bars_at(engine: Engine, closes: dict[int, float]) -> None:
-    """Bars of ABC whose close at minute m after AS_OF is closes[m]."""
-    import pandas as pd
-
-    times = pd.DatetimeIndex([AS_OF + timedelta(minutes=minute) for minute in closes]).as_unit("us")
-    values = list(closes.values())
-    frame = pd.DataFrame({"time": times, "open": values, "high": values, "low": values, "close": values, "volume": 1.0})
-    store_bars(engine, "ABC", frame)
-
-
-@pytest.mark.parametrize(
-    ("closes", "outcome"),
-    [
-        ({0: 100.0, 10: 101.0}, "up"),
-        ({0: 100.0, 10: 99.0}, "down"),
-        ({0: 100.0, 10: 100.01}, "flat"),
-        ({0: 100.0, 8: 101.0, 12: 90.0}, "up"),  # minute 10 carries the close of minute 8
-        ({0: 100.0, 8: 101.0}, None),  # nothing yet shows that minute 10 belongs to the session
-        ({0: 100.0, 8: 101.0, 60: 90.0}, None),  # a break of 51 minutes: no outcome exists
-        ({0: 100.0, 8: 101.0, 39: 90.0}, "up"),  # 30 missing minutes are still carried
-        ({0: 100.0, 8: 101.0, 40: 90.0}, None),
-    ],
-)
-def test_outcomes_follow_the_grid(engine: Engine, closes: dict[int, float], outcome: str | None) -> None:
-    bars_at(engine, closes)
-    with engine.begin() as connection:
-        predictions.record(connection, prediction(AS_OF), None)
-        predictions.resolve(connection, "ABC", AS_OF + timedelta(hours=2), 30)
-        assert connection.execute(text("SELECT outcome FROM predictions")).scalar() == outcome
-
-
-def test_an_outcome_waits_for_its_ten_minutes(engine: Engine) -> None:
-    bars_at(engine, {0: 100.0, 10: 101.0, 11: 101.0})
-    with engine.begin() as connection:
-        predictions.record(connection, prediction(AS_OF), None)
-        assert predictions.resolve(connection, "ABC", AS_OF + timedelta(minutes=10), 30) == 0
-        assert predictions.resolve(connection, "ABC", AS_OF + timedelta(minutes=11), 30) == 1
-        assert predictions.resolve(connection, "ABC", AS_OF + timedelta(minutes=12), 30) == 0
-        recent = predictions.recent_signals(connection, "ABC", AS_OF + timedelta(minutes=11))
-    assert (recent.count, recent.precision, recent.mean_confidence) == (1, 1.0, pytest.approx(0.7))
-
-
 def test_a_promotion_is_carried_out_only_against_the_champion_it_was_made_against(
     engine: Engine, model: HybridModel
 ) -> None:
@@ -278,29 +185,6 @@ def test_trainings_from_scratch_in_vain_count_from_the_base_that_serves(engine: 
     assert tries(6) == (0, 5.0)  # a new champion, yet the last training is not forgotten
     trained(7, NO)
     assert tries(8) == (1, 7.0)
-
-
-def test_a_degraded_answer_is_remembered_for_a_day(engine: Engine) -> None:
-    def was_degraded(hours: float) -> bool:
-        with engine.connect() as connection:
-            return predictions.was_degraded(connection, "ABC", AS_OF + timedelta(hours=hours))
-
-    for hours, degraded in ((1, False), (2, True)):
-        moment = AS_OF + timedelta(hours=hours)
-        with engine.begin() as connection:
-            predictions.record(connection, prediction(moment, as_of=moment, degraded=degraded), None)
-    assert [was_degraded(hours) for hours in (1, 1.5, 2.5, 25, 27)] == [False, False, True, True, False]
-
-
-def test_signals_count_only_once_their_outcome_was_known(engine: Engine) -> None:
-    with engine.begin() as connection:
-        predictions.record(connection, prediction(AS_OF), "alert")
-        connection.execute(text("UPDATE predictions SET outcome = direction, resolved_at = now()"))
-        counts = [
-            predictions.recent_signals(connection, "ABC", AS_OF + timedelta(minutes=minutes)).count
-            for minutes in (1, 10, 11)
-        ]
-    assert counts == [0, 0, 1]
 
 
 def test_a_base_made_later_for_an_earlier_moment_does_not_move_the_weeks(engine: Engine, model: HybridModel) -> None:

@@ -8,6 +8,7 @@ from hybrid_ml.learning.evaluation import RecentRecord
 from hybrid_ml.market.labels import CLASSES
 from hybrid_ml.replay.advice import FEWEST_SIGNALS, Advice, Half, advise
 from hybrid_ml.signals.gates import Answer, Circumstances, evaluate_gates, refused_by
+from hybrid_ml.signals.penalty import NO_PENALTY
 from hybrid_ml.signals.presets import PRESETS, Bounds
 from tests.unit.test_replay_worth import answers
 
@@ -35,7 +36,7 @@ def test_settings_give_what_the_gates_would_have_given(place: int) -> None:
     part = frame[early] if place == 0 else frame[frame["bar_time"] >= split]
     for setting in advice.settings[:: len(advice.settings) // 25]:
         bounds = Bounds(setting.min_confidence, setting.min_prob_margin, setting.max_entropy)
-        around = Circumstances(bounds, 0.0, RecentRecord(200, 0.9, 0.5), 0.0, 15.0)
+        around = Circumstances(bounds, NO_PENALTY, RecentRecord(200, 0.9, 0.5), 0.0, 15.0)
         chances = part[[f"p_{name}" for name in CLASSES]].to_numpy()
         sent = np.array([not refused_by(evaluate_gates(Answer.of(row), around)) for row in chances])
         half = (setting.found, setting.shown)[place]

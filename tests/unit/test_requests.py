@@ -210,3 +210,22 @@ def test_a_backfill_of_the_simulated_market_needs_nothing_else() -> None:
 def test_every_field_is_described_for_the_form_and_for_help(kind: Any) -> None:
     described = kind.model_json_schema()["properties"]
     assert all(field.get("description") for field in described.values())
+
+
+def test_quiet_hours_are_the_night_in_india_unless_told_otherwise() -> None:
+    assert str(AnalysisRequest().quiet_hours) == "01:00-09:00 Asia/Kolkata"
+    asked = AnalysisRequest(sleep_window="22:00-06:30", sleep_timezone="America/New_York", disable_sleep_window=True)
+    assert str(asked.quiet_hours) == "22:00-06:30 America/New_York"
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ({"sleep_window": "9-17"}, "--sleep_window '9-17' is no window"),
+        ({"sleep_window": "09:00-09:00", "disable_sleep_window": True}, "--disable_sleep_window"),
+        ({"sleep_timezone": "Kolkata"}, "did you mean Asia/Kolkata"),
+    ],
+)
+def test_quiet_hours_that_cannot_be_meant_are_refused_before_the_run(flags: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        AnalysisRequest(**flags)

@@ -15,6 +15,7 @@ from hybrid_ml.requests import AnalysisRequest, Request, TrainingRequest
 from hybrid_ml.run import Proposal, Run, limit_signals, open_run
 from hybrid_ml.settings import Settings
 from hybrid_ml.signals.gates import Answer, Circumstances, evaluate_gates
+from hybrid_ml.signals.penalty import NO_PENALTY
 from hybrid_ml.signals.presets import PRESETS
 
 NOW = datetime(2024, 6, 1, 10, 20, 30, tzinfo=UTC)
@@ -108,7 +109,7 @@ def test_the_default_symbols_model_lies_in_the_models_folder_itself() -> None:
 
 def proposal(symbol: str, answer: Answer, model: HybridModel, window: Window, accuracy: float = 0.6) -> Proposal:
     recent = RecentRecord(200, accuracy, 0.4)
-    around = Circumstances(PRESETS["balanced"], 0.0, recent, 1.0, 15.0)
+    around = Circumstances(PRESETS["balanced"], NO_PENALTY, recent, 1.0, 15.0)
     verdicts = evaluate_gates(answer, around)
     return Proposal(symbol, window, model, recent, None, answer, verdicts, fallback=None, stale=False)
 

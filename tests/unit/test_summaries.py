@@ -64,3 +64,8 @@ def test_a_champion_that_stays_and_a_busy_symbol_are_told_apart_from_failures() 
     assert "## ABC: champion stays" in told
     assert "log loss 1.0500 against the champion's 1.0490." in told
     assert told.index("## Failed\n- **N**: no bars") < told.index("## Left to another run\n- **XYZ**")
+
+
+def test_a_run_in_quiet_hours_says_which() -> None:
+    asleep = AnalysisReport(as_of=NOON, asleep=True, quiet_hours="22:00-06:00 Europe/Berlin", analyses=[])
+    assert "Asleep: quiet hours 22:00-06:00 Europe/Berlin, nothing was asked." in analysis_markdown(asleep)

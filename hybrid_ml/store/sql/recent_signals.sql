@@ -1,11 +1,15 @@
--- How the newest signals of a symbol turned out whose outcome was known by :as_of.
+-- How the newest signals of a symbol turned out whose outcome was known by :as_of. Unless :sent_only,
+-- answers that only the penalty silenced count like signals, so that it can see a recovery.
 SELECT count(*) AS count,
     coalesce(avg((outcome = direction)::int), 0) AS precision,
     coalesce(avg(confidence), 0) AS mean_confidence
 FROM (
     SELECT outcome, direction, confidence
     FROM predictions
-    WHERE symbol = :symbol AND signal AND outcome IS NOT NULL AND bar_time <= CAST(:as_of AS timestamptz) - make_interval(mins => :horizon_minutes + 1)
+    WHERE symbol = :symbol
+        AND (signal OR (silenced_by_penalty AND NOT :sent_only))
+        AND outcome IS NOT NULL
+        AND bar_time <= CAST(:as_of AS timestamptz) - make_interval(mins => :horizon_minutes + 1)
     ORDER BY bar_time DESC
     LIMIT :count
 ) AS newest

@@ -16,19 +16,22 @@ from hybrid_ml.signals.gates import (
     evaluate_gates,
     max_signals_verdict,
     refused_by,
+    silenced_by_penalty,
 )
+from hybrid_ml.signals.penalty import NO_PENALTY, Penalty
 from hybrid_ml.signals.presets import PRESETS, Bounds
 
 EVERY_GATE = ["direction", "confidence", "margin", "entropy", "freshness", "recent_accuracy"]
 SURE = Answer(0.03125, 0.03125, 0.9375)
 UNKNOWN = RecentRecord(0, None, None)
+A_TENTH = Penalty(0.1, "9 of 30 right")
 CHANCES = st.lists(st.floats(0.001, 1.0), min_size=3, max_size=3).map(lambda parts: [p / sum(parts) for p in parts])
 
 
 def around(
     bounds: Bounds = PRESETS["balanced"],
     *,
-    penalty: float = 0.0,
+    penalty: Penalty = NO_PENALTY,
     recent: RecentRecord = UNKNOWN,
     age: float = 0.0,
     oldest: float = 15.0,
@@ -57,7 +60,7 @@ def test_a_sure_fresh_answer_passes_every_gate() -> None:
 
 def test_every_gate_is_evaluated_even_after_a_refusal() -> None:
     verdicts = evaluate_gates(
-        Answer(0.3125, 0.375, 0.3125), around(age=99.0, recent=RecentRecord(200, 0.1, 0.5), penalty=0.1)
+        Answer(0.3125, 0.375, 0.3125), around(age=99.0, recent=RecentRecord(200, 0.1, 0.5), penalty=A_TENTH)
     )
     assert refused_by(verdicts) == EVERY_GATE
     assert [verdict.value for verdict in verdicts] == [None, 0.375, 0.0625, pytest.approx(1.0948, abs=1e-4), 99.0, 0.1]
@@ -116,20 +119,41 @@ def test_a_model_that_is_known_to_be_poor_gives_no_signal(recent: RecentRecord, 
 def test_a_penalty_raises_the_bound_and_says_so() -> None:
     answer = Answer(0.25, 0.0625, 0.6875)
     assert refusals(answer, around()) == []
-    verdicts = evaluate_gates(answer, around(penalty=0.1))
+    verdicts = evaluate_gates(answer, around(penalty=A_TENTH))
     assert refused_by(verdicts) == ["confidence"]
     confidence = verdicts[EVERY_GATE.index("confidence")]
     assert confidence.bound == pytest.approx(0.7)
-    assert "raised by 0.100 after poor recent signals" in confidence.meaning
+    assert confidence.meaning == "top probability at least 0.700 (raised by 0.10: 9 of 30 right)"
     assert "raised" not in evaluate_gates(answer, around())[1].meaning
 
 
 @given(stated=st.floats(0.0, 0.99), penalty=st.floats(0.0, 0.15))
 def test_a_penalty_never_lowers_the_bound_nor_puts_it_out_of_reach(stated: float, penalty: float) -> None:
-    verdict = evaluate_gates(SURE, around(Bounds(stated), penalty=penalty))[1]
+    verdict = evaluate_gates(SURE, around(Bounds(stated), penalty=Penalty(penalty, "poor")))[1]
     assert verdict.bound is not None
     assert stated <= verdict.bound <= 0.99
     assert verdict.bound == pytest.approx(min(0.99, stated + penalty))
+    assert verdict.asked == (stated if verdict.bound > stated else None)
+
+
+@pytest.mark.parametrize(
+    ("answer", "circumstances", "silenced"),
+    [
+        (Answer(0.25, 0.0625, 0.6875), around(penalty=A_TENTH), True),
+        (Answer(0.25, 0.0625, 0.6875), around(Bounds(0.6875), penalty=A_TENTH), True),
+        (Answer(0.25, 0.0625, 0.6875), around(Bounds(just_above(0.6875)), penalty=A_TENTH), False),
+        (Answer(0.25, 0.0625, 0.6875), around(Bounds(0.7)), False),
+        (Answer(0.25, 0.0625, 0.6875), around(Bounds(0.6, min_prob_margin=0.5), penalty=A_TENTH), False),
+        (Answer(0.25, 0.0625, 0.6875), around(age=99.0, penalty=A_TENTH), False),
+        (Answer(0.25, 0.6875, 0.0625), around(penalty=A_TENTH), False),
+        (SURE, around(penalty=A_TENTH), False),
+    ],
+    ids=["silenced", "at the bound", "under it anyway", "no penalty", "margin too", "stale", "flat", "a signal"],
+)
+def test_silenced_is_what_only_the_penalty_refuses(
+    answer: Answer, circumstances: Circumstances, silenced: bool
+) -> None:
+    assert silenced_by_penalty(evaluate_gates(answer, circumstances)) is silenced
 
 
 @given(chances=CHANCES)
@@ -175,4 +199,5 @@ def test_verdicts_are_recorded_with_value_and_bound() -> None:
         "bound": 0.6,
         "passed": True,
         "meaning": "top probability at least 0.600",
+        "asked": None,
     }

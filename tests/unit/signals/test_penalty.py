@@ -1,12 +1,24 @@
-"""The recent-performance penalty: none for bad luck, at most 0.15."""
+"""The recent-performance penalty: none for bad luck, at most 0.15, gone once results have recovered."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hybrid_ml.signals.penalty import MAXIMUM_PENALTY, RecentSignals, confidence_penalty
+from hybrid_ml.signals.penalty import (
+    MAXIMUM_PENALTY,
+    NO_PENALTY,
+    SIGNALS_CONSIDERED,
+    Penalty,
+    RecentSignals,
+    confidence_penalty,
+)
 
 SHARES = st.floats(0.0, 1.0)
+
+
+def amount(count: int, precision: float, stated: float) -> float:
+    return confidence_penalty(RecentSignals(count, precision, stated)).amount
 
 
 @pytest.mark.parametrize(
@@ -17,39 +29,72 @@ SHARES = st.floats(0.0, 1.0)
         (5, 0.0, 0.9, 0.15),
         (30, 0.7, 0.7, 0.0),
         (30, 0.9, 0.7, 0.0),
-        # 0.5 - 0.4 - sqrt(0.5 * 0.5 / 25) = 0: one standard error of bad luck is free.
-        (25, 0.4, 0.5, 0.0),
-        # 0.5 - 0.35 - 0.1 = 0.05
-        (25, 0.35, 0.5, 0.05),
-        # 0.5 - 0.25 - 0.1 = 0.15 is just the most there is.
-        (25, 0.25, 0.5, 0.15),
+        # Chance: 1.645 * sqrt(0.5 * 0.5 / 25) + 0.5 / 25 = 0.1645 + 0.02.
+        (25, 0.3155, 0.5, 0.0),
+        (25, 0.28, 0.5, 0.0355),
+        (25, 0.1655, 0.5, 0.15),
         (25, 0.0, 0.5, 0.15),
+        (30, 1.0, 1.0, 0.0),
     ],
 )
-def test_the_shortfall_counts_beyond_one_standard_error(
+def test_the_shortfall_counts_beyond_what_chance_explains(
     count: int, precision: float, stated: float, penalty: float
 ) -> None:
-    assert confidence_penalty(RecentSignals(count, precision, stated)) == pytest.approx(penalty, abs=1e-12)
+    assert amount(count, precision, stated) == pytest.approx(penalty, abs=1e-12)
+
+
+def test_a_penalty_says_what_it_is_for_and_none_says_nothing() -> None:
+    penalty = confidence_penalty(RecentSignals(30, 9 / 30, 0.65))
+    assert penalty.told == "9 of the last 30 sure answers right, 0.65 stated, up to 0.16 may be chance"
+    assert confidence_penalty(RecentSignals(30, 0.6, 0.65)) == NO_PENALTY == Penalty(0.0, "")
 
 
 @given(count=st.integers(0, 100), precision=SHARES, stated=SHARES)
 def test_a_penalty_lies_between_nothing_and_its_maximum(count: int, precision: float, stated: float) -> None:
-    assert 0.0 <= confidence_penalty(RecentSignals(count, precision, stated)) <= MAXIMUM_PENALTY == 0.15
+    assert 0.0 <= amount(count, precision, stated) <= MAXIMUM_PENALTY == 0.15
 
 
 @given(count=st.integers(5, 100), stated=SHARES, precisions=st.tuples(SHARES, SHARES))
 def test_worse_results_never_cost_less(count: int, stated: float, precisions: tuple[float, float]) -> None:
     worse, better = sorted(precisions)
-    assert confidence_penalty(RecentSignals(count, worse, stated)) >= confidence_penalty(
-        RecentSignals(count, better, stated)
-    )
+    assert amount(count, worse, stated) >= amount(count, better, stated)
 
 
 @given(precision=SHARES, stated=SHARES, counts=st.tuples(st.integers(5, 100), st.integers(5, 100)))
-def test_the_same_shortfall_over_more_signals_never_costs_less(
+def test_the_same_shortfall_over_more_answers_never_costs_less(
     precision: float, stated: float, counts: tuple[int, int]
 ) -> None:
     few, many = sorted(counts)
-    assert confidence_penalty(RecentSignals(many, precision, stated)) >= confidence_penalty(
-        RecentSignals(few, precision, stated)
+    assert amount(many, precision, stated) >= amount(few, precision, stated)
+
+
+@given(stated=st.lists(st.floats(0.45, 0.95), min_size=SIGNALS_CONSIDERED, max_size=SIGNALS_CONSIDERED))
+def test_a_penalty_fades_with_every_right_answer_and_is_gone_in_the_end(stated: list[float]) -> None:
+    right = np.zeros(SIGNALS_CONSIDERED)
+    found = []
+    for recovered in range(SIGNALS_CONSIDERED + 1):
+        right[:recovered] = 1.0
+        found.append(amount(SIGNALS_CONSIDERED, float(right.mean()), float(np.mean(stated))))
+    assert found[0] == MAXIMUM_PENALTY
+    assert found == sorted(found, reverse=True)
+    assert found[-1] == 0.0
+
+
+@pytest.mark.parametrize("count", [5, 7, 14, 21, SIGNALS_CONSIDERED])
+@pytest.mark.parametrize(("lowest", "highest"), [(0.45, 0.7), (0.6, 0.8), (0.85, 0.99), (0.97, 0.99)])
+def test_a_record_that_keeps_its_word_is_seldom_penalised(count: int, lowest: float, highest: float) -> None:
+    random = np.random.default_rng(count)
+    records = 4_000
+    stated = random.uniform(lowest, highest, (records, count))
+    precision = (random.random((records, count)) < stated).mean(axis=1)
+    penalised = sum(
+        amount(count, share, confidence) > 0 for share, confidence in zip(precision, stated.mean(axis=1), strict=True)
     )
+    assert penalised / records < 0.065  # one in twenty, as far as whole answers can be cut so, and 4,000 can tell
+
+
+def test_a_record_that_breaks_its_word_is_penalised() -> None:
+    random = np.random.default_rng(0)
+    right = random.random((1_000, SIGNALS_CONSIDERED)) < 0.33  # states 0.65, guesses
+    penalised = [amount(SIGNALS_CONSIDERED, float(record.mean()), 0.65) > 0 for record in right]
+    assert np.mean(penalised) > 0.95

@@ -15,9 +15,9 @@ ALTER TABLE predictions
     ADD CONSTRAINT void_has_no_outcome CHECK (void_reason IS NULL OR outcome IS NULL);
 UPDATE predictions SET counted = 'stated' WHERE outcome IS NOT NULL;
 COMMENT ON COLUMN predictions.silenced_by_penalty IS 'refused by nothing but the raised confidence bound';
-COMMENT ON COLUMN predictions.corrected_close IS 'close of the bar where it had been corrected when the outcome was told';
+COMMENT ON COLUMN predictions.corrected_close IS 'close of the bar where it had been corrected by then';
 COMMENT ON COLUMN predictions.counted IS 'which close the outcome rests on: the stated one, or the corrected one';
-COMMENT ON COLUMN predictions.void_reason IS 'why there can be no outcome; one that appears later all the same is filled in';
+COMMENT ON COLUMN predictions.void_reason IS 'why there is no outcome; one that appears later is filled in';
 DROP INDEX predictions_unresolved;
 CREATE INDEX predictions_without_outcome ON predictions (symbol, bar_time) WHERE outcome IS NULL;
 
@@ -77,7 +77,7 @@ CREATE TABLE deliveries (
     CHECK ((state IN ('pending', 'sending')) = (settled_at IS NULL))
 );
 COMMENT ON TABLE deliveries IS 'A row an alert and chat; the chat of an empty name is the log';
-COMMENT ON COLUMN deliveries.unsure IS 'how often it was handed to Telegram without an answer: once is repeated, twice is not';
+COMMENT ON COLUMN deliveries.unsure IS 'how often Telegram gave no answer: once is repeated, twice is not';
 CREATE INDEX deliveries_open ON deliveries (chat_id, next_try_at) WHERE state IN ('pending', 'sending');
 
 CREATE TABLE chats (

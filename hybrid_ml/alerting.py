@@ -1,0 +1,114 @@
+"""What goes into the outbox: the alert of a signal, the reply with its outcome, and for whom."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from sqlalchemy import Connection
+
+from hybrid_ml.alert_chart import call_chart
+from hybrid_ml.market.bars import BAR_LENGTH
+from hybrid_ml.market.labels import HORIZON_MINUTES
+from hybrid_ml.market.simulation import SIMULATED_SYMBOL
+from hybrid_ml.requests import AnalysisRequest
+from hybrid_ml.run import Proposal, Run
+from hybrid_ml.settings import Settings
+from hybrid_ml.signals.message import alert_message, outcome_message
+from hybrid_ml.signals.penalty import RecentSignals
+from hybrid_ml.store import alerts, predictions
+from hybrid_ml.store.alerts import Alert, Recipient
+
+HORIZON = timedelta(minutes=HORIZON_MINUTES)
+OUTCOME_WORTH_TELLING = timedelta(hours=12)
+
+
+@dataclass(frozen=True)
+class Composed:
+    """The words of an alert (HTML), and its chart (PNG) unless `problem` says why there is none."""
+
+    text: str
+    picture: bytes | None
+    problem: str = ""
+
+
+def compose(run: Run, request: AnalysisRequest, proposal: Proposal, record: RecentSignals) -> Composed:
+    """The alert of a signal; a chart that cannot be drawn does not hold the words back."""
+    window, answer, model = proposal.window, proposal.answer, proposal.model
+    zone = request.sleep_timezone
+    text = alert_message(
+        symbol=proposal.symbol,
+        simulated=proposal.symbol == SIMULATED_SYMBOL,
+        close=window.close,
+        bar_time=window.bar_time,
+        answer=answer,
+        threshold=model.base.label_threshold,
+        verdicts=proposal.verdicts,
+        recent=record,
+        model_kind=model.kind,
+        model_version=model.version,
+        trained_until=model.trained_until,
+        now=run.as_of,
+        zone=zone,
+    )
+    try:
+        picture = call_chart(window.grid, answer, model.base.label_threshold, proposal.symbol, zone)
+    except Exception as error:  # whatever ails a picture, the words must go out
+        return Composed(text, None, f"{type(error).__name__}: {error}")
+    return Composed(text, picture)
+
+
+def queue_signal(
+    connection: Connection, settings: Settings, run: Run, request: AnalysisRequest, proposal: Proposal,
+    composed: Composed, prediction_id: int,
+) -> None:  # fmt: skip
+    """Put the alert of a signal into the outbox, for the chats that want it, in the caller's transaction.
+
+    It is worth sending until its ten minutes are over or quiet hours begin.
+    """
+    decided = proposal.window.bar_time + BAR_LENGTH
+    until = decided + HORIZON
+    if not request.disable_sleep_window:
+        until = request.quiet_hours.begin_after(run.as_of, until - run.as_of) or until
+    alert = Alert(
+        kind="signal",
+        symbol=proposal.symbol,
+        bar_time=proposal.window.bar_time,
+        prediction_id=prediction_id,
+        text=composed.text,
+        picture=composed.picture,
+        send_until=run.by_the_clock(until),
+    )
+    wanted = [chat.chat_id for chat in settings.chats if chat.wants(proposal.symbol, proposal.answer.confidence)]
+    recipients = wanted if settings.telegram_configured else [alerts.LOG]
+    alerts.write(connection, alert, [Recipient(chat_id) for chat_id in recipients])
+
+
+def queue_outcome(connection: Connection, run: Run, request: AnalysisRequest, prediction_id: int) -> None:
+    """Put the reply to a signal that has been resolved into the outbox, for the chats that were told of it."""
+    told = predictions.outcome(connection, prediction_id)
+    recent = predictions.recent_signals(connection, told.symbol, run.as_of, sent_only=True)
+    text = outcome_message(
+        symbol=told.symbol,
+        simulated=told.symbol == SIMULATED_SYMBOL,
+        direction=told.direction,
+        close=told.close,
+        close_then=told.close_then,
+        forward_return=told.forward_return,
+        outcome=told.outcome,
+        void_reason=told.void_reason,
+        recent=recent,
+        corrected=told.corrected,
+    )
+    quiet = None if request.disable_sleep_window else request.quiet_hours
+    alert = Alert(
+        kind="outcome",
+        symbol=told.symbol,
+        bar_time=told.bar_time,
+        prediction_id=prediction_id,
+        text=text,
+        picture=None,
+        send_after=run.by_the_clock(quiet.end_after(run.as_of)) if quiet else None,
+        send_until=run.by_the_clock(told.bar_time + BAR_LENGTH + HORIZON + OUTCOME_WORTH_TELLING),
+    )
+    recipients = alerts.heard_by(connection, prediction_id)
+    if recipients:
+        alerts.write(connection, alert, recipients)

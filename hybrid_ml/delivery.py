@@ -1,0 +1,161 @@
+"""From the outbox to Telegram: chats side by side, each in its order and at its pace.
+
+Every step is a transaction of its own: claim, send, say what became of it. A sender may die between any
+two of them; what then happens is said in `store/alerts.py`.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from functools import cache, partial
+from typing import TypeVar
+from uuid import uuid4
+
+from aiolimiter import AsyncLimiter
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import OperationalError
+
+from hybrid_ml.settings import Settings
+from hybrid_ml.signals.markup import repeat_mark
+from hybrid_ml.store import alerts
+from hybrid_ml.store.alerts import Claimed
+from hybrid_ml.telegram import CONNECTIONS, LONGEST_SECONDS, Line, Outcome, Post, Refused, Sent, TryLater, open_post
+
+LEASE_SECONDS = LONGEST_SECONDS + 20
+LOOK_AGAIN_SECONDS = 1.0
+"""How often a sender looks for what others wrote into the outbox."""
+HUSH_SECONDS = 1.0
+"""A chat that could not be reached is left alone this long, however many alerts wait for it."""
+# Telegram takes about 30 messages a second in all, one a second and chat with short bursts, 20 a minute
+# and group (core.telegram.org/bots/faq, "My bot is hitting limits"). A leaky bucket lets its size and
+# what leaks out pass within one period, so both together stay below the limit, with room for messages
+# that were let go in time and come late. Several senders may be faster together; what Telegram then asks for (429) is kept to by all of them.
+IN_ALL, IN_CHAT, IN_GROUP = (8, 0.4), (2, 2.0), (4, 16.0)
+INSIST_SECONDS = (0.5, 2.0, 5.0)
+Finished = Callable[[Connection], bool]
+Result = TypeVar("Result")
+logger = logging.getLogger(__name__)
+
+
+class Deliverer:
+    """Sends what is due, for as long as it is let. For one event loop."""
+
+    def __init__(self, engine: Engine, line: Line, lease_seconds: float = LEASE_SECONDS) -> None:
+        self._engine, self._line, self._lease_seconds = engine, line, lease_seconds
+        self._in_all, self._connections = AsyncLimiter(*IN_ALL), asyncio.Semaphore(CONNECTIONS)
+        self._of_chat: dict[str, list[AsyncLimiter]] = {}
+        self._workers: dict[str, asyncio.Task[None]] = {}
+        self._stopping = False
+
+    async def deliver(self, finished: Finished, patience_seconds: float) -> None:
+        """Send until `finished`, or nothing is left, or patience is at an end; then no message is under way.
+
+        Raises what the database raises; alerts it could not write about are taken up by rule (`store/alerts.py`).
+        """
+        end, self._stopping = time.monotonic() + patience_seconds, False
+        try:
+            while (wait := await self._look(finished)) is not None and (left := end - time.monotonic()) > 0:
+                await self._rest(min(wait, left))
+        finally:
+            self._stopping = True
+            done = await asyncio.gather(*self._workers.values(), return_exceptions=True)
+            self._workers.clear()
+        for problem in done:
+            if isinstance(problem, BaseException):
+                raise problem
+
+    async def _look(self, finished: Finished) -> float | None:
+        """Settle what time has settled, set a worker to every chat with something due; seconds to the next look."""
+        settled = await self._in_transaction(alerts.sweep)
+        if settled:
+            logger.info("deliveries settled by time: %s", dict(settled))
+        if await self._in_transaction(finished):
+            return None
+        waits = await self._in_transaction(alerts.open_chats)
+        self._workers = {chat: worker for chat, worker in self._workers.items() if not _ended(worker)}
+        for chat, seconds in waits.items():
+            if seconds <= 0 and chat not in self._workers:
+                self._workers[chat] = asyncio.create_task(self._serve(chat))
+        if not waits and not self._workers:
+            return None
+        return min([LOOK_AGAIN_SECONDS, *(max(0.01, waits[chat]) for chat in waits if chat not in self._workers)])
+
+    async def _rest(self, seconds: float) -> None:
+        if self._workers:
+            await asyncio.wait(self._workers.values(), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        else:
+            await asyncio.sleep(seconds)
+
+    async def _serve(self, chat_id: str) -> None:
+        """Send to one chat until nothing is due there."""
+        while not self._stopping:
+            for limiter in (*self._limiters(chat_id), self._in_all):
+                await limiter.acquire()
+            if self._stopping:
+                return
+            async with self._connections:
+                held = await self._in_transaction(
+                    partial(alerts.claim, chat_id=chat_id, token=uuid4(), lease_seconds=self._lease_seconds)
+                )
+                if held is None:
+                    return
+                text = repeat_mark(held.text) if held.unsure else held.text
+                outcome = await self._line.send(chat_id, text, held.picture, held.reply_to)
+            if not await self._insist(partial(_write_down, held=held, outcome=outcome)):
+                logger.warning("chat %s: delivery %d was taken over by another sender", chat_id, held.id)
+
+    def _limiters(self, chat_id: str) -> list[AsyncLimiter]:
+        if chat_id not in self._of_chat:
+            group = chat_id.startswith(("-", "@"))
+            self._of_chat[chat_id] = [AsyncLimiter(*IN_CHAT), *([AsyncLimiter(*IN_GROUP)] if group else [])]
+        return self._of_chat[chat_id]
+
+    async def _insist(self, work: Callable[[Connection], Result]) -> Result:
+        """Do `work` even if the database is away for a moment: it knows what nobody else knows."""
+        for wait_seconds in INSIST_SECONDS:
+            try:
+                return await self._in_transaction(work)
+            except OperationalError as error:
+                logger.warning("the database does not take what became of an alert (%s); again", type(error).__name__)
+                await asyncio.sleep(wait_seconds)
+        return await self._in_transaction(work)
+
+    async def _in_transaction(self, work: Callable[[Connection], Result]) -> Result:
+        """Do `work` on a thread, so that a slow database holds up no message under way."""
+
+        def do() -> Result:
+            with self._engine.begin() as connection:
+                return work(connection)
+
+        return await asyncio.to_thread(do)
+
+
+def deliver_now(engine: Engine, settings: Settings, finished: Finished, patience_seconds: float) -> None:
+    """`Deliverer.deliver` on this process's line to Telegram."""
+    post = open_post(settings)
+    post.do(_deliverer(engine, post).deliver(finished, patience_seconds))
+
+
+@cache
+def _deliverer(engine: Engine, post: Post) -> Deliverer:
+    return Deliverer(engine, post.line)
+
+
+def _write_down(connection: Connection, held: Claimed, outcome: Outcome) -> bool:
+    """What became of a delivery; False when another sender holds it by now."""
+    if isinstance(outcome, Sent):
+        logger.info("chat %s: delivery %d sent", held.chat_id, held.id)
+        return alerts.settle(connection, held, "sent", message_id=outcome.message_id)
+    logger.warning("chat %s: delivery %d: %s", held.chat_id, held.id, outcome.why)
+    if isinstance(outcome, Refused):
+        return alerts.settle(connection, held, "refused", outcome.why)
+    if isinstance(outcome, TryLater):
+        alerts.hush(connection, held.chat_id, outcome.seconds or HUSH_SECONDS)
+        return alerts.postpone(connection, held, outcome.seconds, outcome.why)
+    return alerts.doubt(connection, held, outcome.why)
+
+
+def _ended(worker: asyncio.Task[None]) -> bool:
+    """Whether a worker is through; raises what went wrong with it."""
+    return worker.done() and worker.result() is None

@@ -1,0 +1,9 @@
+-- The answer to a bar that counts from now on, its outcome not yet told.
+UPDATE predictions
+SET as_of = :as_of, close = :close, p_down = :p_down, p_flat = :p_flat, p_up = :p_up,
+    threshold = :threshold, direction = :direction, confidence = :confidence,
+    model_version = :model_version, preset = :preset, gates = CAST(:gates AS jsonb), signal = :signal,
+    silenced_by_penalty = :silenced_by_penalty, degraded = :degraded, fell_back = :fell_back,
+    outcome = NULL, forward_return = NULL, resolved_at = NULL, void_reason = NULL, close_then = NULL,
+    corrected_close = NULL, counted = NULL
+WHERE id = :id

@@ -1,0 +1,36 @@
+"""A sender in a process of its own, made to be killed."""
+
+import asyncio
+import os
+from typing import Any
+
+from hybrid_ml import delivery
+from hybrid_ml.delivery import Deliverer
+from hybrid_ml.settings import load_settings
+from hybrid_ml.store.engine import open_engine
+from hybrid_ml.telegram import Line, make_bot
+from tests.faults.victim import FORK
+
+TIMEOUT_SECONDS, LEASE_SECONDS = 0.5, 2.5
+"""Shorter than in service, in the same proportion: a lease outlives a message that takes as long as it can."""
+
+
+def run(environment: dict[str, str], patience_seconds: float) -> None:
+    """In the child: send whatever is due until nothing is left."""
+    os.environ.update(environment)
+    delivery.IN_ALL, delivery.IN_CHAT = (50, 0.5), (20, 1.0)  # faults are what matters here, not pace
+    asyncio.run(_send(patience_seconds))
+    os._exit(0)
+
+
+async def _send(patience_seconds: float) -> None:
+    settings = load_settings()
+    line = Line(make_bot(settings.telegram_bot_token, settings.telegram_base_url, TIMEOUT_SECONDS), TIMEOUT_SECONDS)
+    await Deliverer(open_engine(settings), line, LEASE_SECONDS).deliver(lambda _: False, patience_seconds)
+
+
+def start(environment: dict[str, str], patience_seconds: float = 120.0) -> Any:
+    """Start a sender; it ends with 0 when nothing is left to send."""
+    process = FORK.Process(target=run, args=(environment, patience_seconds))
+    process.start()
+    return process

@@ -1,0 +1,78 @@
+"""Filling ledger and outbox, and looking at what became of it."""
+
+from base64 import b64decode
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Engine, text
+
+from hybrid_ml.signals.gates import Answer, Verdict
+from hybrid_ml.store import alerts
+from hybrid_ml.store.alerts import Alert, Recipient
+from hybrid_ml.store.predictions import Prediction
+
+PNG = b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==")
+"""The smallest picture."""
+DAY = datetime(2024, 2, 2, tzinfo=UTC)
+
+
+def prediction(bar_time: datetime, **changes: object) -> Prediction:
+    """An answer of ABC that is a signal, unless `changes` say otherwise."""
+    values = {
+        "symbol": "ABC",
+        "bar_time": bar_time,
+        "as_of": bar_time + timedelta(minutes=1),
+        "close": 100.0,
+        "answer": Answer(0.1, 0.2, 0.7),
+        "threshold": 0.001,
+        "model_version": "v",
+        "preset": "balanced",
+        "verdicts": [Verdict("confidence", 0.7, 0.6, True, "")],
+        "signal": True,
+        "silenced_by_penalty": False,
+        "degraded": False,
+        "fell_back": False,
+    }
+    return Prediction(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def put(
+    engine: Engine,
+    number: int,
+    chats: list[str],
+    *,
+    seconds: float = 600,
+    words: str = "",
+    picture: bytes | None = None,
+) -> str:
+    """One alert for `chats`, fresh for so many seconds; returns the word by which it can be found again."""
+    name = f"alert-{number:05d}"
+    told = f"<b>{name}</b> {words}".strip()
+    with engine.begin() as connection:
+        alert = Alert(
+            "summary",
+            "",
+            DAY + timedelta(days=number),
+            None,
+            told,
+            picture,
+            datetime.now(UTC) + timedelta(seconds=seconds),
+        )
+        assert alerts.write(connection, alert, [Recipient(chat) for chat in chats])
+    return name
+
+
+def deliveries(engine: Engine) -> dict[tuple[str, str], Any]:
+    """Every delivery by the alert's word and the chat."""
+    statement = (
+        "SELECT substring(text FROM 'alert-[0-9]+') AS name, d.* FROM deliveries d JOIN alerts a ON a.id = alert_id"
+    )
+    with engine.connect() as connection:
+        return {(row.name, row.chat_id): row for row in connection.execute(text(statement))}
+
+
+def states(engine: Engine) -> dict[str, int]:
+    """How many deliveries are in which state."""
+    with engine.connect() as connection:
+        found = connection.execute(text("SELECT state, count(*) FROM deliveries GROUP BY state"))
+        return {str(state): int(count) for state, count in found}

@@ -1,0 +1,217 @@
+"""The ledger: one answer a bar that counts, others kept beside it, and what became of them."""
+
+from datetime import UTC, datetime, timedelta
+
+import pandas as pd
+import pytest
+from sqlalchemy import Engine, text
+
+from hybrid_ml.market.bars import to_grid
+from hybrid_ml.market.labels import CLASSES, forward_returns, label
+from hybrid_ml.signals.gates import Answer
+from hybrid_ml.store import predictions
+from hybrid_ml.store.bars import store_bars
+from tests.outbox import prediction
+from tests.simulated import bars_with_holes
+
+AS_OF = datetime(2024, 2, 1, tzinfo=UTC)
+LATER = AS_OF + timedelta(hours=2)
+
+
+def rows(engine: Engine, statement: str) -> list[tuple]:
+    with engine.connect() as connection:
+        return [tuple(row) for row in connection.execute(text(statement))]
+
+
+def bars_at(engine: Engine, closes: dict[int, float], symbol: str = "ABC") -> None:
+    """Bars whose close at minute m after AS_OF is closes[m]."""
+    times = pd.DatetimeIndex([AS_OF + timedelta(minutes=minute) for minute in closes]).as_unit("us")
+    values = list(closes.values())
+    frame = pd.DataFrame({"time": times, "open": values, "high": values, "low": values, "close": values, "volume": 1.0})
+    store_bars(engine, symbol, frame)
+
+
+def test_the_first_answer_to_a_bar_counts_and_another_one_is_kept_beside_it(engine: Engine) -> None:
+    with engine.begin() as connection:
+        first = predictions.record(connection, prediction(AS_OF))
+        again = predictions.record(connection, prediction(AS_OF))
+        other = predictions.record(connection, prediction(AS_OF, answer=Answer(0.7, 0.2, 0.1)))
+        predictions.record(connection, prediction(AS_OF, answer=Answer(0.7, 0.2, 0.1)))
+    assert (first.new, again.new, other.new) == (True, False, False)
+    assert first.id == again.id == other.id
+    assert rows(engine, "SELECT p_up FROM predictions") == [(0.7,)]
+    assert rows(engine, "SELECT p_up, reason FROM answers_not_counted") == [(0.1, "an earlier answer counts")]
+
+
+def test_a_signal_takes_the_row_of_a_refusal_but_never_the_other_way(engine: Engine) -> None:
+    bars_at(engine, {0: 100.0, 10: 101.0, 11: 101.0})
+    with engine.begin() as connection:
+        refused = predictions.record(connection, prediction(AS_OF, signal=False))
+        predictions.resolve(connection, LATER, 30)
+        alerting = predictions.record(connection, prediction(AS_OF, preset="aggressive"))
+        last = predictions.record(connection, prediction(AS_OF, signal=False))
+    assert refused.id == alerting.id
+    assert (alerting.new, last.new) == (True, False)
+    counting = "SELECT preset, signal, outcome, resolved_at, counted FROM predictions"
+    assert rows(engine, counting) == [("aggressive", True, None, None, None)]
+    kept = rows(engine, "SELECT preset, signal, outcome, reason FROM answers_not_counted")
+    assert kept == [("balanced", False, "up", "a later run (as of 2024-02-01 00:01 UTC) found a signal")]
+
+
+def test_a_corrected_bar_keeps_both_answers_and_says_which_price_counted(engine: Engine) -> None:
+    bars_at(engine, {0: 100.0, 10: 100.5, 11: 100.5})
+    with engine.begin() as connection:
+        predictions.record(connection, prediction(AS_OF))
+        predictions.record(connection, prediction(AS_OF + timedelta(minutes=1), close=100.5))
+    bars_at(engine, {0: 101.0})
+    with engine.begin() as connection:
+        predictions.record(connection, prediction(AS_OF, close=101.0, answer=Answer(0.6, 0.2, 0.2)))
+        predictions.resolve(connection, AS_OF + timedelta(minutes=11), 30)
+    assert rows(engine, "SELECT close, reason FROM answers_not_counted") == [
+        (101.0, "an earlier answer counts; the bar closed at 100.0 then")
+    ]
+    told = "SELECT close, corrected_close, counted, close_then, outcome FROM predictions ORDER BY bar_time LIMIT 1"
+    assert rows(engine, told) == [(100.0, 101.0, "corrected", 100.5, "down")]
+
+
+@pytest.mark.parametrize(
+    ("closes", "max_gap_minutes", "outcome", "void"),
+    [
+        ({0: 100.0, 10: 101.0}, 30, "up", None),
+        ({0: 100.0, 10: 99.0}, 30, "down", None),
+        ({0: 100.0, 10: 100.01}, 30, "flat", None),
+        ({0: 100.0, 8: 101.0, 12: 90.0}, 30, "up", None),  # minute 10 carries the close of minute 8
+        ({0: 100.0, 8: 101.0}, 30, None, None),  # nothing yet shows that minute 10 belongs to the session
+        (
+            {0: 100.0, 8: 101.0, 60: 90.0}, 30, None,
+            "no bar between 2024-02-01 00:08 and 2024-02-01 01:00 UTC: the session broke",
+        ),
+        ({0: 100.0, 8: 101.0, 39: 90.0}, 30, "up", None),  # 30 missing minutes are still carried
+        (
+            {0: 100.0, 8: 101.0, 40: 90.0}, 30, None,
+            "no bar between 2024-02-01 00:08 and 2024-02-01 00:40 UTC: the session broke",
+        ),
+        ({0: 100.0, 5: 100.0, 10: 101.0}, 4, "up", None),
+        ({0: 100.0, 6: 100.0, 10: 101.0}, 4, None, "too many minutes without a bar: the session broke"),
+    ],
+)  # fmt: skip
+def test_outcomes_follow_the_grid(
+    engine: Engine, closes: dict[int, float], max_gap_minutes: int, outcome: str | None, void: str | None
+) -> None:
+    bars_at(engine, closes)
+    with engine.begin() as connection:
+        predictions.record(connection, prediction(AS_OF))
+        resolved = predictions.resolve(connection, LATER, max_gap_minutes)
+        again = predictions.resolve(connection, LATER, max_gap_minutes)
+    settled = outcome is not None or void is not None
+    assert rows(engine, "SELECT outcome, void_reason, resolved_at IS NOT NULL FROM predictions") == [
+        (outcome, void, settled)
+    ]
+    assert (resolved.count, len(resolved.signal_ids), again.count) == (settled, settled, 0)
+
+
+def test_a_void_prediction_gets_its_outcome_when_the_missing_bars_are_loaded(engine: Engine) -> None:
+    bars_at(engine, {0: 100.0, 100: 90.0})
+    with engine.begin() as connection:
+        predictions.record(connection, prediction(AS_OF))
+        predictions.resolve(connection, LATER, 30)
+    assert rows(engine, "SELECT outcome, void_reason IS NULL FROM predictions") == [(None, False)]
+    bars_at(engine, {10: 101.0, 12: 101.0})
+    with engine.begin() as connection:
+        assert predictions.resolve(connection, LATER, 30).count == 1
+    assert rows(engine, "SELECT outcome, void_reason, counted FROM predictions") == [("up", None, "stated")]
+
+
+def test_an_outcome_waits_for_its_ten_minutes(engine: Engine) -> None:
+    bars_at(engine, {0: 100.0, 10: 101.0, 11: 101.0})
+    with engine.begin() as connection:
+        predictions.record(connection, prediction(AS_OF))
+        counts = [predictions.resolve(connection, AS_OF + timedelta(minutes=m), 30).count for m in (10, 11, 12)]
+        recent = predictions.recent_signals(connection, "ABC", AS_OF + timedelta(minutes=11))
+    assert counts == [0, 1, 0]
+    assert (recent.count, recent.precision, recent.mean_confidence) == (1, 1.0, pytest.approx(0.7))
+
+
+@pytest.mark.parametrize("max_gap_minutes", [3, 30])
+def test_one_statement_resolves_days_of_every_symbol_as_the_labels_do(engine: Engine, max_gap_minutes: int) -> None:
+    holes = {400: 3, 700: 12, 900: 29, 1_500: 31, 2_200: 300, 3_000: 5, 3_100: 9}
+    expected = {}
+    for seed, symbol in enumerate(("ONE", "TWO")):
+        bars = bars_with_holes(5_000, holes, seed=seed)
+        store_bars(engine, symbol, bars)
+        grid = to_grid(bars, max_gap_minutes)
+        truth = label(forward_returns(grid), 0.001)
+        recorded = grid.index[grid.index.isin(bars["time"]).nonzero()[0]]
+        expected |= {
+            (symbol, time): CLASSES[truth[place]] if truth[place] >= 0 else None
+            for place, time in enumerate(grid.index) if time in set(recorded[::7])
+        }  # fmt: skip
+        with engine.begin() as connection:
+            for time in recorded[::7]:
+                close = float(grid["close"].loc[time])
+                predictions.record(connection, prediction(time.to_pydatetime(), symbol=symbol, close=close))
+    end = bars["time"].iloc[-1] + timedelta(minutes=1)
+    with engine.begin() as connection:
+        resolved = predictions.resolve(connection, end.to_pydatetime(), max_gap_minutes)
+    found = {
+        (symbol, pd.Timestamp(bar_time)): outcome
+        for symbol, bar_time, outcome in rows(engine, "SELECT symbol, bar_time, outcome FROM predictions")
+    }
+    assert found == expected
+    voids = rows(engine, "SELECT count(*) FROM predictions WHERE void_reason IS NOT NULL")[0][0]
+    without = sum(outcome is None for outcome in expected.values())
+    assert voids > 2
+    assert without - voids <= 4  # the last ten minutes of both, which nothing shows to be over
+    assert resolved.count == len(expected) - (without - voids)
+
+
+def test_what_would_another_margin_have_given(engine: Engine) -> None:
+    """The gates column can be asked, for every answer and not only for signals."""
+    from hybrid_ml.learning.evaluation import RecentRecord
+    from hybrid_ml.signals.gates import Circumstances, evaluate_gates, refused_by
+    from hybrid_ml.signals.penalty import NO_PENALTY
+    from hybrid_ml.signals.presets import Bounds
+
+    def verdicts(answer: Answer, margin: float) -> list:
+        bounds = Bounds(min_confidence=0.45, min_prob_margin=margin, max_entropy=1.1)
+        return evaluate_gates(answer, Circumstances(bounds, NO_PENALTY, RecentRecord(0, None, None), 0.0, 15.0))
+
+    answers = [Answer(0.5 - step / 100, 0.1, 0.4 + step / 100) for step in range(-15, 16)]
+    with engine.begin() as connection:
+        for place, answer in enumerate(answers):
+            told = verdicts(answer, 0.20)
+            asked = prediction(
+                AS_OF + timedelta(minutes=place), answer=answer, verdicts=told, signal=not refused_by(told)
+            )
+            predictions.record(connection, asked)
+    looser = rows(
+        engine,
+        "SELECT count(*) FROM predictions WHERE NOT EXISTS (SELECT 1 FROM jsonb_array_elements(gates) AS gate WHERE "
+        "NOT (CASE WHEN gate ->> 'gate' = 'margin' THEN (gate ->> 'value')::float >= 0.15 "
+        "ELSE (gate ->> 'passed')::bool END))",
+    )[0][0]
+    assert looser == sum(not refused_by(verdicts(answer, 0.15)) for answer in answers)
+    assert looser > sum(not refused_by(verdicts(answer, 0.20)) for answer in answers)
+
+
+def test_a_degraded_answer_is_remembered_for_a_day(engine: Engine) -> None:
+    def was_degraded(hours: float) -> bool:
+        with engine.connect() as connection:
+            return predictions.was_degraded(connection, "ABC", AS_OF + timedelta(hours=hours))
+
+    for hours, degraded in ((1, False), (2, True)):
+        moment = AS_OF + timedelta(hours=hours)
+        with engine.begin() as connection:
+            predictions.record(connection, prediction(moment, as_of=moment, degraded=degraded))
+    assert [was_degraded(hours) for hours in (1, 1.5, 2.5, 25, 27)] == [False, False, True, True, False]
+
+
+def test_signals_count_only_once_their_outcome_was_known(engine: Engine) -> None:
+    with engine.begin() as connection:
+        predictions.record(connection, prediction(AS_OF))
+        connection.execute(text("UPDATE predictions SET outcome = direction, resolved_at = now()"))
+        counts = [
+            predictions.recent_signals(connection, "ABC", AS_OF + timedelta(minutes=minutes)).count
+            for minutes in (1, 10, 11)
+        ]
+    assert counts == [0, 0, 1]

@@ -1,0 +1,76 @@
+"""The record that the penalty looks at: the ledger's and the replayed ledger's are the same."""
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+from sqlalchemy import Engine, text
+
+from hybrid_ml.market.labels import CLASSES
+from hybrid_ml.replay.registry import Ledger
+from hybrid_ml.signals.gates import Answer
+from hybrid_ml.signals.penalty import RecentSignals
+from hybrid_ml.store import predictions
+from hybrid_ml.store.predictions import Prediction
+
+START = datetime(2024, 3, 5, tzinfo=UTC)
+STATES = ((False, False), (False, True), (True, False))
+"""Signal, silenced by the penalty."""
+
+
+def prediction(bar_time: datetime, confidence: float, *, signal: bool, silenced: bool) -> Prediction:
+    rest = (1 - confidence) / 2
+    return Prediction(
+        symbol="ABC",
+        bar_time=bar_time,
+        as_of=bar_time + timedelta(minutes=1),
+        close=100.0,
+        answer=Answer(rest, rest, confidence),
+        threshold=1e-3,
+        model_version="ABC@1",
+        preset="balanced",
+        verdicts=[],
+        signal=signal,
+        silenced_by_penalty=silenced,
+        degraded=False,
+        fell_back=False,
+    )
+
+
+def test_replayed_and_live_records_are_equal_also_where_a_signal_replaces_a_row(engine: Engine) -> None:
+    random = np.random.default_rng(3)
+    ledger, replaced = Ledger(), 0
+    with engine.begin() as connection:
+        for cycle in range(150):
+            bar_time = START + timedelta(minutes=10 * cycle)
+            outcome = str(random.choice(CLASSES)) if random.random() < 0.8 else None
+            before = (False, False)
+            for _ in range(random.integers(1, 3)):  # some bars are asked about twice
+                signal, silenced = STATES[random.integers(3)]
+                asked = prediction(bar_time, float(random.uniform(0.6, 0.9)), signal=signal, silenced=silenced)
+                row = {"bar_time": bar_time, "outcome": outcome, "signal": signal, "silenced_by_penalty": silenced}
+                row |= {f"p_{name}": p for name, p in zip(CLASSES, asked.answer.probabilities, strict=True)}
+                assert predictions.record(connection, asked).new == ledger.records(row, degraded=False)
+                replaced += before == (False, True) and signal
+                before = (signal, silenced)
+            connection.execute(
+                text("UPDATE predictions SET outcome = :outcome WHERE bar_time = :bar_time"),
+                {"outcome": outcome, "bar_time": bar_time},
+            )
+            now = bar_time + timedelta(minutes=int(random.integers(1, 30)))
+            live, replayed = predictions.recent_signals(connection, "ABC", now), ledger.recent_signals(now)
+            assert (live.count, live.precision) == (replayed.count, pytest.approx(replayed.precision))
+            assert live.mean_confidence == pytest.approx(replayed.mean_confidence)
+    assert replaced > 3
+    assert live.count == 30
+
+
+def test_silenced_answers_count_for_the_penalty_but_are_not_told_as_sent(engine: Engine) -> None:
+    with engine.begin() as connection:
+        for minutes, (signal, silenced) in enumerate(STATES):
+            asked = prediction(START + timedelta(minutes=minutes), 0.75, signal=signal, silenced=silenced)
+            predictions.record(connection, asked)
+        connection.execute(text("UPDATE predictions SET outcome = CASE WHEN signal THEN 'up' ELSE 'down' END"))
+        later = START + timedelta(hours=1)
+        assert predictions.recent_signals(connection, "ABC", later) == RecentSignals(2, 0.5, 0.75)
+        assert predictions.recent_signals(connection, "ABC", later, sent_only=True) == RecentSignals(1, 1.0, 0.75)

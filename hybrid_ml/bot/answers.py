@@ -1,13 +1,12 @@
 """What the bot says: facts as HTML the way Telegram takes it, short enough for a phone."""
 
-import html
-import unicodedata
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from hybrid_ml.bot.facts import LastAnswer, PastSignal, Pause, Status, SymbolRecord, SymbolStatus
 from hybrid_ml.learning.intervals import wilson
 from hybrid_ml.requests import AnalysisRequest
+from hybrid_ml.signals.markup import escaped
 
 LONGEST_UNITS = 3_900
 """Telegram takes 4,096 UTF-16 units of visible text; markup and entities are counted here as well, to be safe."""
@@ -21,16 +20,6 @@ HELP = """<b>Commands</b>
 /resume – alerts again
 /help – this list"""
 NO_DATABASE = "The database does not answer, so /{command} may not have been carried out. Ask again in a minute."
-
-
-def escaped(name: str) -> str:
-    """`name` so that it shows as it is: markup escaped, characters that turn or break the line made visible."""
-    # A zero-width joiner holds an emoji together; every other control or format character shows as its number.
-    shown = "".join(
-        f"\\u{ord(each):04x}" if unicodedata.category(each) in ("Cc", "Cf", "Zl", "Zp") and each != "\u200d" else each
-        for each in name
-    )
-    return html.escape(shown, quote=False)
 
 
 def status(facts: Status, now: datetime) -> str:

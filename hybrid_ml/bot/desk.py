@@ -15,7 +15,7 @@ Clock = Callable[[], datetime]
 
 def allowed_chat_ids(settings: Settings) -> list[str]:
     """The chats that may give commands, as configured: those that get alerts."""
-    return [name.strip() for name in settings.telegram_chat_id.split(",") if name.strip()]
+    return [chat.chat_id for chat in settings.chats]
 
 
 class Desk:

@@ -239,7 +239,7 @@ def test_an_answer_that_may_have_arrived_is_not_repeated_and_one_that_has_not_is
 def test_another_poller_and_a_webhook_are_named_with_the_remedy(api: BotApi, start: Start) -> None:
     api.webhook = "https://example.org/hook"
     bot = start()
-    until(lambda: api.polls >= 2)
+    until(lambda: sum(row.method == "getUpdates" for row in api.rows) >= 2)
     api.webhook = ""
     taken = "Conflict: terminated by other getUpdates request; make sure that only one bot instance is running"
     api.orders_of["getUpdates"] = [(409, {"ok": False, "error_code": 409, "description": taken})]

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hybrid_ml.bot import answers
 from hybrid_ml.bot.facts import LastAnswer, PastSignal, Pause, Status, SymbolRecord, SymbolStatus
 from hybrid_ml.learning.intervals import wilson
+from hybrid_ml.signals.markup import escaped
 from tests.telegram_rules import problem_with_text, visible
 
 NOW = datetime(2024, 5, 1, 12, 0, tzinfo=UTC)
@@ -136,7 +137,7 @@ def test_no_name_breaks_an_answer(name: str) -> None:
         assert problem_with_text(text, "HTML", caption=False) is None
         for forbidden in ("\u202e", "\u2028"):
             assert forbidden not in text
-    shown = visible(answers.escaped(name), "HTML")
+    shown = visible(escaped(name), "HTML")
     if name.replace("\u200d", "").isprintable():
         assert shown == name
     assert len(shown.splitlines()) == 1

@@ -189,6 +189,22 @@ class Models(BaseModel):
         CliApp.run_subcommand(self)
 
 
+class Bot(BaseModel):
+    """Answer commands from the configured Telegram chats, until it is stopped with Ctrl-C or SIGTERM.
+
+    In the chat: /status, /signals, /record, /pause, /resume, /help. It needs TELEGRAM_BOT_TOKEN and
+    TELEGRAM_CHAT_ID; other chats get no answer. One runs a database; run it under something that starts
+    it again, such as systemd. It answers no command twice, whenever it is ended.
+
+    examples: hybrid-ml bot
+    """
+
+    def cli_cmd(self) -> None:
+        from flows import bot_command
+
+        bot_command.bot()
+
+
 class Check(Output):
     """Check this installation: database, schema, freshness, model, Telegram, Prefect, and a dry run of the job."""
 
@@ -230,6 +246,7 @@ class Root(BaseSettings):
     replay: CliSubCommand[Replay] = Field(description="the past through the live decisions, and its worth")
     scaling: CliSubCommand[Scaling] = Field(description="show how the training window grows")
     models: CliSubCommand[Models] = Field(description="look at the models, roll back, export, import")
+    bot: CliSubCommand[Bot] = Field(description="answer commands from the Telegram chats")
     check: CliSubCommand[Check] = Field(description="check this installation")
     migrate: CliSubCommand[Migrate] = Field(description="bring the database's schema up to date")
     demo: CliSubCommand[Demo] = Field(description="the main job once, on simulated bars")

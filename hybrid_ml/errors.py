@@ -38,3 +38,7 @@ class AlertNotSent(HybridMLError):
 
 class SymbolBusy(HybridMLError):
     """Another run is working on the symbol; nothing went wrong, and nothing was done."""
+
+
+class ServiceBusy(HybridMLError):
+    """Another service already does this work for the same database."""

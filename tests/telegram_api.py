@@ -94,6 +94,7 @@ class BotApi:
 
     `orders`: for the next sends, a Fault or (status, body); `orders_of[method]`: for other methods.
     `known_chats`: None for every chat. `messages`: what was processed, in order, with its message_id.
+    `polls`: how many have begun, whose rows come when they end.
     """
 
     base_url: str = ""
@@ -114,9 +115,9 @@ class BotApi:
     connections: set[socket.socket] = field(default_factory=set)
     lock: threading.RLock = field(default_factory=threading.RLock)
     stopping: threading.Event = field(default_factory=threading.Event)
+    polls: int = 0
     _silent_until: dict[str, float] = field(default_factory=dict)
     _answers: dict[int, Answer] = field(default_factory=dict)
-    _polls: int = 0
     _begun: int = 0
     _update_id: int = 1_000
 
@@ -249,13 +250,13 @@ class BotApi:
         offset, limit = int(fields.get("offset", 0)), int(fields.get("limit", 100))
         end = time.monotonic() + float(fields.get("timeout", 0))
         with self.lock:
-            self._polls += 1
-            mine = self._polls
+            self.polls += 1
+            mine = self.polls
             first = offset if offset >= 0 else min([each["update_id"] for each in self.updates][offset:], default=0)
             self.updates[:] = [each for each in self.updates if each["update_id"] >= first]
         while True:
             with self.lock:
-                if self._polls != mine:
+                if self.polls != mine:
                     said = "terminated by other getUpdates request; make sure that only one bot instance is running"
                     return _refusal(409, f"Conflict: {said}")
                 if self.updates or time.monotonic() >= end or self.stopping.is_set():

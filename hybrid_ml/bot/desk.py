@@ -1,0 +1,54 @@
+"""Where commands are carried out and answered from the database. Everything here blocks."""
+
+from collections.abc import Callable
+from datetime import datetime
+
+from sqlalchemy import Engine
+
+from hybrid_ml.bot import answers
+from hybrid_ml.bot.facts import Request, Taken
+from hybrid_ml.settings import Settings
+from hybrid_ml.store import bars, bot
+
+Clock = Callable[[], datetime]
+
+
+def allowed_chat_ids(settings: Settings) -> list[str]:
+    """The chats that may give commands, as configured: those that get alerts."""
+    return [chat.chat_id for chat in settings.chats]
+
+
+class Desk:
+    """Takes commands in hand, and finds the words."""
+
+    def __init__(self, settings: Settings, engine: Engine, clock: Clock) -> None:
+        self._settings, self._engine, self._clock = settings, engine, clock
+
+    def take(self, request: Request) -> Taken | None:
+        """Take a command in hand with what it changes; None: it was before. Raises what the database raises."""
+        with self._engine.begin() as connection:
+            bot.limit_time(connection)
+            return bot.take(connection, request)
+
+    def words(self, request: Request, taken: Taken) -> str:
+        """The answer, HTML. Raises what the database raises."""
+        if request.problem:
+            return answers.misunderstood(request.problem)
+        if request.command == "pause":
+            return answers.paused(taken.pause, self._clock())
+        if request.command == "resume":
+            return answers.resumed()
+        if request.command in ("status", "signals", "record"):
+            return self._looked_up(request, self._clock())
+        return answers.HELP
+
+    def _looked_up(self, request: Request, now: datetime) -> str:
+        with self._engine.begin() as connection:
+            bot.limit_time(connection)
+            symbols = self._settings.symbols or bars.symbols(connection)
+            if request.command == "signals":
+                return answers.signals(bot.signals(connection, symbols, request.count), now)
+            if request.command == "record":
+                return answers.record(bot.records(connection, symbols, now), bot.RECORD_DAYS)
+            chats = allowed_chat_ids(self._settings)
+            return answers.status(bot.status(connection, symbols, request.chat_id, chats, now), now)

@@ -1,0 +1,266 @@
+"""The service behind the chat: hears commands, carries them out once, answers at most once.
+
+An update is taken in hand by a row in `bot_updates`, committed together with what the command changes, and only
+then answered. So a crash may cost an answer, and gives none twice, and no /pause counts twice. Telegram sends
+updates again until a later poll confirms them, and may begin their numbering anew after a silent week; that
+is why the table decides what is new and not the highest number seen.
+
+While the database does not answer, nothing can be taken in hand. Then the update is confirmed to Telegram first,
+and the chat told afterwards: at most once again, and it knows that it has to ask again.
+
+What lay waiting while the service was down: /pause and /resume are carried out, counted from when they were
+sent; questions older than LATE_MINUTES get no answer, since nobody waits for it any more.
+"""
+
+import asyncio
+import logging
+import signal
+import time
+from collections import defaultdict
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from hybrid_ml.bot import answers
+from hybrid_ml.bot.away import away
+from hybrid_ml.bot.commands import Stranger, understand
+from hybrid_ml.bot.desk import Clock, Desk, allowed_chat_ids
+from hybrid_ml.bot.facts import Request, Taken
+from hybrid_ml.bot.line import LONGEST_WAIT_SECONDS, Line, asked_wait_seconds
+from hybrid_ml.errors import BadInput, ServiceBusy, StoreUnreachable
+from hybrid_ml.settings import Settings
+from hybrid_ml.store.bot import ServiceLock
+
+LATE_MINUTES = 15
+LOCK_WAIT_SECONDS, LOCK_LOOK_SECONDS = 10.0, 15.0
+STRANGER_SECONDS = 60.0
+FAREWELL_SECONDS = 1.0
+"""How long answers under way may take when the service is told to end."""
+DATABASE_TROUBLE = (SQLAlchemyError, TimeoutError)
+CHANGES = ("pause", "resume")
+Beside = Callable[[], Coroutine[Any, Any, None]]
+logger = logging.getLogger(__name__)
+
+
+async def run_service(settings: Settings, engine: Engine, clock: Clock, beside: Beside | None = None) -> None:
+    """Serve until SIGTERM, which ends it at once. `beside` runs as long, and again after a while when it fails.
+
+    Raises BadInput where the bot is not configured, AlertRefused when Telegram does not know it, and
+    ServiceBusy when another service answers for this database.
+    """
+    _check_configured(settings)
+    told_to_end = False
+    task = asyncio.current_task()
+
+    def end() -> None:
+        nonlocal told_to_end
+        told_to_end = True
+        if task is not None:
+            task.cancel()
+
+    with suppress(NotImplementedError):  # Windows
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end)
+    try:
+        await Service(settings, engine, clock).serve(beside)
+    except asyncio.CancelledError:
+        if not told_to_end:
+            raise  # Ctrl-C
+        logger.info("ended")
+
+
+def _check_configured(settings: Settings) -> None:
+    missing = [] if settings.telegram_bot_token.get_secret_value().strip() else ["TELEGRAM_BOT_TOKEN"]
+    missing += [] if allowed_chat_ids(settings) else ["TELEGRAM_CHAT_ID"]
+    if missing:
+        raise BadInput(
+            f"{' and '.join(missing)} not set: the bot needs the token @BotFather gave you as TELEGRAM_BOT_TOKEN "
+            "and the chats it may answer as TELEGRAM_CHAT_ID or TELEGRAM_CHATS (in the environment or in .env)"
+        )
+
+
+class Service:
+    """Its tasks: listening, answering, holding the lock, and whatever runs beside."""
+
+    def __init__(self, settings: Settings, engine: Engine, clock: Clock) -> None:
+        self._engine, self._desk = engine, Desk(settings, engine, clock)
+        self._allowed = allowed_chat_ids(settings)
+        self._lock = ServiceLock(engine)
+        self._line = Line(settings)
+        self._name = ""
+        self._answering: set[asyncio.Task[None]] = set()
+        self._turns: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._noted: dict[int, float] = {}
+
+    async def serve(self, beside: Beside | None) -> None:
+        """Serve until cancelled or until it cannot go on."""
+        tasks: list[asyncio.Task[None]] = []
+        try:
+            await self._take_lock()
+            work = [self._listen(), self._keep_lock(), *([self._attend(beside)] if beside else [])]
+            tasks = [asyncio.create_task(each) for each in work]
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            if self._answering:
+                await asyncio.wait(self._answering, timeout=FAREWELL_SECONDS)
+            for task in self._answering:
+                task.cancel()
+            await asyncio.gather(*tasks, *self._answering, return_exceptions=True)
+            await self._line.close()
+            with suppress(TimeoutError):
+                await away(self._lock.release, FAREWELL_SECONDS)
+
+    async def _take_lock(self) -> None:
+        """Wait a little for a forerunner to end."""
+        end = time.monotonic() + LOCK_WAIT_SECONDS
+        while not await self._held():
+            if time.monotonic() >= end:
+                raise ServiceBusy(
+                    f"another `hybrid-ml bot` answers for this database (waited {LOCK_WAIT_SECONDS:.0f} s); "
+                    "end it first, or leave this one out"
+                )
+            await asyncio.sleep(0.2)
+
+    async def _held(self) -> bool:
+        try:
+            return await away(self._lock.hold)
+        except DATABASE_TROUBLE as error:
+            raise StoreUnreachable(f"the database does not answer ({_kind(error)}); check that it is up") from None
+
+    async def _keep_lock(self) -> None:
+        while True:
+            await asyncio.sleep(LOCK_LOOK_SECONDS)
+            try:
+                held = await self._held()
+            except StoreUnreachable as error:
+                logger.warning("%s", error)
+                self._lock = ServiceLock(self._engine)  # the old one may hang
+                continue
+            if not held:
+                raise ServiceBusy("another `hybrid-ml bot` took over while the database was away; this one ends")
+
+    async def _attend(self, beside: Beside) -> None:
+        """Keep `beside` going, whatever happens to it."""
+        failures = 0
+        while True:
+            started = time.monotonic()
+            try:
+                await beside()
+            except Exception as error:  # whatever it is, the rest must go on
+                failures = 1 if time.monotonic() - started > LONGEST_WAIT_SECONDS else failures + 1
+                logger.error("%s; trying again", self._line.problem(error))
+                await asyncio.sleep(_wait_seconds(failures))
+            else:
+                return
+
+    async def _listen(self) -> None:
+        """Poll, handle, and confirm with the next poll. Without anything to confirm no number is asked for."""
+        failures, offset = 0, None
+        while True:
+            try:
+                if not self._name:
+                    self._name = await self._line.name()
+                    failures = 0
+                    logger.info("@%s answers %d chats", self._name, len(self._allowed))
+                updates = await self._line.poll(offset)
+                failures = 0
+            except Exception as error:
+                failures += 1
+                await self._wait_after(error, failures)
+                continue
+            for update in updates:
+                await self._handle(update)
+            offset = int(updates[-1]["update_id"]) + 1 if updates else None
+
+    async def _wait_after(self, error: Exception, failures: int) -> None:
+        """Longer and longer, and at least as long as Telegram asks; raises what waiting will not mend."""
+        from telegram.error import TelegramError
+
+        if not isinstance(error, TelegramError):
+            raise error
+        seconds = max(_wait_seconds(failures), asked_wait_seconds(error))
+        logger.warning("%s; asking again in %.0f s", self._line.problem(error), seconds)
+        await asyncio.sleep(seconds)
+
+    async def _handle(self, update: dict[str, Any]) -> None:
+        try:
+            request = understand(update, self._allowed, self._name)
+        except Exception as error:  # one that nobody foresaw must not come again for ever
+            logger.warning("update %s cannot be read (%s); passed over", update.get("update_id"), _kind(error))
+            return
+        if isinstance(request, Stranger):
+            self._note(request)
+        elif request is not None:
+            await self._carry_out(request)
+
+    def _note(self, stranger: Stranger) -> None:
+        """A line in the log, not more than one a minute and chat."""
+        now = time.monotonic()
+        self._noted = {chat: at for chat, at in self._noted.items() if now - at < STRANGER_SECONDS}
+        if stranger.chat_id not in self._noted:
+            self._noted[stranger.chat_id] = now
+            logger.warning("not answered: chat %s, user %s is not configured", stranger.chat_id, stranger.user_id)
+
+    async def _carry_out(self, request: Request) -> None:
+        told = f"/{request.command} from chat {request.chat_id}"
+        try:
+            taken = await away(partial(self._desk.take, request))
+        except Exception as error:  # whatever it is, a command that fails must not come again for ever
+            logger.warning("%s: the database does not answer (%s)", told, _kind(error))
+            if await self._confirmed(request):
+                self._answer(request, None)
+            return
+        if taken is None:
+            return
+        if taken.late_minutes > LATE_MINUTES and request.command not in CHANGES:
+            logger.info("%s is %.0f minutes old: not answered", told, taken.late_minutes)
+            return
+        self._answer(request, taken)
+
+    async def _confirmed(self, request: Request) -> bool:
+        """Whether Telegram will not send the update again."""
+        from telegram.error import TelegramError
+
+        try:
+            await self._line.poll(request.update_id + 1, wait_seconds=0)
+        except TelegramError as error:
+            logger.warning("%s", self._line.problem(error))
+            return False
+        return True
+
+    def _answer(self, request: Request, taken: Taken | None) -> None:
+        """In the background, so that one chat's trouble does not hold up another; a chat's answers keep their order."""
+        task = asyncio.create_task(self._respond(request, taken))
+        self._answering.add(task)
+        task.add_done_callback(self._answering.discard)
+
+    async def _respond(self, request: Request, taken: Taken | None) -> None:
+        try:
+            async with self._turns[request.reply_chat_id]:
+                await self._line.say(request.reply_chat_id, await self._text(request, taken))
+        except Exception as error:  # an answer that fails must not end the service
+            logger.error("/%s from chat %s: %s", request.command, request.chat_id, self._line.problem(error))
+
+    async def _text(self, request: Request, taken: Taken | None) -> str:
+        if taken is not None:
+            try:
+                return await away(partial(self._desk.words, request, taken))
+            except Exception as error:  # it is taken in hand, so this is its only answer
+                logger.warning("/%s: the database does not answer (%s)", request.command, _kind(error))
+        return answers.NO_DATABASE.format(command=request.command)
+
+
+def _wait_seconds(failures: int) -> float:
+    return min(LONGEST_WAIT_SECONDS, 2.0 ** min(failures - 1, 10))
+
+
+def _kind(error: BaseException) -> str:
+    """The sort of trouble; the text of a database error may hold more than a log should."""
+    return type(getattr(error, "orig", None) or error).__name__

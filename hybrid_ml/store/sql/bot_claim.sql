@@ -1,0 +1,5 @@
+-- Take an update in hand, once for good; no row when that was done before.
+INSERT INTO bot_updates (update_id, chat_id, command)
+VALUES (:update_id, :chat_id, :command)
+ON CONFLICT (update_id) DO NOTHING
+RETURNING extract(epoch FROM now() - CAST(:sent_at AS timestamptz)) / 60 AS late_minutes

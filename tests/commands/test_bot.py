@@ -1,0 +1,325 @@
+"""`hybrid-ml bot` as a person meets it: from the chat, in the log, and whenever it is ended."""
+
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, text
+
+from hybrid_ml.bot.answers import HELP
+from tests.conftest import ROOT, Command
+from tests.flows.running import rows
+from tests.telegram_api import TOKEN, BotApi, Fault
+from tests.telegram_server import bot_api
+
+PROGRAM = [str(Path(sys.executable).with_name("hybrid-ml")), "bot"]
+
+
+class Running:
+    """A service in a process of its own; `log` is what it has written."""
+
+    def __init__(self, api: BotApi, folder: Path, number: int, environment: dict[str, str]) -> None:
+        self._file = folder / f"bot-{number}.log"
+        environment = {**os.environ, "TELEGRAM_BOT_TOKEN": TOKEN, "TELEGRAM_CHAT_ID": "42, -100777, @OurGroup",
+                       "TELEGRAM_BASE_URL": api.base_url, "PYTHONUNBUFFERED": "1", **environment}  # fmt: skip
+        with self._file.open("w") as file:
+            self.process = subprocess.Popen(PROGRAM, cwd=ROOT, env=environment, stdout=file, stderr=file)
+
+    @property
+    def log(self) -> str:
+        return self._file.read_text()
+
+    def end(self, number: int = signal.SIGKILL) -> int:
+        """Send a signal and wait; the exit status."""
+        self.process.send_signal(number)
+        return self.process.wait(20)
+
+
+Start = Callable[..., Running]
+
+
+@pytest.fixture
+def api() -> Iterator[BotApi]:
+    with bot_api() as running:
+        yield running
+
+
+@pytest.fixture
+def start(api: BotApi, home: Path) -> Iterator[Start]:
+    """Start a service against `api` and the test's database; whatever still runs at the end is ended."""
+    started: list[Running] = []
+
+    def run(**environment: str) -> Running:
+        started.append(Running(api, home, len(started), environment))
+        return started[-1]
+
+    yield run
+    for each in started:
+        assert TOKEN not in each.log
+        if each.process.poll() is None:
+            each.end()
+
+
+def until(true: Callable[[], Any], seconds: float = 30) -> None:
+    """Wait until something is so."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "it did not come to that in time"
+        time.sleep(0.005)
+
+
+def answered(api: BotApi) -> list[str]:
+    return [message["text"] for message in api.messages]
+
+
+@contextmanager
+def refusing_connections(engine: Engine) -> Iterator[None]:
+    """The database takes no connection and ends those there are."""
+    name = engine.url.database
+    server = engine.execution_options(isolation_level="AUTOCOMMIT")
+    with server.connect() as connection:
+        connection.execute(text(f"ALTER ROLE CURRENT_USER IN DATABASE {name} SET search_path TO nowhere"))
+        _end_others(connection)
+        try:
+            yield
+        finally:
+            connection.execute(text(f"ALTER ROLE CURRENT_USER IN DATABASE {name} RESET search_path"))
+            _end_others(connection)
+
+
+def _end_others(connection: Any) -> None:
+    others = "pid <> pg_backend_pid() AND datname = current_database()"
+    connection.execute(text(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}"))
+
+
+def test_every_command_is_answered_and_nobody_else(api: BotApi, start: Start, engine: Engine) -> None:
+    bot = start()
+    for said in ("/start", "/status", "/signals 3", "/record", "/pause 90", "/resume", "/dance", "/pause soon"):
+        api.say(said)
+    api.say("/status@loopback_bot", chat_id=-100777)
+    api.say("/status@other_bot", chat_id=-100777)
+    api.say("/help", chat_id=-5, chat_username="x")
+    for _ in range(3):
+        api.say("/pause", chat_id=666, user_id=13, **{"caption": "leave a trace"})
+    api.update(edited_message={"text": "/pause"})
+    api.update(
+        message={"message_id": 1, "date": int(time.time()), "chat": {"id": 42, "type": "private"}, "sticker": {}}
+    )
+    api.update(message={"text": "/pause", "chat": "no chat"})
+    api.say("thanks")
+    api.say("/resume")
+    until(lambda: len(api.messages) >= 10)
+    time.sleep(0.3)
+    assert bot.end(signal.SIGTERM) == 0
+
+    told = answered(api)
+    assert len(told) == 10
+    assert told[0] == told[6] == HELP
+    assert told[1].startswith("<b>Status</b>")
+    assert told[2].startswith("No signals yet")
+    assert told[3].startswith("No answers")
+    assert "paused until" in told[4]
+    assert "again" in told[5]
+    assert "“soon” is no number of minutes" in told[7]
+    assert Counter(message["chat_id"] for message in api.messages) == {"42": 9, "-100777": 1}
+    assert rows(engine, "SELECT chat_id, paused_until FROM chats") == [("42", None)]
+    assert bot.log.count("chat 666, user 13 is not configured") == 1
+    assert bot.log.count("chat -5, user 42 is not configured") == 1
+    assert "trace" not in bot.log
+    assert "cannot be read (TypeError); passed over" in bot.log
+    assert api.updates == []
+
+
+def test_a_pause_is_where_deliveries_look_for_it(api: BotApi, start: Start, engine: Engine) -> None:
+    start()
+    sent_at = int(time.time()) - 600
+    api.say("/pause 90", at=sent_at)
+    api.say("/pause", chat_id=-5)
+    api.updates[-1]["message"]["chat"]["username"] = "ourgroup"
+    until(lambda: len(api.messages) == 2)
+    finite = "CASE WHEN isfinite(paused_until) THEN paused_until END"
+    found = rows(engine, f"SELECT chat_id, paused_until > now(), {finite} FROM chats")
+    until_then = datetime.fromtimestamp(sent_at, UTC) + timedelta(minutes=90)
+    assert set(found) == {("@OurGroup", True, None), ("42", True, until_then)}
+    assert api.messages[1]["chat_id"] == "-5"
+
+
+def test_what_lay_waiting_is_carried_out_and_old_questions_are_let_be(
+    api: BotApi, start: Start, engine: Engine
+) -> None:
+    long_ago = time.time() - 3_600
+    for said in ("/status", "/pause", "/help", "/resume", "/pause 5"):
+        api.say(said, at=long_ago)
+    api.say("/record", at=time.time() - 600)
+    bot = start()
+    until(lambda: len(api.messages) == 4)
+    assert "/status from chat 42 is 60 minutes old: not answered" in bot.log
+    told = answered(api)
+    assert "until /resume" in told[0]
+    assert "again" in told[1]
+    assert "was over" in told[2]
+    assert told[3].startswith("No answers")
+    assert rows(engine, "SELECT count(*) FROM bot_updates") == [(6,)]
+
+
+def test_killed_over_and_over_it_answers_nothing_twice(api: BotApi, start: Start, engine: Engine) -> None:
+    """Killed right after an answer, whose update Telegram therefore sends again, and at random moments."""
+    chance, asked = random.Random(4), []  # noqa: S311  # a repeatable choice is meant
+    for round_number in range(14):
+        for _ in range(3):
+            asked.append(f"n{len(asked)}x")
+            api.say(f"/pause {asked[-1]}")
+        api.say("/pause 600" if round_number % 2 else "/resume")
+        before = len(api.messages)
+        if round_number < 7:
+            # The first poll brings what was said; the next, which would confirm it, is never heard of.
+            api.orders_of["getUpdates"] = [Fault("slow"), Fault("hang_before")]
+            bot = start()
+            until(lambda seen=before: len(api.messages) > seen)
+        else:
+            api.orders_of["getUpdates"] = []
+            polls = sum(row.method == "getMe" for row in api.rows)
+            bot = start()
+            until(lambda seen=polls: sum(row.method == "getMe" for row in api.rows) > seen)
+            time.sleep(chance.uniform(0, 0.15))
+        assert bot.end() == -signal.SIGKILL
+    api.orders_of["getUpdates"] = []
+    last = start()
+    api.say("/pause last")
+    until(lambda: any("“last”" in each for each in answered(api)))
+    time.sleep(0.3)
+    counts = Counter(found for each in answered(api) for found in re.findall(r"“(\w+)”", each))
+    assert set(counts.values()) == {1}
+    assert set(counts) <= {*asked, "last"}
+    assert len(counts) >= 7
+    assert rows(engine, "SELECT count(*), count(DISTINCT update_id) FROM bot_updates") == [(57, 57)]
+    assert rows(engine, "SELECT paused_until > now() FROM chats WHERE chat_id = '42'") == [(True,)]
+    assert api.updates == []
+    assert last.end(signal.SIGINT) == 130
+    assert "Traceback" not in last.log
+
+
+def test_a_network_that_fails_is_waited_for(api: BotApi, start: Start) -> None:
+    api.say("/help")
+    api.orders_of["getMe"] = [Fault("drop_before")]
+    faults = ["bad_gateway", "garbage", "drop_after", "slow", "too_many"]
+    api.orders_of["getUpdates"] = [Fault(kind) for kind in faults]
+    bot = start()
+    until(lambda: answered(api) == [HELP])
+    api.say("/record")
+    until(lambda: len(api.messages) == 2)
+    for said in ("NetworkError (RemoteProtocolError)", "Bad Gateway", "Invalid server response", "asking again in 4 s"):
+        assert said in bot.log
+    assert "RetryAfter" in bot.log
+    assert bot.end(signal.SIGTERM) == 0
+
+
+def test_an_answer_that_may_have_arrived_is_not_repeated_and_one_that_has_not_is(api: BotApi, start: Start) -> None:
+    api.orders.extend([Fault("drop_after"), (403, {"ok": False, "description": "Forbidden: x"}), Fault("too_many")])
+    bot = start()
+    for said in ("/help", "/status", "/record", "/signals"):
+        api.say(said)
+    until(lambda: len(api.messages) == 3)
+    assert [each[:10] for each in answered(api)] == [HELP[:10], "No answers", "No signals"]
+    assert api.violations == 0
+    assert "answer to chat 42: Forbidden" in bot.log
+
+
+def test_another_poller_and_a_webhook_are_named_with_the_remedy(api: BotApi, start: Start) -> None:
+    api.webhook = "https://example.org/hook"
+    bot = start()
+    until(lambda: sum(row.method == "getUpdates" for row in api.rows) >= 2)
+    api.webhook = ""
+    taken = "Conflict: terminated by other getUpdates request; make sure that only one bot instance is running"
+    api.orders_of["getUpdates"] = [(409, {"ok": False, "error_code": 409, "description": taken})]
+    api.say("/help")
+    until(lambda: answered(api) == [HELP])
+    assert "a webhook takes this bot's updates: if nothing needs it, open https://api.telegram.org/bot<" in bot.log
+    assert "another program asks Telegram for this bot's updates: stop it" in bot.log
+
+
+def test_a_bad_token_ends_it(api: BotApi, start: Start) -> None:
+    at_once = start(**{"TELEGRAM_BOT_TOKEN": "123:wrong"})
+    assert at_once.process.wait(30) == 1
+    assert "check TELEGRAM_BOT_TOKEN" in at_once.log
+    assert "123:wrong" not in at_once.log
+    later = start()
+    until(lambda: api.polls)
+    api.token = "revoked"
+    api.say("/help")
+    assert later.process.wait(30) == 1
+    assert "check TELEGRAM_BOT_TOKEN" in later.log
+    assert "Traceback" not in at_once.log + later.log
+
+
+def test_a_database_that_is_away_is_said_and_nothing_is_answered_twice(
+    api: BotApi, start: Start, engine: Engine
+) -> None:
+    bot = start()
+    until(lambda: api.polls)
+    with refusing_connections(engine):
+        api.say("/pause")
+        until(lambda: len(api.messages) == 1)
+        assert answered(api) == [
+            "The database does not answer, so /pause may not have been carried out. Ask again in a minute."
+        ]
+        until(lambda: api.updates == [])
+    api.say("/status")
+    until(lambda: len(api.messages) == 2)
+    assert "This chat gets alerts" in answered(api)[1]
+    assert bot.end(signal.SIGTERM) == 0
+    assert "the database does not answer" in bot.log
+    assert rows(engine, "SELECT command FROM bot_updates") == [("status",)]
+
+
+def test_a_second_one_waits_a_little_and_says_so(api: BotApi, start: Start) -> None:
+    first = start()
+    until(lambda: api.polls)
+    second = start()
+    assert second.process.wait(30) == 1
+    assert "another `hybrid-ml bot` answers for this database (waited 10 s)" in second.log
+    third = start()
+    time.sleep(2)
+    assert first.end(signal.SIGTERM) == 0
+    api.say("/help")
+    until(lambda: answered(api) == [HELP])
+    assert third.process.poll() is None
+
+
+def test_it_ends_at_once(api: BotApi, start: Start) -> None:
+    for number, status in ((signal.SIGTERM, 0), (signal.SIGINT, 130)):
+        seen = len(api.rows)
+        bot = start()
+        until(lambda before=seen: len(api.rows) > before)
+        time.sleep(0.2)
+        began = time.monotonic()
+        assert bot.end(number) == status
+        assert time.monotonic() - began < 3
+        assert "Traceback" not in bot.log
+
+
+def test_without_a_bot_it_says_what_to_set(command: Command) -> None:
+    done = command("bot")
+    assert done.returncode == 1
+    assert "TELEGRAM_BOT_TOKEN and TELEGRAM_CHAT_ID not set" in done.stderr
+    done = command("bot", TELEGRAM_BOT_TOKEN=TOKEN)
+    assert "TELEGRAM_CHAT_ID not set" in done.stderr
+    assert TOKEN not in done.stderr
+
+
+def test_help_teaches_and_it_needs_no_prefect(command: Command) -> None:
+    done = command("bot", "--help")
+    assert "answers no command twice" in " ".join(done.stdout.split())
+    program = "import sys, flows.bot_command; print(sorted({'prefect', 'lightgbm', 'telegram'} & set(sys.modules)))"
+    assert command("-c", program).stdout.strip() == "[]"

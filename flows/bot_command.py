@@ -8,8 +8,10 @@ from datetime import UTC, datetime
 from functools import partial
 
 from hybrid_ml.bot.service import run_service
-from hybrid_ml.settings import load_settings
+from hybrid_ml.delivery import Deliverer
+from hybrid_ml.settings import Settings, load_settings
 from hybrid_ml.store.engine import open_engine
+from hybrid_ml.telegram import Line, make_bot
 
 
 def bot() -> None:
@@ -17,4 +19,10 @@ def bot() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until the service listens for it itself
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO, stream=sys.stderr)
     settings = load_settings()
-    asyncio.run(run_service(settings, open_engine(settings), partial(datetime.now, UTC)))
+    asyncio.run(run_service(settings, open_engine(settings), partial(datetime.now, UTC), partial(_deliver, settings)))
+
+
+async def _deliver(settings: Settings) -> None:
+    """What runs could not send, or did not live to send, goes out from here while it is fresh."""
+    line = Line(make_bot(settings.telegram_bot_token, settings.telegram_base_url))
+    await Deliverer(open_engine(settings), line).serve()

@@ -6,6 +6,7 @@ two of them; what then happens is said in `store/alerts.py`.
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable
 from functools import cache, partial
@@ -23,6 +24,8 @@ from hybrid_ml.store.alerts import Claimed
 from hybrid_ml.telegram import CONNECTIONS, LONGEST_SECONDS, Line, Outcome, Post, Refused, Sent, TryLater, open_post
 
 LEASE_SECONDS = LONGEST_SECONDS + 20
+FAREWELL_SECONDS = 2.0
+"""How long messages under way may take when a service is told to end."""
 LOOK_AGAIN_SECONDS = 1.0
 """How often a sender looks for what others wrote into the outbox."""
 HUSH_SECONDS = 1.0
@@ -49,6 +52,12 @@ class Deliverer:
         self._workers: dict[str, asyncio.Task[None]] = {}
         self._stopping = False
 
+    async def serve(self) -> None:
+        """Send whatever comes to be due, until cancelled."""
+        while True:
+            await self.deliver(lambda _: False, math.inf)
+            await asyncio.sleep(LOOK_AGAIN_SECONDS)
+
     async def deliver(self, finished: Finished, patience_seconds: float) -> None:
         """Send until `finished`, or nothing is left, or patience is at an end; then no message is under way.
 
@@ -58,13 +67,21 @@ class Deliverer:
         try:
             while (wait := await self._look(finished)) is not None and (left := end - time.monotonic()) > 0:
                 await self._rest(min(wait, left))
-        finally:
-            self._stopping = True
-            done = await asyncio.gather(*self._workers.values(), return_exceptions=True)
-            self._workers.clear()
-        for problem in done:
-            if isinstance(problem, BaseException):
-                raise problem
+        except asyncio.CancelledError:
+            await self._wind_up(FAREWELL_SECONDS)
+            raise
+        await self._wind_up(None)
+
+    async def _wind_up(self, seconds: float | None) -> None:
+        """Let messages under way arrive, and be written down; what takes longer is settled by rule."""
+        self._stopping = True
+        workers, self._workers = list(self._workers.values()), {}
+        if workers:
+            done, late = await asyncio.wait(workers, timeout=seconds)
+            for worker in late:
+                worker.cancel()
+            for worker in done:
+                worker.result()
 
     async def _look(self, finished: Finished) -> float | None:
         """Settle what time has settled, set a worker to every chat with something due; seconds to the next look."""

@@ -70,8 +70,8 @@ class Installation:
                 "degraded FROM predictions ORDER BY symbol, bar_time"
             ),
             "alerts": self.rows(
-                "SELECT kind, symbol, bar_time, text, chat_id, state FROM deliveries JOIN alerts ON alerts.id = alert_id "
-                "ORDER BY kind, symbol, bar_time"
+                "SELECT kind, symbol, bar_time, text, chat_id, state "
+                "FROM deliveries JOIN alerts ON alerts.id = alert_id ORDER BY kind, symbol, bar_time"
             ),
             "files": {
                 path.name: hashlib.sha256(path.read_bytes()).hexdigest()

@@ -69,7 +69,7 @@ def market(own_server: Server, prefect_api: str, tmp_path: Path, monkeypatch: py
     store_engine._open_embedded.cache_clear()
     engine = open_engine(load_settings())
     with engine.begin() as connection:
-        for table in ("alerts", "predictions", "model_events", "model_versions"):
+        for table in ("deliveries", "alerts", "predictions", "model_events", "model_versions"):
             connection.exec_driver_sql(f"DELETE FROM {table}")
     if not rows(engine, "SELECT 1 FROM bars LIMIT 1"):
         store_bars(engine, "ABC", clean_bars(simulate_bars(AS_OF, bars=9_000)).bars)
@@ -83,7 +83,7 @@ def left(server: Server) -> list[tuple]:
     return [
         *rows(engine, "SELECT version, status FROM model_versions ORDER BY version"),
         *rows(engine, "SELECT bar_time, p_up, model_version, signal FROM predictions"),
-        *rows(engine, "SELECT bar_time, state FROM alerts"),
+        *rows(engine, "SELECT kind, chat_id, state FROM deliveries JOIN alerts ON alerts.id = alert_id"),
     ]
 
 
@@ -95,7 +95,7 @@ def test_restarted_during_each_stage(market: Server, faults: FaultTable, flow: s
     _, undisturbed = timed(lambda: work(**REQUESTS[flow]))
     expected = left(market)
     with open_engine(load_settings()).begin() as connection:
-        for table in ("alerts", "predictions", "model_events"):
+        for table in ("deliveries", "alerts", "predictions", "model_events"):
             connection.exec_driver_sql(f"DELETE FROM {table}")
         connection.execute(text("DELETE FROM model_versions WHERE version <> :first"), {"first": first})
         connection.exec_driver_sql("UPDATE model_versions SET status = 'champion'")

@@ -46,6 +46,7 @@ STAGES = {
 }
 SAVES = {
     "analysis": [
+        *[f"resolve_outcomes, {where}" for where in ("statement 1", "commit", "committed")],
         *[f"save_proposal, {where}" for where in ("statement 1", "statement 2", "statement 3", "commit", "committed")],
         *[f"send_alert, {where}" for where in ("statement 1", "statement 2", "commit", "committed")],
         *[f"save_copy, {where}" for where in ("fsync 1", "renamed 1", "fsync 2")],

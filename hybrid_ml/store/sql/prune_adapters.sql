@@ -1,8 +1,14 @@
 -- Old adapters: those that answered give up their bytes and keep their rows, the others go. The
 -- newest trial to the champion stays, whatever its age: it decides what serves (newest_adapter.sql).
--- A kept row without bytes is not looked at again, so the index on rows with bytes is all that is read.
+-- A kept row without bytes is not looked at again, so the index on rows with bytes is all that is read, and
+-- of the ledger what came after the adapter was made: mostly its own answer, at once.
 WITH old AS (
-    SELECT version, EXISTS (SELECT FROM predictions WHERE model_version = adapter.version) AS answered
+    SELECT version, EXISTS (
+        SELECT FROM predictions
+        WHERE predictions.symbol = adapter.symbol
+            AND bar_time >= adapter.as_of - interval '1 day'
+            AND model_version = adapter.version
+    ) AS answered
     FROM model_versions AS adapter
     WHERE symbol = :symbol
         AND kind = 'adapter'

@@ -19,6 +19,8 @@ COMMENT ON COLUMN predictions.corrected_close IS 'close of the bar where it had 
 COMMENT ON COLUMN predictions.counted IS 'which close the outcome rests on: the stated one, or the corrected one';
 COMMENT ON COLUMN predictions.void_reason IS 'why there is no outcome; one that appears later is filled in';
 DROP INDEX predictions_unresolved;
+-- An outcome is written into every row: each index costs as much as all of the statement that finds it.
+DROP INDEX predictions_of_model;
 CREATE INDEX predictions_without_outcome ON predictions (symbol, bar_time) WHERE outcome IS NULL;
 
 -- One answer a bar counts. Others about the same bar (it was corrected in between, or a later run with
@@ -138,6 +140,7 @@ ALTER TABLE predictions
     DROP COLUMN silenced_by_penalty, DROP COLUMN close_then, DROP COLUMN corrected_close, DROP COLUMN counted,
     DROP COLUMN void_reason;
 CREATE INDEX predictions_unresolved ON predictions (symbol, bar_time) WHERE resolved_at IS NULL;
+CREATE INDEX predictions_of_model ON predictions (model_version);
 """
 
 

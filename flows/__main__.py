@@ -22,7 +22,14 @@ from pydantic_settings import (
 )
 
 from hybrid_ml.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_MISUSED, HybridMLError
-from hybrid_ml.requests import AnalysisRequest, BackfillRequest, ReplayRequest, Symbol, TrainingRequest
+from hybrid_ml.requests import (
+    AnalysisRequest,
+    BackfillRequest,
+    ReplayRequest,
+    ReviewRequest,
+    Symbol,
+    TrainingRequest,
+)
 
 PROGRAM = "hybrid-ml"
 Request = TypeVar("Request", bound=BaseModel)
@@ -86,6 +93,19 @@ class Replay(Output, ReplayRequest):
         from flows import commands
 
         commands.replay(_request(self, ReplayRequest), json_output=self.json_output)
+
+
+class Review(Output, ReviewRequest):
+    """Look back on what was answered: what it was worth, and whether the market or the record has changed.
+
+    examples: hybrid-ml review
+              hybrid-ml review --symbol BTCUSD --days 7 --report_path review
+    """
+
+    def cli_cmd(self) -> None:
+        from flows import commands
+
+        commands.review(_request(self, ReviewRequest), json_output=self.json_output)
 
 
 class Scaling(Output):
@@ -228,6 +248,7 @@ class Root(BaseSettings):
     analyze: CliSubCommand[Analyze] = Field(description="ask about the next ten minutes (every ten minutes)")
     backfill: CliSubCommand[Backfill] = Field(description="load bars into the database")
     replay: CliSubCommand[Replay] = Field(description="the past through the live decisions, and its worth")
+    review: CliSubCommand[Review] = Field(description="what the answers were worth, and whether something changed")
     scaling: CliSubCommand[Scaling] = Field(description="show how the training window grows")
     models: CliSubCommand[Models] = Field(description="look at the models, roll back, export, import")
     check: CliSubCommand[Check] = Field(description="check this installation")

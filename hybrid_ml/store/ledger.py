@@ -2,9 +2,7 @@
 
 import io
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -12,10 +10,9 @@ from pyarrow import csv
 from sqlalchemy import Connection
 
 from hybrid_ml.market.labels import HORIZON_MINUTES
+from hybrid_ml.review.deliveries import LATE_AFTER_SECONDS, Deliveries
 from hybrid_ml.store.sql import query, read
 
-LATE_AFTER_SECONDS = 60
-"""An alert that takes longer than this came late: a tenth of its ten minutes are gone."""
 TIMES = ("bar_time", "as_of", "resolved_at")
 NUMBERS = ("close", "close_then", "corrected_close", "p_down", "p_flat", "p_up", "threshold", "confidence",
            "forward_return")  # fmt: skip
@@ -27,26 +24,6 @@ COLUMN_TYPES = (
     | dict.fromkeys(WORDS, pa.string())
     | dict.fromkeys(FLAGS, pa.bool_())
 )
-
-
-@dataclass(frozen=True)
-class Deliveries:
-    """Alerts of one kind to one chat that came to one state: how many, and of those sent how many late.
-
-    `chat_id` is empty for the log. Seconds from the alert's creation until it was sent, None where none was.
-    """
-
-    kind: str
-    chat_id: str
-    state: str
-    count: int
-    late: int
-    median_seconds: float | None
-    longest_seconds: float | None
-
-    def record(self) -> dict[str, Any]:
-        """The same for JSON."""
-        return asdict(self)
 
 
 def ledger_between(connection: Connection, symbols: Sequence[str], since: datetime, until: datetime) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from rich.table import Table
 from hybrid_ml.console import show_failures
 from hybrid_ml.replay_console import show_advice
 from hybrid_ml.reports import ReviewReport
-from hybrid_ml.review.findings import Watch
+from hybrid_ml.review.findings import Watch, chance
 from hybrid_ml.summaries import symbol_title
 from hybrid_ml.terminal import CROSS, TICK, out
 
@@ -60,18 +60,18 @@ def _signals(part: dict[str, Any]) -> list[str]:
 
 
 def _show_watches(watches: list[Watch]) -> None:
-    table = Table("symbol", "features: p", "moved most", "accuracy", "signals right", "stated", "p", box=None,
+    table = Table("symbol", "features", "moved most", "accuracy", "signals right", "stated", "chance", box=None,
                   padding=(0, 1))  # fmt: skip
     for watch in watches:
         features, sent, changes = watch.features, watch.signals, watch.correctness.changes
         table.add_row(
             escape(watch.symbol),
-            _share(features.p),
+            chance(features.p),
             ", ".join(str(each) for each in features.moved[:2]) or "-",
             f"changed {changes[-1].at:%Y-%m-%d}" if changes else "as it was",
             f"{sent.right} of {sent.signals}",
             _share(sent.mean_confidence),
-            _share(sent.p),
+            chance(sent.p),
         )
     out.print(table)
 

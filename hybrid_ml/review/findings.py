@@ -25,7 +25,7 @@ def findings(watch: Watch) -> list[str]:
     if features.alarm:
         named = ", ".join(str(each) for each in features.moved[:MOST_NAMED])
         told.append(f"{watch.symbol}: features of the last {features.recent_days} days moved: {named} "
-                    f"(p = {features.p:.3f} of {features.days} days)")  # fmt: skip
+                    f"({chance(features.p)}, {features.days} days)")  # fmt: skip
     if fallen:
         told.append(f"{watch.symbol}: the record has fallen: {fallen}")
     if signals.alarm and signals.interval:
@@ -33,6 +33,13 @@ def findings(watch: Watch) -> list[str]:
         told.append(
             f"{watch.symbol}: signals fall short of what they state: {signals.right} of {signals.signals} right "
             f"({signals.precision:.2f}, 90 % {low:.2f} to {high:.2f}), stated {signals.mean_confidence:.2f} "
-            f"(p = {signals.p:.3f})"
+            f"({chance(signals.p)})"
         )
     return told
+
+
+def chance(p: float | None) -> str:
+    """A p-value in words."""
+    if p is None:
+        return "cannot tell"
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"

@@ -95,7 +95,7 @@ def running_accuracy(answers: pd.DataFrame, window: int) -> dict[str, pd.DataFra
             guessed = np.array(CLASSES)[majority.loc[part.index].to_numpy()]
             frame = pd.DataFrame(
                 {
-                    "time": part["bar_time"].to_numpy(),
+                    "time": part["bar_time"].array,
                     "accuracy": _running_mean((part["direction"] == part["outcome"]).to_numpy(), window),
                     "majority": _running_mean((guessed == part["outcome"]).to_numpy(), window),
                 }

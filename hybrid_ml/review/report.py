@@ -6,7 +6,7 @@ from typing import Any
 from hybrid_ml.markdown import between, plain, section, share, table
 from hybrid_ml.replay.report import advice_section
 from hybrid_ml.reports import ReviewReport
-from hybrid_ml.review.findings import Watch
+from hybrid_ml.review.findings import Watch, chance
 from hybrid_ml.summaries import symbol_title
 
 ACCURACY, RELIABILITY, COVERAGE = "accuracy.png", "reliability.png", "coverage.png"
@@ -94,8 +94,8 @@ def _signal_row(names: list[str], worth: dict[str, Any]) -> list[str]:
 
 
 def _watches(report: ReviewReport) -> str:
-    head = ["symbol", "features: p", "moved most (deviations of a day)", "answers ten minutes apart",
-            "accuracy changed", "signals: right", "stated", "p"]  # fmt: skip
+    head = ["symbol", "features", "moved most (deviations of a day)", "answers ten minutes apart",
+            "accuracy changed", "signals: right", "stated", "chance"]  # fmt: skip
     return section("Drift and record", table(head, [_watch_row(watch) for watch in report.watches]))
 
 
@@ -106,13 +106,13 @@ def _watch_row(watch: Watch) -> list[str]:
     right = f"{sent.right} of {sent.signals}"
     return [
         plain(symbol_title(watch.symbol)),
-        "cannot tell" if features.p is None else f"{features.p:.3f} of {features.days} days",
+        f"{chance(features.p)}{f' ({features.days} days)' if features.p else ''}",
         moved or "–",
         f"{stream.answers:,}",
         told or "no",
         right if sent.interval is None else f"{right} ({between(sent.interval, '.2f')})",
         share(sent.mean_confidence),
-        share(sent.p),
+        chance(sent.p),
     ]
 
 

@@ -7,6 +7,7 @@ from hybrid_ml.replay.worth import Known, blind_precision, precision_by_coverage
 from hybrid_ml.reports import ReviewReport
 from hybrid_ml.review.measures import running_accuracy
 from hybrid_ml.review.report import ACCURACY, COVERAGE, RELIABILITY
+from hybrid_ml.summaries import symbol_title
 
 WINDOW_ANSWERS = 200
 """Answers a running accuracy looks back on: a day and a half of them, with a standard error of 0.035."""
@@ -25,8 +26,9 @@ def draw(report: ReviewReport, answers: pd.DataFrame) -> dict[str, bytes]:
         RELIABILITY: charts.reliability_chart(reliability(chances, truth)),
         COVERAGE: charts.coverage_chart(precision_by_coverage(chances, truth), blind_precision(truth), star),
     }
-    strips = dict(list(running_accuracy(answers, WINDOW_ANSWERS).items())[:MOST_STRIPS])
-    if strips:
-        changed = {watch.symbol: [each.at for each in watch.correctness.changes] for watch in report.watches}
+    running = list(running_accuracy(answers, WINDOW_ANSWERS).items())[:MOST_STRIPS]
+    if running:
+        strips = {symbol_title(symbol): frame for symbol, frame in running}
+        changed = {symbol_title(watch.symbol): [each.at for each in watch.correctness.changes] for watch in report.watches}
         pictures[ACCURACY] = charts.running_accuracy_chart(strips, WINDOW_ANSWERS, changed)
     return pictures

@@ -72,6 +72,27 @@ def test_honest_answers_find_nothing_and_every_symbol_is_told(
     assert page.count("](data:image/png;base64,") == 3
 
 
+def test_the_report_is_what_plain_sql_says(engine: Engine, prefect_api: str) -> None:
+    insert_answers(engine, simulated_ledger(count=700, seed=3))
+    insert_answers(engine, simulated_ledger("XYZ", 500, seed=1, preset="conservative"))
+    _, report = look_back()
+    told = rows(
+        engine,
+        "SELECT symbol, count(*) FILTER (WHERE signal),"
+        " sum((direction = outcome)::int) FILTER (WHERE signal) / (count(*) FILTER (WHERE signal))::float8,"
+        " (count(*) FILTER (WHERE signal AND direction <> outcome))"
+        " / (count(*) FILTER (WHERE direction <> outcome))::float8,"
+        " (count(*) FILTER (WHERE signal)) / count(*)::float8,"
+        " avg((direction = outcome)::int)::float8"
+        " FROM predictions GROUP BY ROLLUP (symbol) ORDER BY symbol NULLS FIRST",
+    )
+    for (symbol, count, *shares), part in zip(told, [report.overall, *report.parts], strict=True):
+        sent = part["signals"]
+        assert (part["symbol"], sent["count"]) == (symbol, count)
+        reported = [sent["precision"], sent["false_positive_rate"], sent["coverage"], part["accuracy"]]
+        assert reported == pytest.approx(shares, abs=1e-12)
+
+
 def test_a_fallen_record_names_the_run_drift_and_says_so(engine: Engine, prefect_api: str) -> None:
     insert_answers(engine, simulated_ledger(count=3_000, seed=2, honesty=0.0, honest_until=1_500))
     state, report = look_back()

@@ -29,6 +29,6 @@ def draw(report: ReviewReport, answers: pd.DataFrame) -> dict[str, bytes]:
     running = list(running_accuracy(answers, WINDOW_ANSWERS).items())[:MOST_STRIPS]
     if running:
         strips = {symbol_title(symbol): frame for symbol, frame in running}
-        changed = {symbol_title(watch.symbol): [each.at for each in watch.correctness.changes] for watch in report.watches}
+        changed = {symbol_title(each.symbol): [one.at for one in each.correctness.changes] for each in report.watches}
         pictures[ACCURACY] = charts.running_accuracy_chart(strips, WINDOW_ANSWERS, changed)
     return pictures

@@ -13,6 +13,7 @@ from prefect.client.schemas.sorting import ArtifactSort
 from sqlalchemy import Engine
 
 from flows.review import review
+from hybrid_ml.errors import BadInput
 from hybrid_ml.market.bars import clean_bars
 from hybrid_ml.market.simulation import simulate_bars
 from hybrid_ml.reports import ReviewReport
@@ -150,6 +151,30 @@ def test_the_report_is_written_where_asked(engine: Engine, prefect_api: str, tmp
     assert files == {"review.md", "review.json", "accuracy.png", "reliability.png", "coverage.png"}
     assert json.loads((tmp_path / "report" / "review.json").read_text())["overall"]["answers"] == 400
     assert "](accuracy.png)" in (tmp_path / "report" / "review.md").read_text()
+
+
+def test_a_report_that_could_not_be_written_is_refused_before_the_work(
+    engine: Engine, prefect_api: str, tmp_path: Path
+) -> None:
+    (tmp_path / "taken").write_text("a file")
+    state, refusal = look_back(report_path=tmp_path / "taken")
+    assert state.is_failed()
+    assert isinstance(refusal, BadInput)
+    assert "--report_path" in str(refusal)
+
+
+def test_a_summary_that_cannot_be_queued_is_named_and_the_review_is_there(
+    engine: Engine, prefect_api: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise BadInput("no chat is configured")
+
+    insert_answers(engine, simulated_ledger(count=50))
+    monkeypatch.setattr(alerts, "write", refuse, raising=False)
+    state, report = look_back(send_summary=True)
+    assert state.is_failed()
+    assert "summary: no chat is configured" in state.message
+    assert report.overall["answers"] == 50
 
 
 def test_a_summary_goes_to_the_outbox_once_a_day(

@@ -108,7 +108,8 @@ def resolve_seconds(engine: Engine, repetitions: int) -> tuple[float, float]:
             text(
                 "INSERT INTO predictions (symbol, bar_time, as_of, close, p_down, p_flat, p_up, threshold, direction, "
                 "confidence, model_version, preset, gates, signal, degraded, fell_back) "
-                "SELECT 'DUE', time, time, close, 0.3, 0.3, 0.4, 0.0003, 'up', 0.4, 'v' || extract(epoch FROM time)::bigint / 600, 'balanced', "
+                "SELECT 'DUE', time, time, close, 0.3, 0.3, 0.4, 0.0003, 'up', 0.4, "
+                "'v' || extract(epoch FROM time)::bigint / 600, 'balanced', "
                 "CAST(:gates AS jsonb), random() < 0.01, false, false FROM bars WHERE symbol = 'DUE' "
                 "AND time < '2024-10-05Z' ORDER BY time LIMIT :due"
             ),
@@ -127,7 +128,7 @@ def resolve_seconds(engine: Engine, repetitions: int) -> tuple[float, float]:
 def resolve(engine: Engine) -> None:
     with engine.begin() as connection:
         done = predictions.resolve(connection, UNTIL, 30)
-    cross_check(done.count == DUE, f"{done.count:,} resolved")
+    cross_check(done == DUE, f"{done:,} resolved")
 
 
 def bare(engine: Engine) -> None:

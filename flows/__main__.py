@@ -6,7 +6,6 @@ Heavy libraries are imported when a command runs, so that `--help` answers at on
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TypeVar
 
 from pydantic import BaseModel, Field, ValidationError
@@ -18,22 +17,20 @@ from pydantic_settings import (
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
-    get_subcommand,
 )
 
+from flows.model_flags import Models, Output
 from hybrid_ml.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_MISUSED, HybridMLError
-from hybrid_ml.requests import AnalysisRequest, BackfillRequest, ReplayRequest, Symbol, TrainingRequest
+from hybrid_ml.requests import (
+    AnalysisRequest,
+    BackfillRequest,
+    ReplayRequest,
+    ReviewRequest,
+    TrainingRequest,
+)
 
 PROGRAM = "hybrid-ml"
 Request = TypeVar("Request", bound=BaseModel)
-
-
-class Output(BaseModel):
-    """How a command answers."""
-
-    json_output: bool = Field(
-        False, validation_alias="json", description="one JSON document on standard output and nothing else there"
-    )
 
 
 class Train(Output, TrainingRequest):
@@ -88,6 +85,19 @@ class Replay(Output, ReplayRequest):
         commands.replay(_request(self, ReplayRequest), json_output=self.json_output)
 
 
+class Review(Output, ReviewRequest):
+    """Look back on what was answered: what it was worth, and whether the market or the record has changed.
+
+    examples: hybrid-ml review
+              hybrid-ml review --symbol BTCUSD --days 7 --report_path review
+    """
+
+    def cli_cmd(self) -> None:
+        from flows import commands
+
+        commands.review(_request(self, ReviewRequest), json_output=self.json_output)
+
+
 class Scaling(Output):
     """Show the timeline of progressive scaling: week by week the row limit, the bars there are, what was trained."""
 
@@ -97,96 +107,6 @@ class Scaling(Output):
         from flows import commands
 
         commands.scaling(self.symbol, json_output=self.json_output)
-
-
-class ListModels(Output):
-    """List what the registry holds, newest first, and say which version serves now.
-
-    examples: hybrid-ml models list
-              hybrid-ml models list --symbol BTCUSD --all
-    """
-
-    symbol: Symbol | None = Field(None, description="symbol to look at; empty: every one")
-    adapters: bool = Field(False, validation_alias="all", description="also the newest 50 adapters")
-
-    def cli_cmd(self) -> None:
-        from flows import model_commands
-
-        model_commands.list_models(self.symbol, adapters=self.adapters, json_output=self.json_output)
-
-
-class ShowModel(Output):
-    """Show everything about one version: metrics, parent, events, predictions, and whether its bytes are sound.
-
-    examples: hybrid-ml models show --version BTCUSD@20240204T000000Z-base-1a2b3c4d
-    """
-
-    version: str = Field(description="version to show, as `models list` names it")
-
-    def cli_cmd(self) -> None:
-        from flows import model_commands
-
-        model_commands.show(self.version, json_output=self.json_output)
-
-
-class RollBack(Output):
-    """Make an earlier base the champion again; it takes effect at the next analysis.
-
-    examples: hybrid-ml models rollback --to BTCUSD@20240204T000000Z-base-1a2b3c4d
-              hybrid-ml models rollback --to BTCUSD@20240204T000000Z-base-1a2b3c4d --reason "too sure since Sunday"
-    """
-
-    to: str = Field(description="version of the base that shall serve")
-    reason: str = Field("", description="why, for whoever reads the events later")
-
-    def cli_cmd(self) -> None:
-        from flows import model_commands
-
-        model_commands.rollback(self.to, self.reason, json_output=self.json_output)
-
-
-class ExportModel(Output):
-    """Write one version to a file that another registry can import: a base, or an adapter with its base.
-
-    examples: hybrid-ml models export --version BTCUSD@20240204T000000Z-base-1a2b3c4d --path btcusd.model
-    """
-
-    version: str = Field(description="version to export")
-    path: Path = Field(description="file to write; one that is there already stays as it is")
-
-    def cli_cmd(self) -> None:
-        from flows import model_commands
-
-        model_commands.export_to_file(self.version, self.path, json_output=self.json_output)
-
-
-class ImportModel(Output):
-    """Bring an exported model into the registry; it serves at once only where nothing serves yet.
-
-    examples: hybrid-ml models import --path btcusd.model
-    """
-
-    path: Path = Field(description="file made with `hybrid-ml models export`")
-
-    def cli_cmd(self) -> None:
-        from flows import model_commands
-
-        model_commands.import_from_file(self.path, json_output=self.json_output)
-
-
-class Models(BaseModel):
-    """Look at the models in the registry, choose which one serves, carry one from registry to registry."""
-
-    listing: CliSubCommand[ListModels] = Field(alias="list", description="what there is, and which serves now")
-    show: CliSubCommand[ShowModel] = Field(description="everything about one version")
-    rollback: CliSubCommand[RollBack] = Field(description="make an earlier base serve again")
-    export: CliSubCommand[ExportModel] = Field(description="write one to a file")
-    bring: CliSubCommand[ImportModel] = Field(alias="import", description="bring one in from a file")
-
-    def cli_cmd(self) -> None:
-        if get_subcommand(self, is_required=False) is None:
-            main(["models", "--help"])
-        CliApp.run_subcommand(self)
 
 
 class Bot(BaseModel):
@@ -244,6 +164,7 @@ class Root(BaseSettings):
     analyze: CliSubCommand[Analyze] = Field(description="ask about the next ten minutes (every ten minutes)")
     backfill: CliSubCommand[Backfill] = Field(description="load bars into the database")
     replay: CliSubCommand[Replay] = Field(description="the past through the live decisions, and its worth")
+    review: CliSubCommand[Review] = Field(description="what the answers were worth, and whether something changed")
     scaling: CliSubCommand[Scaling] = Field(description="show how the training window grows")
     models: CliSubCommand[Models] = Field(description="look at the models, roll back, export, import")
     bot: CliSubCommand[Bot] = Field(description="answer commands from the Telegram chats")

@@ -21,8 +21,9 @@ from prefect.settings import get_current_settings
 from hybrid_ml import console
 from hybrid_ml.errors import EXIT_FAILED, EXIT_INTERRUPTED
 from hybrid_ml.replay_console import show_replay
-from hybrid_ml.reports import AnalysisReport, BackfillReport, ReplayReport, TrainingReport
-from hybrid_ml.requests import AnalysisRequest, BackfillRequest, ReplayRequest, TrainingRequest
+from hybrid_ml.reports import AnalysisReport, BackfillReport, ReplayReport, ReviewReport, TrainingReport
+from hybrid_ml.requests import AnalysisRequest, BackfillRequest, ReplayRequest, ReviewRequest, TrainingRequest
+from hybrid_ml.review_console import show_review
 from hybrid_ml.scaling_report import scaling_report
 from hybrid_ml.settings import load_settings
 from hybrid_ml.store.engine import connect_only, newest_revision, open_engine, shown
@@ -66,6 +67,15 @@ def replay(request: ReplayRequest, *, json_output: bool) -> None:
         sys.stderr.write("interrupted; finished weeks are kept, and the same command goes on after them\n")
         raise SystemExit(EXIT_INTERRUPTED) from None
     _show(report, json_output, lambda: show_replay(report))
+
+
+def review(request: ReviewRequest, *, json_output: bool) -> None:
+    """`hybrid-ml review`."""
+    from flows.review import review as review_flow
+
+    report: ReviewReport = _run(review_flow, request)
+    _show(report, json_output, lambda: show_review(report))
+    _exit(failed=report.failed)
 
 
 def scaling(symbol: str | None, *, json_output: bool) -> None:

@@ -10,12 +10,12 @@ from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
 from hybrid_ml.errors import SymbolBusy
-from hybrid_ml.reports import AnalysisReport, Failure, TrainingReport
+from hybrid_ml.reports import AnalysisReport, Failure, ReviewReport, TrainingReport
 from hybrid_ml.settings import load_settings
 from hybrid_ml.store.locks import SymbolLocks, symbol_locks
 from tasks.stage import database, log
 
-Report = TypeVar("Report", TrainingReport, AnalysisReport)
+Report = TypeVar("Report", TrainingReport, AnalysisReport, ReviewReport)
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -41,15 +41,26 @@ def ended(report: Report) -> State | Report:
     """The report, as the data of a state that says so when symbols failed or were left to another run."""
     if not report.failures:
         return report
-    message = "; ".join(f"{failure.symbol}: {failure.error}" for failure in report.failures)
+    message = "; ".join([*(f"{failure.symbol}: {failure.error}" for failure in report.failures), *_found(report)])
     return (
         Failed(message=message, data=report) if report.failed else Completed(name="Busy", message=message, data=report)
     )
 
 
+def _found(report: Report) -> list[str]:
+    return report.found if isinstance(report, ReviewReport) else []
+
+
 def asleep(report: AnalysisReport) -> State:
     """The run's end in quiet hours."""
     return Completed(name="Asleep", message=f"quiet hours {report.quiet_hours}", data=report)
+
+
+def reviewed(report: ReviewReport) -> State | ReviewReport:
+    """The review, as the data of a state named after what was found, for a person to see in the list of runs."""
+    if report.failures or not report.found:
+        return ended(report)
+    return Completed(name="Drift", message="; ".join(report.found), data=report)
 
 
 @contextmanager

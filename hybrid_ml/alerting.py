@@ -91,8 +91,13 @@ def queue_signal(
     alerts.write(connection, alert, [Recipient(chat_id) for chat_id in recipients])
 
 
-def queue_outcome(connection: Connection, run: Run, request: AnalysisRequest, prediction_id: int) -> None:
-    """Put the reply to a signal that has been resolved into the outbox, for the chats that were told of it."""
+def queue_outcomes(connection: Connection, run: Run, request: AnalysisRequest) -> None:
+    """Put replies with outcomes into the outbox that have not been told yet and are worth it."""
+    for prediction_id in predictions.untold_outcomes(connection, run.as_of - OUTCOME_WORTH_TELLING, run.as_of):
+        _queue_outcome(connection, run, request, prediction_id)
+
+
+def _queue_outcome(connection: Connection, run: Run, request: AnalysisRequest, prediction_id: int) -> None:
     told = predictions.outcome(connection, prediction_id)
     recent = predictions.recent_signals(connection, told.symbol, run.as_of, sent_only=True)
     text = outcome_message(

@@ -7,7 +7,8 @@ people who see colours differently can tell apart.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from io import BytesIO
 from math import ceil
 from typing import TYPE_CHECKING, Any
@@ -109,6 +110,37 @@ def methods_chart(methods: pd.DataFrame) -> bytes:
         axes.grid(axis="x", alpha=0.3)
     left.set_yticks(place, methods["method"])
     left.set_ylim(-0.7, len(methods) - 0.3)
+    return _png(figure)
+
+
+def running_accuracy_chart(
+    symbols: Mapping[str, pd.DataFrame], window: int, changes: Mapping[str, Sequence[datetime]]
+) -> bytes:
+    """Accuracy over the last `window` answers of each symbol, the majority's beside it; one strip a symbol.
+
+    Columns: time, accuracy, majority. `changes`: when the accuracy became another, by symbol.
+    """
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+    figure = _figure(9.0, 1.0 + 2.2 * len(symbols))
+    figure.suptitle("Accuracy over time", x=0.01, ha="left", fontsize=11)
+    strips = figure.subplots(len(symbols), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
+    for axes, (symbol, frame) in zip(strips, symbols.items(), strict=True):
+        times = frame["time"].dt.tz_localize(None)
+        axes.plot(times, frame["accuracy"], color=BLUE, label=f"accuracy of the last {window} answers")
+        axes.plot(times, frame["majority"], color=GREY, linestyle="--", linewidth=1,
+                  label="naming the most frequent outcome until then")  # fmt: skip
+        for moment in changes.get(symbol, ()):
+            axes.axvline(moment, color=ORANGE, linewidth=1.5, label="the accuracy changed")
+        axes.set_title(symbol, loc="left", fontsize=10, parse_math=False)
+        axes.set_ylabel("share right")
+        axes.grid(alpha=0.3)
+    locator = AutoDateLocator(maxticks=10, interval_multiples=False)  # type: ignore[no-untyped-call]
+    strips[-1].xaxis.set_major_locator(locator)
+    strips[-1].xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
+    named = {label: line for axes in strips for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=3, fontsize=9)
+    strips[-1].set_xlabel("bar (UTC)")
     return _png(figure)
 
 

@@ -42,7 +42,7 @@ def show_replay(report: ReplayReport) -> None:
         low, high = report.window_gain["gain_interval"]
         out.print(f"  80,000 rows {report.window_gain['gain']:+.4f} nats under 23,000, {_reach(low, high)}")
     if report.advice:
-        _show_advice(report.advice)
+        show_advice(report.advice)
     out.print(f"  finished weeks are kept in {report.folder}", soft_wrap=True, markup=False)
     out.print(f"  the report, with charts: {report.report_path / 'report.md'}", soft_wrap=True, markup=False)
 
@@ -69,7 +69,8 @@ def _reach(low: float, high: float) -> str:
     return f"{low:+.4f} to {high:+.4f}" if isfinite(low) else "unknown from one day"
 
 
-def _show_advice(advice: Advice) -> None:
+def show_advice(advice: Advice) -> None:
+    """The settings tried that are worth showing, and the verdict."""
     out.print(f"\n[bold]Which setting gives a precision of {advice.wanted_precision:.2f}?[/bold]")
     table = Table(
         "setting", "found", "right", "bps", "shown", "right", "bps", box=None, padding=(0, 1), show_header=True

@@ -7,6 +7,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from hybrid_ml.replay.advice import Advice
+from hybrid_ml.review.deliveries import Deliveries
+from hybrid_ml.review.findings import Watch
 from hybrid_ml.signals.gates import Verdict
 
 
@@ -132,6 +134,28 @@ class ReplayReport(BaseModel):
     folder: Path
     report_path: Path
     seconds: float
+
+
+class ReviewReport(SymbolsReport):
+    """What a review found; `overall` and `parts` (each symbol and preset) as `review.measures.measure` gives them.
+
+    `found`: a sentence for each alarm, empty where there is none. `newest_day`: the measures of the last
+    24 hours. `advice` only where two answers have an outcome, with the settings worth showing.
+    """
+
+    as_of: datetime
+    since: datetime
+    drift_days: int
+    fee_bps: float
+    symbols: list[str]
+    found: list[str]
+    overall: dict[str, Any]
+    parts: list[dict[str, Any]]
+    newest_day: dict[str, Any]
+    watches: list[Watch]
+    deliveries: list[Deliveries]
+    advice: Advice | None
+    report_path: Path | None
 
 
 class ScalingStep(BaseModel):

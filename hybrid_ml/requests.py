@@ -60,21 +60,28 @@ CsvPath = Annotated[
 ]
 
 
+SymbolsAsked = Annotated[
+    Symbols,
+    Field(
+        validation_alias=AliasChoices("symbols", "symbol"),
+        description="symbols, comma separated; empty: HYBRID_ML_SYMBOLS, else all in the database",
+    ),
+]
+MomentAsked = Annotated[
+    Moment | None,
+    Field(description="judge the past as if it were now, e.g. 2018-06-01T10:20 (UTC); empty: now"),
+]
+
+
 class Request(BaseModel):
     """What every run over symbols can be asked."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_by_name=True)
 
-    symbols: Symbols = Field(
-        [],
-        validation_alias=AliasChoices("symbols", "symbol"),
-        description="symbols, comma separated; empty: HYBRID_ML_SYMBOLS, else all in the database",
-    )
+    symbols: SymbolsAsked = []
     source: Source = Field("db", description="where bars are read: the database, a file, or the simulated market")
     csv_path: CsvPath = None
-    as_of: Moment | None = Field(
-        None, description="judge the past as if it were now, e.g. 2018-06-01T10:20 (UTC); empty: now"
-    )
+    as_of: MomentAsked = None
 
     @model_validator(mode="after")
     def _file_goes_with_csv(self) -> "Request":
@@ -189,6 +196,21 @@ class ReplayRequest(AnalysisRequest):
         if len(self.symbols) > 1:
             raise ValueError(f"a replay is of one symbol, not {', '.join(self.symbols)}")
         return self
+
+
+class ReviewRequest(BaseModel):
+    """Look back on what was answered: what it was worth, and whether the market or the record has changed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_by_name=True)
+
+    symbols: SymbolsAsked = []
+    days: int = Field(30, ge=1, le=365, description="how many days of answers to look back on")
+    as_of: MomentAsked = None
+    drift_days: int = Field(3, ge=1, le=10, description="newest days whose features are held against those before")
+    wanted_precision: float = Field(0.6, ge=0, le=1, description="share of right signals that advice looks for")
+    fee_bps: float = Field(10, ge=0, le=1_000, description="cost of one trade, basis points, both ways together")
+    send_summary: bool = Field(False, description="also tell the chats in a few lines, once a day")
+    report_path: Path | None = Field(None, description="folder for the report: Markdown, charts, JSON; empty: none")
 
 
 class BackfillRequest(BaseModel):

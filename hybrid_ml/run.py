@@ -96,12 +96,11 @@ def open_run(request: Request, settings: Settings, symbols_with_bars: list[str],
     Raises BadInput for a moment in the future or symbols that do not fit the source, and
     DataUnavailable when there is no symbol to work on.
     """
-    if request.as_of is not None and request.as_of > now:
-        raise BadInput(f"--as_of {request.as_of:%Y-%m-%dT%H:%M} lies in the future (it is {now:%Y-%m-%dT%H:%M} UTC)")
-    offered = [symbol for symbol in symbols_with_bars if symbol != SIMULATED_SYMBOL] or symbols_with_bars
+    as_of = settle_moment(request.as_of, now)
+    offered = without_simulated(symbols_with_bars)
     symbols = _symbols(request, settings, offered)
     return Run(
-        as_of=(request.as_of or now).astimezone(UTC),
+        as_of=as_of,
         symbols=symbols,
         default_symbol=(settings.symbols or offered or symbols)[0],
         source=request.source,
@@ -111,6 +110,18 @@ def open_run(request: Request, settings: Settings, symbols_with_bars: list[str],
         training_threads=settings.training_threads,
         ahead=timedelta(0) if request.as_of is None else now - request.as_of,
     )
+
+
+def settle_moment(as_of: datetime | None, now: datetime) -> datetime:
+    """The moment a run judges, UTC; raises BadInput for one in the future."""
+    if as_of is not None and as_of > now:
+        raise BadInput(f"--as_of {as_of:%Y-%m-%dT%H:%M} lies in the future (it is {now:%Y-%m-%dT%H:%M} UTC)")
+    return (as_of or now).astimezone(UTC)
+
+
+def without_simulated(symbols: list[str]) -> list[str]:
+    """`symbols` without the simulated one, unless it is the only one."""
+    return [symbol for symbol in symbols if symbol != SIMULATED_SYMBOL] or symbols
 
 
 def _symbols(request: Request, settings: Settings, offered: list[str]) -> list[str]:

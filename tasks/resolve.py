@@ -1,6 +1,6 @@
 """Resolve: what became of earlier predictions, and who is to hear of it."""
 
-from hybrid_ml.alerting import queue_outcome
+from hybrid_ml.alerting import queue_outcomes
 from hybrid_ml.requests import AnalysisRequest
 from hybrid_ml.run import Run
 from hybrid_ml.store import predictions
@@ -12,7 +12,7 @@ def resolve_outcomes(run: Run, request: AnalysisRequest) -> None:
     """Every outcome that is known by now, of whatever symbol and however old; replies to signals where asked for."""
     with database().begin() as connection:
         resolved = predictions.resolve(connection, run.as_of, run.max_gap_minutes)
-        for prediction_id in resolved.signal_ids if request.report_outcomes else []:
-            queue_outcome(connection, run, request, prediction_id)
-    if resolved.count:
-        log().info("%d predictions resolved, %d of them signals", resolved.count, len(resolved.signal_ids))
+        if request.report_outcomes:
+            queue_outcomes(connection, run, request)
+    if resolved:
+        log().info("%d predictions got their outcome", resolved)

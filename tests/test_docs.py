@@ -46,7 +46,9 @@ def test_readme_shows_the_commands_users_know() -> None:
     assert "make test" in README
 
 
-@pytest.mark.parametrize("page", ["README.md", "CHANGELOG.md", "docs/architecture.md", "docs/results.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "CHANGELOG.md", "docs/architecture.md", "docs/results.md", "docs/review.md"]
+)
 def test_every_link_to_a_file_leads_somewhere(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
@@ -62,7 +64,7 @@ def test_every_setting_is_documented_and_nothing_else() -> None:
 def test_help_lists_every_command(command: Command) -> None:
     done = command("--help")
     assert done.returncode == 0
-    for name in (*SCRIPTS.values(), "backfill", "models", "migrate", "demo"):
+    for name in (*SCRIPTS.values(), "backfill", "review", "models", "migrate", "demo"):
         assert name in done.stdout
 
 

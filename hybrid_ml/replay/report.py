@@ -1,11 +1,11 @@
 """The report of a replay as Markdown, for a file and for the Prefect UI."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from datetime import time
-from math import isnan
 from typing import Any
 
 from hybrid_ml.learning.scaling import WEEK
+from hybrid_ml.markdown import between, section, share, table
 from hybrid_ml.market.labels import CLASSES
 from hybrid_ml.replay.advice import Advice, Half, Setting
 from hybrid_ml.replay.standing import HYBRID
@@ -48,7 +48,7 @@ def report_markdown(report: ReplayReport, pictures: Mapping[str, str]) -> str:
         *(_picture(name, pictures) for name in (COVERAGE, COVERAGE_BY_WEEK)),
         _methods(report),
         _picture(METHODS, pictures),
-        _advice(report.advice, report.fee_bps) if report.advice else "",
+        advice_section(report.advice, report.fee_bps) if report.advice else "",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -80,27 +80,27 @@ def _meaning(report: ReplayReport) -> str:
         f"Returns are from close to close over the ten minutes, in basis points, before and after a fee of "
         f"{report.fee_bps:g} bps a signal; spread, slippage and latency are not in them.",
     ]
-    return _section("What the figures mean, and what they do not", "\n".join(f"- {line}" for line in lines if line))
+    return section("What the figures mean, and what they do not", "\n".join(f"- {line}" for line in lines if line))
 
 
 def _overall(report: ReplayReport) -> str:
     worth, gain = report.overall, report.window_gain
     rows = [
-        ["accuracy", _share(worth["accuracy"]), f"majority {_share(worth['majority_accuracy'])}, persistence "
-         f"{_share(worth['persistence_accuracy'])}"],
+        ["accuracy", share(worth["accuracy"]), f"majority {share(worth['majority_accuracy'])}, persistence "
+         f"{share(worth['persistence_accuracy'])}"],
         ["log loss, nats", f"{worth['log_loss']:.4f}", f"class prior {worth['prior_log_loss']:.4f}"],
-        ["skill, nats", f"{worth['skill']:+.4f}", _between(worth["skill_interval"], "+.4f")],
-        ["calibration error", _share(worth["calibration_error"]), "0 is perfect"],
+        ["skill, nats", f"{worth['skill']:+.4f}", between(worth["skill_interval"], "+.4f")],
+        ["calibration error", share(worth["calibration_error"]), "0 is perfect"],
         [f"precision of the surest 1 % ({max(1, round(worth['rows'] / 100)):,} answers)",
-         _share(worth["directional_precision_at_1_percent"]),
-         f"always naming the more frequent direction: {_share(worth['blind_precision'])}"],
+         share(worth["directional_precision_at_1_percent"]),
+         f"always naming the more frequent direction: {share(worth['blind_precision'])}"],
         ["gain of fine-tuning over the base alone, nats", *(["–", "there was none: fast mode"] if report.fast_mode else
-         [f"{worth['fine_tuning_gain']:+.4f}", _between(worth["fine_tuning_gain_interval"], "+.4f")])],
+         [f"{worth['fine_tuning_gain']:+.4f}", between(worth["fine_tuning_gain_interval"], "+.4f")])],
         *([["gain of 80,000 over 23,000 rows, nats", f"{gain['gain']:+.4f}",
-            f"{_between(gain['gain_interval'], '+.4f')}, on {gain['rows']:,} bars"]] if gain else []),
+            f"{between(gain['gain_interval'], '+.4f')}, on {gain['rows']:,} bars"]] if gain else []),
         ["trained from scratch in need", f"{worth['fell_back']}", "fallbacks"],
     ]  # fmt: skip
-    return _section("In all", _table([f"{worth['rows']:,} answers with an outcome", "hybrid-ml", "beside it"], rows))
+    return section("In all", table([f"{worth['rows']:,} answers with an outcome", "hybrid-ml", "beside it"], rows))
 
 
 def _weekly(report: ReplayReport) -> str:
@@ -115,14 +115,14 @@ def _weekly(report: ReplayReport) -> str:
     ):
         row = [day, f"{worth['rows']:,}"]
         if worth["rows"]:
-            row += [_share(worth[f"{name}accuracy"]) for name in ("", "majority_", "persistence_")]
+            row += [share(worth[f"{name}accuracy"]) for name in ("", "majority_", "persistence_")]
             row += [f"{worth['log_loss']:.4f}", f"{worth['prior_log_loss']:.4f}", _with_interval(worth, "skill")]
-            row += [_share(worth["calibration_error"]), _with_interval(worth, "fine_tuning_gain")]
+            row += [share(worth["calibration_error"]), _with_interval(worth, "fine_tuning_gain")]
             row += [_with_interval(gain, "gain") if gain else "–"] if larger else []
             row += [str(worth["fell_back"])]
         row += ["–"] * (len(head) - 2 - len(row))
         rows.append([*row, str(champions["replaced"]), str(champions["kept"])])
-    return _section("Week by week", _table(head, rows))
+    return section("Week by week", table(head, rows))
 
 
 def _confusion(report: ReplayReport) -> str:
@@ -135,8 +135,8 @@ def _confusion(report: ReplayReport) -> str:
         [truth, *(f"{count:,}" for count in row)]
         for truth, row in zip(CLASSES, report.overall["confusion"], strict=True)
     ]
-    square = _table(["came true", *(f"answered {name}" for name in CLASSES)], matrix)
-    return _section("What was answered, and what came true", square, _table(head, rows))
+    square = table(["came true", *(f"answered {name}" for name in CLASSES)], matrix)
+    return section("What was answered, and what came true", square, table(head, rows))
 
 
 def _signals(report: ReplayReport) -> str:
@@ -151,19 +151,19 @@ def _signals(report: ReplayReport) -> str:
         "tossing a coin on the same rows tells how much of the precision comes from knowing only that something "
         "will move."
     )
-    return _section("Signals", words, _table(head, rows))
+    return section("Signals", words, table(head, rows))
 
 
 def _signal_row(name: str, worth: dict[str, Any]) -> list[str]:
     sent = worth["signals"]
     row = [name, f"{sent['count']:,}", f"{sent['coverage']:.2%}"]
     if sent["count"]:
-        row += [f"{_share(sent['precision'])} ({_between(sent['precision_interval'], '.3f')})"]
-        row += [_between(sent["precision_interval_of_days"], ".3f"), _share(sent["false_positive_rate"])]
-        row += [f"{sent['mean_return_bps']:+.1f} ({_between(sent['mean_return_interval_bps'], '+.1f')})"]
+        row += [f"{share(sent['precision'])} ({between(sent['precision_interval'], '.3f')})"]
+        row += [between(sent["precision_interval_of_days"], ".3f"), share(sent["false_positive_rate"])]
+        row += [f"{sent['mean_return_bps']:+.1f} ({between(sent['mean_return_interval_bps'], '+.1f')})"]
         row += [f"{sent['mean_return_after_fee_bps']:+.1f}"]
     row += ["–"] * (8 - len(row))
-    return [*row, _share(worth["directional_precision_at_1_percent"]), _share(worth["blind_precision"])]
+    return [*row, share(worth["directional_precision_at_1_percent"]), share(worth["blind_precision"])]
 
 
 def _methods(report: ReplayReport) -> str:
@@ -172,10 +172,10 @@ def _methods(report: ReplayReport) -> str:
             "hybrid-ml ahead, skill (90 %)"]  # fmt: skip
     rows = []
     for each in report.methods:
-        row = [each["method"], f"{each['rows']:,}", _share(each["accuracy"])]
+        row = [each["method"], f"{each['rows']:,}", share(each["accuracy"])]
         row += ["–" if each[name] is None else f"{each[name]:.4f}" for name in ("log_loss", "prior_log_loss")]
-        row += [_with_interval(each, "skill"), _share(each["calibration_error"])]
-        row += [_share(each["precision_at_1_percent"])]
+        row += [_with_interval(each, "skill"), share(each["calibration_error"])]
+        row += [share(each["precision_at_1_percent"])]
         if each["method"] == HYBRID:
             row += ["–"] * 4
         else:
@@ -189,10 +189,11 @@ def _methods(report: ReplayReport) -> str:
         "skill compares well. Leads are taken on the bars both answered, above 0 in favour of hybrid-ml. Guesses "
         "that are sure each time state no chances, so they have an accuracy and nothing else."
     )
-    return _section("Beside other methods", words, _table(head, rows))
+    return section("Beside other methods", words, table(head, rows))
 
 
-def _advice(advice: Advice, fee_bps: float) -> str:
+def advice_section(advice: Advice, fee_bps: float) -> str:
+    """Which bounds would have given what, on which answers that was found, and how far it is to be relied on."""
     words = (
         f"{advice.tried} settings were tried on answers before {advice.split_at:%Y-%m-%d %H:%M} UTC; what they gave "
         "after that is shown beside it. The best of many is partly luck, so a setting counts as reaching the "
@@ -208,14 +209,14 @@ def _advice(advice: Advice, fee_bps: float) -> str:
             "return, bps", "shown: signals", "coverage", "precision (90 %)", "return, bps"]  # fmt: skip
     rows = [_setting_row(each, advice.advised) for each in advice.settings]
     question = f"Which setting gives a precision of {advice.wanted_precision:.2f}?"
-    return _section(question, f"**{advice.verdict}**", words, _table(head, rows))
+    return section(question, f"**{advice.verdict}**", words, table(head, rows))
 
 
 def _setting_row(setting: Setting, advised: Setting | None) -> list[str]:
     name = " ".join(word for word in (setting.name, "advised" if setting == advised else "") if word)
     bounds = (setting.min_confidence, setting.min_prob_margin, setting.max_entropy)
     found, shown = _half(setting.found), _half(setting.shown)
-    sure = [_share(setting.surely)]
+    sure = [share(setting.surely)]
     return [name, *(f"{bound:g}" for bound in bounds), *found[:3], *sure, *found[3:], *shown]
 
 
@@ -223,7 +224,7 @@ def _half(half: Half) -> list[str]:
     if half.precision is None or half.interval is None:
         return ["0", "0.00%", "–", "–"]
     returns = f"{half.mean_return_bps:+.1f} / {half.mean_return_after_fee_bps:+.1f}"
-    precision = f"{half.precision:.3f} ({_between(half.interval, '.3f')})"
+    precision = f"{half.precision:.3f} ({between(half.interval, '.3f')})"
     return [f"{half.count:,}", f"{half.coverage:.2%}", precision, returns]
 
 
@@ -235,26 +236,8 @@ def _picture(name: str, pictures: Mapping[str, str]) -> str:
     return f"![{CAPTIONS[name]}]({pictures[name]})" if name in pictures else ""
 
 
-def _section(title: str, *parts: str) -> str:
-    return "\n\n".join([f"## {title}", *parts])
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _share(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
-
-
-def _between(edges: Sequence[float], form: str) -> str:
-    low, high = edges
-    return "one day" if isnan(low) else f"{low:{form}} to {high:{form}}"
-
-
 def _with_interval(record: Mapping[str, Any], name: str, form: str = "+.4f") -> str:
     """A figure with its interval, or a dash where nothing could tell."""
     if record.get(name) is None:
         return "–"
-    return f"{record[name]:{form}} ({_between(record[f'{name}_interval'], form)})"
+    return f"{record[name]:{form}} ({between(record[f'{name}_interval'], form)})"

@@ -98,6 +98,16 @@ def seen_until(connection: Connection, version: str) -> datetime | None:
     return found
 
 
+def trained_from(connection: Connection, symbol: str, as_of: datetime) -> datetime | None:
+    """Where the training window of the base that serves `symbol` at `as_of` begins; None when nothing serves."""
+    serving = find_serving(connection, symbol, as_of)
+    if serving is None:
+        return None
+    statement = text("SELECT trained_from FROM model_versions WHERE version = :version")
+    found: datetime | None = connection.execute(statement, {"version": serving.base.version}).scalar()
+    return found
+
+
 def _bytes(connection: Connection, part: Part) -> bytes:
     found = connection.execute(
         text("SELECT bytes FROM model_versions WHERE version = :version"), {"version": part.version}

@@ -46,14 +46,6 @@ class Recorded:
     new: bool
 
 
-@dataclass(frozen=True)
-class Resolved:
-    """How many predictions got their outcome, or the reason why there is none, and which of them were signals."""
-
-    count: int
-    signal_ids: list[int]
-
-
 def record(connection: Connection, prediction: Prediction) -> Recorded:
     """Write the prediction in the caller's transaction.
 
@@ -107,11 +99,16 @@ def _values(prediction: Prediction) -> dict[str, Any]:
     }
 
 
-def resolve(connection: Connection, as_of: datetime, max_gap_minutes: int) -> Resolved:
-    """Fill in, for every symbol and in one statement, the outcomes that are known at `as_of`."""
+def resolve(connection: Connection, as_of: datetime, max_gap_minutes: int) -> int:
+    """Fill in, for every symbol and in one statement, the outcomes that are known at `as_of`; returns how many."""
     given = {"as_of": as_of, "horizon_minutes": HORIZON_MINUTES, "max_gap_minutes": max_gap_minutes}
-    done = connection.execute(query("resolve_predictions"), given).one()
-    return Resolved(int(done.resolved), [int(each) for each in done.signals])
+    return int(connection.execute(query("resolve_predictions"), given).rowcount)
+
+
+def untold_outcomes(connection: Connection, since: datetime, as_of: datetime) -> list[int]:
+    """Rows of the ledger whose signal was told of and whose outcome is known, but not yet told; bars after `since`."""
+    found = connection.execute(query("untold_outcomes"), {"since": since, "as_of": as_of})
+    return [int(each) for each in found.scalars()]
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,8 @@ def write(folder: Path, text: str, name: str = "bars.csv") -> str:
             ["replay", "--start", "2018-06-03", "--wanted_precision=-0.1"],
             "--wanted_precision -0.1: Input should",
         ),
+        (["review", "--days", "0"], "--days 0: Input should be greater than or equal to 1"),
+        (["review", "--drift_days", "11"], "--drift_days 11: Input should be less than or equal to 10"),
         (["dance"], "invalid choice: 'dance'"),
         (["analyze", "--nonsense", "1"], "unrecognized arguments: --nonsense"),
     ],

@@ -107,7 +107,7 @@ def test_outcomes_follow_the_grid(
     assert rows(engine, "SELECT outcome, void_reason, resolved_at IS NOT NULL FROM predictions") == [
         (outcome, void, settled)
     ]
-    assert (resolved.count, len(resolved.signal_ids), again.count) == (settled, settled, 0)
+    assert (resolved, again) == (settled, 0)
 
 
 def test_a_void_prediction_gets_its_outcome_when_the_missing_bars_are_loaded(engine: Engine) -> None:
@@ -118,7 +118,7 @@ def test_a_void_prediction_gets_its_outcome_when_the_missing_bars_are_loaded(eng
     assert rows(engine, "SELECT outcome, void_reason IS NULL FROM predictions") == [(None, False)]
     bars_at(engine, {10: 101.0, 12: 101.0})
     with engine.begin() as connection:
-        assert predictions.resolve(connection, LATER, 30).count == 1
+        assert predictions.resolve(connection, LATER, 30) == 1
     assert rows(engine, "SELECT outcome, void_reason, counted FROM predictions") == [("up", None, "stated")]
 
 
@@ -126,7 +126,7 @@ def test_an_outcome_waits_for_its_ten_minutes(engine: Engine) -> None:
     bars_at(engine, {0: 100.0, 10: 101.0, 11: 101.0})
     with engine.begin() as connection:
         predictions.record(connection, prediction(AS_OF))
-        counts = [predictions.resolve(connection, AS_OF + timedelta(minutes=m), 30).count for m in (10, 11, 12)]
+        counts = [predictions.resolve(connection, AS_OF + timedelta(minutes=m), 30) for m in (10, 11, 12)]
         recent = predictions.recent_signals(connection, "ABC", AS_OF + timedelta(minutes=11))
     assert counts == [0, 1, 0]
     assert (recent.count, recent.precision, recent.mean_confidence) == (1, 1.0, pytest.approx(0.7))
@@ -162,7 +162,7 @@ def test_one_statement_resolves_days_of_every_symbol_as_the_labels_do(engine: En
     without = sum(outcome is None for outcome in expected.values())
     assert voids > 2
     assert without - voids <= 4  # the last ten minutes of both, which nothing shows to be over
-    assert resolved.count == len(expected) - (without - voids)
+    assert resolved == len(expected) - (without - voids)
 
 
 def test_what_would_another_margin_have_given(engine: Engine) -> None:

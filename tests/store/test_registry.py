@@ -57,6 +57,14 @@ def test_what_was_saved_serves_and_answers_the_same(engine: Engine, model: Hybri
     assert back.version == model.version
 
 
+def test_the_training_window_of_what_serves_is_known(engine: Engine, model: HybridModel) -> None:
+    with engine.begin() as connection:
+        registry.save_base(connection, model, YES)
+        assert registry.trained_from(connection, "ABC", AS_OF) == model.base.trained_from
+        assert registry.trained_from(connection, "ABC", AS_OF - timedelta(days=1)) is None
+        assert registry.trained_from(connection, "XYZ", AS_OF) is None
+
+
 def test_the_new_champion_retires_the_old_and_the_past_is_served_by_the_past(
     engine: Engine, model: HybridModel
 ) -> None:

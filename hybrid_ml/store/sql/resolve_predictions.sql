@@ -45,24 +45,20 @@ told AS (
     SELECT *, CASE WHEN void_reason IS NULL THEN ln(close_then / close_now) END AS forward_return
     FROM due
     WHERE void_before IS NULL OR void_reason IS DISTINCT FROM void_before
-),
-done AS (
-    UPDATE predictions
-    SET void_reason = told.void_reason,
-        close_then = told.close_then,
-        corrected_close = told.corrected_close,
-        counted = CASE
-            WHEN told.void_reason IS NULL THEN CASE WHEN told.corrected_close IS NULL THEN 'stated' ELSE 'corrected' END
-        END,
-        forward_return = told.forward_return,
-        outcome = CASE
-            WHEN told.forward_return > told.threshold THEN 'up'
-            WHEN told.forward_return < -told.threshold THEN 'down'
-            WHEN told.forward_return IS NOT NULL THEN 'flat'
-        END,
-        resolved_at = :as_of
-    FROM told
-    WHERE predictions.id = told.id
-    RETURNING predictions.id, predictions.signal
 )
-SELECT count(*) AS resolved, coalesce(array_agg(id ORDER BY id) FILTER (WHERE signal), '{}') AS signals FROM done
+UPDATE predictions
+SET void_reason = told.void_reason,
+    close_then = told.close_then,
+    corrected_close = told.corrected_close,
+    counted = CASE
+        WHEN told.void_reason IS NULL THEN CASE WHEN told.corrected_close IS NULL THEN 'stated' ELSE 'corrected' END
+    END,
+    forward_return = told.forward_return,
+    outcome = CASE
+        WHEN told.forward_return > told.threshold THEN 'up'
+        WHEN told.forward_return < -told.threshold THEN 'down'
+        WHEN told.forward_return IS NOT NULL THEN 'flat'
+    END,
+    resolved_at = :as_of
+FROM told
+WHERE predictions.id = told.id

@@ -1,0 +1,46 @@
+"""Review: what was answered, what it was worth, and whether the market or the record has changed. Every day."""
+
+from datetime import UTC, datetime
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+
+from flows.ending import collect, reviewed, run_name
+from hybrid_ml.reports import ReviewReport
+from hybrid_ml.requests import ReviewRequest
+from tasks.alert import send_due
+from tasks.review import (
+    detect_drift,
+    load_ledger,
+    measure_review,
+    open_review,
+    queue_summary,
+    report_review,
+    resolve_due,
+    watch_record,
+)
+
+
+@flow(name="review", flow_run_name=run_name)
+def review(request: ReviewRequest = ReviewRequest()) -> State | ReviewReport:
+    """Look back on what was answered; a run that found something ends in a state named Drift."""
+    now = datetime.now(UTC)
+    scope = open_review(request, now)
+    resolve_due(scope)
+    answers, deliveries = load_ledger(scope)
+    watches, unwatched = collect(
+        scope.symbols,
+        lambda symbol: watch_record(symbol, answers, detect_drift(symbol, scope, request.drift_days)),
+    )
+    report = measure_review(request, scope, answers, deliveries, watches, unwatched)
+    report_review(report, answers)
+    if request.send_summary:
+        _, unsent = collect(["summary"], lambda _: tell(report, now))
+        report.failures += unsent
+    return reviewed(report)
+
+
+def tell(report: ReviewReport, now: datetime) -> None:
+    """One summary a day to the chats."""
+    queue_summary(report, now)
+    send_due()

@@ -1,0 +1,34 @@
+"""Pieces of Markdown that reports are made of."""
+
+import re
+from collections.abc import Iterable, Sequence
+from math import isnan
+
+MARKUP = re.compile(r"([\\`*_{}<>#|~$])")
+
+
+def section(title: str, *parts: str) -> str:
+    """A headline of the second order and what stands under it."""
+    return "\n\n".join([f"## {title}", *parts])
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table; cells are Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def plain(words: str) -> str:
+    """`words` so that no character of theirs is taken for markup."""
+    return MARKUP.sub(r"\\\1", words)
+
+
+def share(value: float | None) -> str:
+    """A share with three digits, or a dash."""
+    return "–" if value is None else f"{value:.3f}"
+
+
+def between(edges: Sequence[float], form: str) -> str:
+    """An interval; NaN edges are those of a single day."""
+    low, high = edges
+    return "one day" if isnan(low) else f"{low:{form}} to {high:{form}}"

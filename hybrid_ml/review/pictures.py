@@ -1,0 +1,34 @@
+"""The charts of a review."""
+
+import pandas as pd
+
+from hybrid_ml import charts
+from hybrid_ml.replay.worth import Known, blind_precision, precision_by_coverage, reliability
+from hybrid_ml.reports import ReviewReport
+from hybrid_ml.review.measures import running_accuracy
+from hybrid_ml.review.report import ACCURACY, COVERAGE, RELIABILITY
+from hybrid_ml.summaries import symbol_title
+
+WINDOW_ANSWERS = 200
+"""Answers a running accuracy looks back on: a day and a half of them, with a standard error of 0.035."""
+MOST_STRIPS = 8
+"""Symbols in one picture, the first by name; the tables have them all."""
+
+
+def draw(report: ReviewReport, answers: pd.DataFrame) -> dict[str, bytes]:
+    """PNG bytes by file name; none where no answer has an outcome, no accuracy before there are enough answers."""
+    known = Known.of(answers)
+    if not len(known):
+        return {}
+    chances, truth, sent = known.chances(), known.truth, report.overall["signals"]
+    star = (sent["coverage"], sent["precision"]) if sent["count"] else None
+    pictures = {
+        RELIABILITY: charts.reliability_chart(reliability(chances, truth)),
+        COVERAGE: charts.coverage_chart(precision_by_coverage(chances, truth), blind_precision(truth), star),
+    }
+    running = list(running_accuracy(answers, WINDOW_ANSWERS).items())[:MOST_STRIPS]
+    if running:
+        strips = {symbol_title(symbol): frame for symbol, frame in running}
+        changed = {symbol_title(each.symbol): [one.at for one in each.correctness.changes] for each in report.watches}
+        pictures[ACCURACY] = charts.running_accuracy_chart(strips, WINDOW_ANSWERS, changed)
+    return pictures

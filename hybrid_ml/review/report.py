@@ -1,0 +1,148 @@
+"""The report of a review as Markdown, for a file and for the Prefect UI: the verdict first."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from hybrid_ml.markdown import between, plain, section, share, table
+from hybrid_ml.replay.report import advice_section
+from hybrid_ml.reports import ReviewReport
+from hybrid_ml.review.findings import Watch, chance
+from hybrid_ml.summaries import symbol_title
+
+ACCURACY, RELIABILITY, COVERAGE = "accuracy.png", "reliability.png", "coverage.png"
+CAPTIONS = {
+    ACCURACY: "Accuracy over time against the majority",
+    RELIABILITY: "Reliability of the stated chances",
+    COVERAGE: "Precision against coverage",
+}
+
+
+def report_markdown(report: ReviewReport, pictures: Mapping[str, str]) -> str:
+    """The whole report. `pictures`: where each chart is, by its name; those that are missing are left out."""
+    parts = [
+        f"# Review of {report.since:%Y-%m-%d} to {report.as_of:%Y-%m-%d %H:%M} UTC",
+        _verdict(report),
+        _not_judged(report),
+        _answers(report) if report.overall["answers"] else "",
+        _signals(report) if report.overall["resolved"] else "",
+        *(_picture(name, pictures) for name in (ACCURACY, RELIABILITY, COVERAGE)),
+        _watches(report) if report.watches else "",
+        _deliveries(report) if report.deliveries else "",
+        advice_section(report.advice, report.fee_bps) if report.advice else "",
+        _meaning(report),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _verdict(report: ReviewReport) -> str:
+    if report.found:
+        return "\n".join(["**Found:**", "", *(f"- {plain(sentence)}" for sentence in report.found)])
+    if not report.overall["answers"]:
+        return "**The ledger holds no answers of this time:** there is nothing to look back on yet."
+    return "**Nothing found:** neither drift of the features nor a fallen record."
+
+
+def _not_judged(report: ReviewReport) -> str:
+    lines = [f"- {plain(symbol_title(each.symbol))}, features: {each.features.told}" for each in report.watches
+             if each.features.p is None]  # fmt: skip
+    lines += [f"- {plain(failure.symbol)} failed: {plain(failure.error)}" for failure in report.failures]
+    return "\n".join(["Not judged:", "", *lines]) if lines else ""
+
+
+def _named(report: ReviewReport) -> list[tuple[list[str], dict[str, Any]]]:
+    """The first two cells of each row, and its measures."""
+    parts = [([plain(symbol_title(part["symbol"])), plain(part["preset"])], part) for part in report.parts]
+    return [(["all", ""], report.overall), *parts]
+
+
+def _answers(report: ReviewReport) -> str:
+    head = ["symbol", "preset", "answers", "resolved", "void", "open", "accuracy", "majority until then",
+            "majority in hindsight", "calibration error", "degraded", "bars corrected since"]  # fmt: skip
+    rows = []
+    for names, worth in _named(report):
+        row = [*names, *(f"{worth[name]:,}" for name in ("answers", "resolved", "void", "open"))]
+        judged = ("accuracy", "majority_accuracy", "majority_in_hindsight", "calibration_error")
+        row += [share(worth.get(name)) for name in judged]
+        rows.append([*row, f"{worth['degraded']:,}", f"{worth['corrected_since']:,}"])
+    frequent = report.overall.get("shares", {})
+    words = ", ".join(f"{name} {part:.3f}" for name, part in frequent.items())
+    return section("What the answers were worth", table(head, rows), f"Outcomes: {words}." if words else "")
+
+
+def _signals(report: ReviewReport) -> str:
+    head = ["symbol", "preset", "signals", "with an outcome", "coverage", "precision (Wilson, 90 %)",
+            "precision (days, 90 %)", "blind guess", "false-positive rate", "mean return, bps (90 %)",
+            "after the fee, bps", "silenced by the penalty"]  # fmt: skip
+    rows = [_signal_row(names, worth) for names, worth in _named(report) if worth["resolved"]]
+    return section("Signals", table(head, rows))
+
+
+def _signal_row(names: list[str], worth: dict[str, Any]) -> list[str]:
+    sent = worth["signals"]
+    row = [*names, f"{worth['signals_in_all']:,}", f"{sent['count']:,}", f"{sent['coverage']:.2%}"]
+    told = ["–", "–", share(worth["blind_precision"]), "–", "–", "–"]
+    if sent["count"]:
+        told = [
+            f"{share(sent['precision'])} ({between(sent['precision_interval'], '.3f')})",
+            between(sent["precision_interval_of_days"], ".3f"),
+            share(worth["blind_precision"]),
+            share(sent["false_positive_rate"]),
+            f"{sent['mean_return_bps']:+.1f} ({between(sent['mean_return_interval_bps'], '+.1f')})",
+            f"{sent['mean_return_after_fee_bps']:+.1f}",
+        ]
+    return [*row, *told, f"{worth['silenced_by_penalty']:,}"]
+
+
+def _watches(report: ReviewReport) -> str:
+    head = ["symbol", "features", "moved most (deviations of a day)", "answers ten minutes apart",
+            "accuracy changed", "signals: right", "stated", "chance"]  # fmt: skip
+    return section("Drift and record", table(head, [_watch_row(watch) for watch in report.watches]))
+
+
+def _watch_row(watch: Watch) -> list[str]:
+    features, stream, sent = watch.features, watch.correctness, watch.signals
+    moved = ", ".join(f"{plain(str(each))} ({each.difference:+.1f})" for each in features.moved)
+    told = "; ".join(str(change) for change in stream.changes)
+    right = f"{sent.right} of {sent.signals}"
+    return [
+        plain(symbol_title(watch.symbol)),
+        f"{chance(features.p)}{f' ({features.days} days)' if features.p else ''}",
+        moved or "–",
+        f"{stream.answers:,}",
+        told or "no",
+        right if sent.interval is None else f"{right} ({between(sent.interval, '.2f')})",
+        share(sent.mean_confidence),
+        chance(sent.p),
+    ]
+
+
+def _deliveries(report: ReviewReport) -> str:
+    head = ["alert", "chat", "state", "count", "late", "median, s", "longest, s"]
+    rows = [
+        [each.kind, plain(each.chat_id) or "log", each.state, f"{each.count:,}", f"{each.late:,}",
+         *("–" if seconds is None else f"{seconds:,.1f}" for seconds in (each.median_seconds, each.longest_seconds))]
+        for each in report.deliveries
+    ]  # fmt: skip
+    return section("Alerts", table(head, rows))
+
+
+def _meaning(report: ReviewReport) -> str:
+    lines = [
+        "Every answer was recorded before its outcome was known. **Void** are those that can have none (the session "
+        "ended within their ten minutes), **open** those whose outcome is not known yet.",
+        "**Majority until then** names at each answer the outcome most frequent until it was made; **in hindsight** "
+        "the one most frequent in these very rows. A **blind guess** always names the more frequent of down and up.",
+        "The **false-positive rate** is the share of wrong answers that became signals. **Late** is an alert sent more "
+        "than 60 s after it was written.",
+        f"**Drift:** p is the chance of newest days ({report.drift_days}) as unusual as these if nothing had changed; "
+        "0.05 or less is an alarm, so about one review in twenty alarms a symbol without a cause. The accuracy "
+        "changed where ADWIN says so; a fall that no rise followed is an alarm. Signals fall short where so few "
+        "would be right with a chance of at most 0.05, came each true as often as it states.",
+        "Nothing here is a promise of profit: a market changes, and a price one could trade at differs from the close "
+        "of a bar.",
+    ]
+    return section("What the figures mean", "\n".join(f"- {line}" for line in lines))
+
+
+def _picture(name: str, pictures: Mapping[str, str]) -> str:
+    return f"![{CAPTIONS[name]}]({pictures[name]})" if name in pictures else ""

@@ -1,0 +1,29 @@
+"""What a review looks at: which symbols, from when until when."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from hybrid_ml.requests import ReviewRequest
+from hybrid_ml.run import settle_moment, without_simulated
+
+
+@dataclass(frozen=True)
+class Scope:
+    """Answers about `symbols` after bars from `since` on, as they stood at `as_of`, a whole minute."""
+
+    as_of: datetime
+    since: datetime
+    symbols: list[str]
+    max_gap_minutes: int
+
+
+def settle_scope(
+    request: ReviewRequest, configured: list[str], offered: list[str], max_gap_minutes: int, now: datetime
+) -> Scope:
+    """Settle what `request` leaves open: the `configured` symbols, else those `offered`, which may be none.
+
+    Raises BadInput for a moment in the future.
+    """
+    as_of = settle_moment(request.as_of, now).replace(second=0, microsecond=0)
+    symbols = request.symbols or configured or without_simulated(sorted(offered))
+    return Scope(as_of, as_of - timedelta(days=request.days), symbols, max_gap_minutes)

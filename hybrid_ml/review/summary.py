@@ -1,0 +1,61 @@
+"""The few lines a day that tell a chat how it stands."""
+
+from html import escape
+from typing import Any
+
+from hybrid_ml.reports import ReviewReport
+from hybrid_ml.summaries import symbol_title
+
+LONGEST_SUMMARY = 4_000
+"""Telegram takes 4,096 characters of text."""
+
+
+def summary_text(report: ReviewReport) -> str:
+    """HTML as Telegram takes it: what was found first, then the last day and the whole time, then alerts."""
+    lines = [
+        f"<b>Review {report.as_of:%Y-%m-%d %H:%M} UTC</b>",
+        *(f"⚠️ {escape(sentence)}" for sentence in report.found),
+        *([] if report.found else ["Nothing found: no drift, no fallen record."]),
+        *(f"❌ {escape(failure.symbol)} could not be reviewed" for failure in report.failures),
+        f"last 24 h: {_told(report.newest_day)}",
+        f"since {report.since:%Y-%m-%d}: {_told(report.overall)}",
+        *(f"{_title(part)}: {_told(part)}" for part in report.parts if part["signals_in_all"]),
+        _alerts(report),
+    ]
+    return _shortened(lines)
+
+
+def _title(part: dict[str, Any]) -> str:
+    return f"<b>{escape(symbol_title(part['symbol']))}</b> {escape(part['preset'])}"
+
+
+def _told(worth: dict[str, Any]) -> str:
+    sent = worth.get("signals", {"count": 0})
+    told = f"{worth['answers']:,} answers, {worth['signals_in_all']:,} signals"
+    if not sent["count"]:
+        return told
+    low, high = sent["precision_interval"]
+    right = round(sent["precision"] * sent["count"])
+    return f"{told}, {right:,} of {sent['count']:,} right ({sent['precision']:.0%}, 90 %: {low:.0%} to {high:.0%})"
+
+
+def _alerts(report: ReviewReport) -> str:
+    counts: dict[str, int] = {}
+    for each in report.deliveries:
+        if each.kind == "signal":
+            counts[each.state] = counts.get(each.state, 0) + each.count
+    late = sum(each.late for each in report.deliveries if each.kind == "signal")
+    told = ", ".join(f"{count:,} {state}" for state, count in sorted(counts.items()))
+    return f"alerts: {told or 'none'}{f'; {late:,} of them late' if late else ''}"
+
+
+def _shortened(lines: list[str]) -> str:
+    """As many whole lines as fit; what was left out is said. A cut inside a line could cut a tag in two."""
+    if len("\n".join(lines)) <= LONGEST_SUMMARY:
+        return "\n".join(lines)
+    kept: list[str] = []
+    for line in lines:
+        if len("\n".join([*kept, line])) > LONGEST_SUMMARY - 100:
+            break
+        kept.append(line)
+    return "\n".join([*kept, f"and {len(lines) - len(kept)} more lines; the review in the Prefect UI has them"])

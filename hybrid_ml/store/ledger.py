@@ -1,0 +1,75 @@
+"""The ledger as a frame, for looking back: answers, what came of them, and what became of their alerts."""
+
+import io
+from collections.abc import Sequence
+from datetime import datetime
+
+import pandas as pd
+import pyarrow as pa
+from pyarrow import csv
+from sqlalchemy import Connection
+
+from hybrid_ml.market.labels import HORIZON_MINUTES
+from hybrid_ml.review.deliveries import LATE_AFTER_SECONDS, Deliveries
+from hybrid_ml.store.sql import query, read
+
+TIMES = ("bar_time", "as_of", "resolved_at")
+NUMBERS = ("close", "close_then", "corrected_close", "p_down", "p_flat", "p_up", "threshold", "confidence",
+           "forward_return")  # fmt: skip
+WORDS = ("symbol", "direction", "model_version", "preset", "outcome", "void_reason", "counted", "refused_by")
+FLAGS = ("signal", "silenced_by_penalty", "degraded", "fell_back", "corrected_since")
+COLUMN_TYPES = (
+    dict.fromkeys(TIMES, pa.int64())
+    | dict.fromkeys(NUMBERS, pa.float64())
+    | dict.fromkeys(WORDS, pa.string())
+    | dict.fromkeys(FLAGS, pa.bool_())
+)
+
+
+def ledger_between(connection: Connection, symbols: Sequence[str], since: datetime, until: datetime) -> pd.DataFrame:
+    """Answers about `symbols` after bars opened from `since` on and before `until`, as they stood at `until`.
+
+    A row an answer, by symbol and bar_time: TIMES (datetime64[us, UTC]), NUMBERS (NaN where not known), WORDS
+    (NaN where there is none; refused_by: gates that said no, "a,b") and FLAGS. By COPY; a hundred thousand
+    rows take less than three seconds, nine tenths of them to look every bar up again for `corrected_since`.
+    """
+    cursor = connection.connection.cursor()
+    given = {"symbols": list(symbols), "since": since, "until": until, "horizon_minutes": HORIZON_MINUTES}
+    chosen = cursor.mogrify(read("ledger"), given).decode()
+    received = io.BytesIO()
+    cursor.copy_expert(f"COPY ({chosen}) TO STDOUT WITH (FORMAT CSV, HEADER)", received)
+    return _frame(received.getvalue())
+
+
+def _frame(data: bytes) -> pd.DataFrame:
+    """CSV as PostgreSQL writes it: an empty field is NULL, a quoted empty one is an empty text."""
+    table = csv.read_csv(
+        pa.BufferReader(data),
+        parse_options=csv.ParseOptions(newlines_in_values=True),
+        convert_options=csv.ConvertOptions(
+            column_types=COLUMN_TYPES,
+            null_values=[""],
+            true_values=["t"],
+            false_values=["f"],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+        ),
+    )
+    for name in TIMES:
+        place = table.schema.get_field_index(name)
+        table = table.set_column(place, name, table[name].cast(pa.timestamp("us", tz="UTC")))
+    frame: pd.DataFrame = table.to_pandas()
+    return frame
+
+
+def ledger_symbols(connection: Connection) -> list[str]:
+    """Every symbol with at least one answer, sorted."""
+    return [str(symbol) for symbol in connection.execute(query("ledger_symbols")).scalars()]
+
+
+def count_deliveries(
+    connection: Connection, symbols: Sequence[str], since: datetime, until: datetime
+) -> list[Deliveries]:
+    """What became of the alerts about bars of the period, by kind, chat and state; summaries are always counted."""
+    given = {"symbols": list(symbols), "since": since, "until": until, "late_after_seconds": LATE_AFTER_SECONDS}
+    return [Deliveries(**row) for row in connection.execute(query("count_deliveries"), given).mappings()]

@@ -1,0 +1,136 @@
+"""Review: what the ledger says of the last weeks, looked at symbol by symbol, told to whoever looks."""
+
+from base64 import b64encode
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+import pandas as pd
+from prefect.artifacts import create_markdown_artifact
+from pydantic_core import to_json
+
+from hybrid_ml.market.bars import closed_before
+from hybrid_ml.outputs import refuse_unwritable_folder, told
+from hybrid_ml.reports import Failure, ReviewReport
+from hybrid_ml.requests import ReviewRequest
+from hybrid_ml.review.account import account
+from hybrid_ml.review.deliveries import Deliveries
+from hybrid_ml.review.drift import FeatureDrift, bars_needed, feature_drift, timeline_begins
+from hybrid_ml.review.findings import Watch
+from hybrid_ml.review.pictures import draw
+from hybrid_ml.review.record import correctness, signal_record
+from hybrid_ml.review.report import report_markdown
+from hybrid_ml.review.scope import Scope, settle_scope
+from hybrid_ml.review.summary import summary_text
+from hybrid_ml.settings import load_settings
+from hybrid_ml.store import alerts, ledger, predictions
+from hybrid_ml.store import bars as stored_bars
+from hybrid_ml.store import models as registry
+from hybrid_ml.store.alerts import Alert, Recipient
+from hybrid_ml.store.model_files import write_atomically
+from tasks.stage import database, log, stage
+
+SUMMARY_IS_NEWS_FOR = timedelta(hours=12)
+PICTURES_KEPT_FOR = timedelta(days=2)
+
+
+@stage("open review", timeout_seconds=120, outside=True)
+def open_review(request: ReviewRequest, now: datetime) -> Scope:
+    """Settle moment and symbols, and refuse a report that could not be written."""
+    if request.report_path:
+        refuse_unwritable_folder(request.report_path, "--report_path")
+    settings = load_settings()
+    with database().connect() as connection:
+        offered = {*stored_bars.symbols(connection), *ledger.ledger_symbols(connection)}
+    scope = settle_scope(request, settings.symbols, sorted(offered), settings.hybrid_ml_max_gap_minutes, now)
+    log().info("%s since %s UTC", ", ".join(scope.symbols) or "no symbol", f"{scope.since:%Y-%m-%d %H:%M}")
+    return scope
+
+
+@stage("resolve outcomes", timeout_seconds=300, outside=True)
+def resolve_due(scope: Scope) -> None:
+    """Fill in the outcomes that have come due, of every symbol."""
+    with database().begin() as connection:
+        resolved = predictions.resolve(connection, scope.as_of, scope.max_gap_minutes)
+    if resolved:
+        log().info("%d predictions got their outcome", resolved)
+
+
+@stage("load ledger", timeout_seconds=300, outside=True)
+def load_ledger(scope: Scope) -> tuple[pd.DataFrame, list[Deliveries]]:
+    """The answers, and what became of their alerts."""
+    with database().connect() as connection:
+        answers = ledger.ledger_between(connection, scope.symbols, scope.since, scope.as_of)
+        deliveries = ledger.count_deliveries(connection, scope.symbols, scope.since, scope.as_of)
+    log().info("%s answers", f"{len(answers):,}")
+    return answers, deliveries
+
+
+@stage("detect drift {symbol}", timeout_seconds=300, outside=True)
+def detect_drift(symbol: str, scope: Scope, drift_days: int) -> FeatureDrift:
+    """The features of the newest days against those the model was trained on."""
+    with database().connect() as connection:
+        trained_from = registry.trained_from(connection, symbol, scope.as_of)
+        begins = timeline_begins(scope.as_of, drift_days, trained_from)
+        count = bars_needed(begins, scope.as_of)
+        bars = stored_bars.recent_bars(connection, symbol, closed_before(scope.as_of), count)
+    found = feature_drift(bars, begins, scope.as_of, drift_days, scope.max_gap_minutes)
+    log().info("%s: features, %s", symbol, found.told)
+    return found
+
+
+@stage("watch record {symbol}", timeout_seconds=300)
+def watch_record(symbol: str, answers: pd.DataFrame, features: FeatureDrift) -> Watch:
+    """Right and wrong answers in their order, and signals against what they stated."""
+    own = answers[answers["symbol"] == symbol]
+    return Watch(symbol, features, correctness(own), signal_record(own))
+
+
+@stage("measure", timeout_seconds=600)
+def measure_review(
+    request: ReviewRequest,
+    scope: Scope,
+    answers: pd.DataFrame,
+    deliveries: list[Deliveries],
+    watches: list[Watch],
+    failures: list[Failure],
+) -> ReviewReport:
+    """What the answers were worth, which bounds would have been better, and what a person should know."""
+    report = account(request, scope, answers, deliveries, watches, failures)
+    log().info("%s", "; ".join(report.found) or "nothing found")
+    return report
+
+
+@stage("report review", timeout_seconds=600)
+def report_review(report: ReviewReport, answers: pd.DataFrame) -> None:
+    """The artifact, and where asked for Markdown, charts and JSON in a folder."""
+    pictures = draw(report, answers)
+    _write_files(report, pictures)
+    inline = {name: f"data:image/png;base64,{b64encode(picture).decode()}" for name, picture in pictures.items()}
+    create_markdown_artifact(
+        report_markdown(report, inline), key="review", description="; ".join(report.found) or "Nothing found"
+    )
+
+
+def _write_files(report: ReviewReport, pictures: Mapping[str, bytes]) -> None:
+    place = report.report_path
+    if place is None:
+        return
+    refuse_unwritable_folder(place, "--report_path")
+    with told(place, "--report_path"):
+        for name, picture in pictures.items():
+            write_atomically(place / name, picture)
+        write_atomically(place / "review.json", to_json(report, indent=2, inf_nan_mode="null"))
+        write_atomically(place / "review.md", report_markdown(report, {name: name for name in pictures}).encode())
+    log().info("the report is in %s", place)
+
+
+@stage("queue summary", timeout_seconds=60, outside=True)
+def queue_summary(report: ReviewReport, now: datetime) -> None:
+    """One summary a day into the outbox; a second one of the same day changes nothing."""
+    settings = load_settings()
+    day = report.as_of.replace(hour=0, minute=0, second=0, microsecond=0)
+    chats = [chat.chat_id for chat in settings.chats] if settings.telegram_configured else [alerts.LOG]
+    summary = Alert("summary", "", day, None, summary_text(report), None, now + SUMMARY_IS_NEWS_FOR)
+    with database().begin() as connection:
+        alerts.write(connection, summary, [Recipient(chat) for chat in chats])
+        alerts.drop_pictures(connection, PICTURES_KEPT_FOR)

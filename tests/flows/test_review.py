@@ -1,0 +1,230 @@
+"""The review as a Prefect flow, on simulated ledgers whose truth is known."""
+
+import json
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+from prefect.client.schemas.sorting import ArtifactSort
+from sqlalchemy import Engine
+
+from flows.review import review
+from hybrid_ml.errors import BadInput
+from hybrid_ml.market.bars import clean_bars
+from hybrid_ml.market.simulation import simulate_bars
+from hybrid_ml.reports import ReviewReport
+from hybrid_ml.requests import ReviewRequest
+from hybrid_ml.store import alerts
+from hybrid_ml.store.bars import store_bars
+from tests.conftest import Command
+from tests.flows.running import rows, run
+from tests.ledgers import REVIEWED_AT, insert_alert, insert_answers, simulated_ledger
+
+
+def look_back(**changes: Any) -> tuple[Any, ReviewReport]:
+    return run(review, ReviewRequest(**{"as_of": REVIEWED_AT, **changes}))
+
+
+def artifact() -> str:
+    """The newest Markdown under the key review."""
+    with get_client(sync_client=True) as client:
+        chosen = ArtifactFilter(key=ArtifactFilterKey(any_=["review"]))
+        return str(client.read_artifacts(artifact_filter=chosen, sort=ArtifactSort.CREATED_DESC)[0].data)
+
+
+@pytest.fixture(scope="module")
+def two_months() -> pd.DataFrame:
+    return clean_bars(simulate_bars(REVIEWED_AT, bars=63 * 1_440)).bars
+
+
+def test_an_empty_ledger_has_nothing_to_look_back_on(engine: Engine, prefect_api: str) -> None:
+    state, report = look_back()
+    assert state.is_completed()
+    assert state.name == "Completed"
+    assert report.overall["answers"] == 0
+    assert report.found == []
+    assert "there is nothing to look back on yet" in artifact()
+
+
+def test_honest_answers_find_nothing_and_every_symbol_is_told(
+    engine: Engine, prefect_api: str, two_months: pd.DataFrame
+) -> None:
+    store_bars(engine, "ABC", two_months)
+    store_bars(engine, "QUIET", two_months.tail(2_000))
+    insert_answers(engine, simulated_ledger(count=2_000, seed=3))
+    insert_answers(engine, simulated_ledger("NOBARS", 500, seed=1, preset="aggressive"))
+    state, report = look_back()
+    assert state.name == "Completed"
+    assert report.found == []
+    assert report.failures == []
+    assert [(part["symbol"], part["preset"]) for part in report.parts] == [
+        ("ABC", "balanced"), ("NOBARS", "aggressive"),
+    ]  # fmt: skip
+    told = {watch.symbol: watch.features for watch in report.watches}
+    assert told["ABC"].p is not None
+    assert told["NOBARS"].told.startswith("cannot tell: no bar since")
+    assert told["QUIET"].told == "cannot tell: 2 days with enough bars, 20 are needed"
+    page = artifact()
+    assert page.index("**Nothing found:**") < page.index("## What the answers were worth")
+    assert page.count("](data:image/png;base64,") == 3
+
+
+def test_the_report_is_what_plain_sql_says(engine: Engine, prefect_api: str) -> None:
+    insert_answers(engine, simulated_ledger(count=700, seed=3))
+    insert_answers(engine, simulated_ledger("XYZ", 500, seed=1, preset="conservative"))
+    _, report = look_back()
+    told = rows(
+        engine,
+        "SELECT symbol, count(*) FILTER (WHERE signal),"
+        " sum((direction = outcome)::int) FILTER (WHERE signal) / (count(*) FILTER (WHERE signal))::float8,"
+        " (count(*) FILTER (WHERE signal AND direction <> outcome))"
+        " / (count(*) FILTER (WHERE direction <> outcome))::float8,"
+        " (count(*) FILTER (WHERE signal)) / count(*)::float8,"
+        " avg((direction = outcome)::int)::float8"
+        " FROM predictions GROUP BY ROLLUP (symbol) ORDER BY symbol NULLS FIRST",
+    )
+    for (symbol, count, *shares), part in zip(told, [report.overall, *report.parts], strict=True):
+        sent = part["signals"]
+        assert (part["symbol"], sent["count"]) == (symbol, count)
+        reported = [sent["precision"], sent["false_positive_rate"], sent["coverage"], part["accuracy"]]
+        assert reported == pytest.approx(shares, abs=1e-12)
+
+
+def test_a_fallen_record_names_the_run_drift_and_says_so(engine: Engine, prefect_api: str) -> None:
+    insert_answers(engine, simulated_ledger(count=3_000, seed=2, honesty=0.0, honest_until=1_500))
+    state, report = look_back()
+    assert state.is_completed()
+    assert state.name == "Drift"
+    fell, short = report.found
+    assert fell.startswith("ABC: the record has fallen: accuracy 0.6")
+    assert short.startswith("ABC: signals fall short of what they state")
+    assert fell in state.message
+    cut = report.watches[0].correctness.fallen
+    assert cut is not None
+    assert abs(cut.at - (REVIEWED_AT - timedelta(minutes=15_011))) < timedelta(days=1)
+    page = artifact()
+    assert page.index("**Found:**") < page.index("the record has fallen") < page.index("## What the answers")
+
+
+def test_moved_features_are_named(engine: Engine, prefect_api: str, two_months: pd.DataFrame) -> None:
+    bars = two_months.copy()
+    newest = bars["time"] >= pd.Timestamp(REVIEWED_AT - timedelta(days=3))
+    bars.loc[newest & (bars.index % 2 == 0), "volume"] = 0.0
+    store_bars(engine, "ABC", bars)
+    state, report = look_back()
+    assert state.name == "Drift"
+    assert len(report.found) == 1
+    assert "traded_share_30 lower" in report.found[0]
+
+
+def test_one_symbol_that_fails_does_not_stop_the_others(
+    engine: Engine, prefect_api: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for symbol in ("ABC", "XYZ"):
+        insert_answers(engine, simulated_ledger(symbol, 300))
+    from tasks import review as stages
+
+    judge = stages.correctness
+
+    def failing(answers: pd.DataFrame) -> Any:
+        if answers["symbol"].iloc[0] == "ABC":
+            raise RuntimeError("out of order")
+        return judge(answers)
+
+    monkeypatch.setattr(stages, "correctness", failing)
+    state, report = look_back()
+    assert state.is_failed()
+    assert "ABC: out of order" in state.message
+    assert [watch.symbol for watch in report.watches] == ["XYZ"]
+    assert len(report.parts) == 2
+    assert "ABC failed: out of order" in artifact()
+
+
+def test_the_report_is_written_where_asked(engine: Engine, prefect_api: str, tmp_path: Path) -> None:
+    insert_answers(engine, simulated_ledger(count=400))
+    look_back(report_path=tmp_path / "report")
+    files = {path.name for path in (tmp_path / "report").iterdir()}
+    assert files == {"review.md", "review.json", "accuracy.png", "reliability.png", "coverage.png"}
+    assert json.loads((tmp_path / "report" / "review.json").read_text())["overall"]["answers"] == 400
+    assert "](accuracy.png)" in (tmp_path / "report" / "review.md").read_text()
+
+
+def test_a_report_that_could_not_be_written_is_refused_before_the_work(
+    engine: Engine, prefect_api: str, tmp_path: Path
+) -> None:
+    (tmp_path / "taken").write_text("a file")
+    state, refusal = look_back(report_path=tmp_path / "taken")
+    assert state.is_failed()
+    assert isinstance(refusal, BadInput)
+    assert "--report_path" in str(refusal)
+
+
+def test_a_summary_that_cannot_be_queued_is_named_and_the_review_is_there(
+    engine: Engine, prefect_api: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise BadInput("no chat is configured")
+
+    insert_answers(engine, simulated_ledger(count=50))
+    monkeypatch.setattr(alerts, "write", refuse, raising=False)
+    state, report = look_back(send_summary=True)
+    assert state.is_failed()
+    assert "summary: no chat is configured" in state.message
+    assert report.overall["answers"] == 50
+
+
+def test_a_summary_goes_to_the_outbox_once_a_day(
+    engine: Engine, prefect_api: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame = simulated_ledger(count=300)
+    insert_answers(engine, frame)
+    signal = frame[frame["signal"]].iloc[-1]
+    insert_alert(engine, "ABC", signal["bar_time"].to_pydatetime(), {"1": ("sent", 2.0)})
+    written: list[dict[str, Any]] = []
+    monkeypatch.setattr(alerts, "write", lambda _, **row: written.append(row), raising=False)
+    state, _ = look_back(send_summary=True)
+    assert state.is_completed()
+    (row,) = written
+    assert (row["kind"], row["symbol"], row["prediction_id"]) == ("summary", "", None)
+    assert row["bar_time"] == datetime(2024, 3, 5, tzinfo=REVIEWED_AT.tzinfo)
+    assert row["send_until"] > REVIEWED_AT
+    assert "alerts: 1 sent" in row["text"]
+    written.clear()
+    look_back()
+    assert written == []
+
+
+def test_outcomes_that_came_due_are_filled_in_first(engine: Engine, prefect_api: str, two_months: pd.DataFrame) -> None:
+    store_bars(engine, "ABC", two_months.tail(3_000))
+    frame = simulated_ledger(count=5)
+    frame["close"] = two_months.set_index("time")["close"].reindex(frame["bar_time"]).to_numpy()
+    open_columns = ["outcome", "forward_return", "resolved_at", "counted", "close_then"]
+    frame[open_columns] = frame[open_columns].astype(object)
+    frame.loc[:3, open_columns] = None
+    insert_answers(engine, frame.dropna(subset="close"))
+    _, report = look_back()
+    assert report.overall["resolved"] == len(frame.dropna(subset="close"))
+    assert rows(engine, "SELECT count(*) FROM predictions WHERE outcome IS NULL") == [(0,)]
+
+
+def test_the_command_prints_json_or_tables_and_ends_well(command: Command, engine: Engine) -> None:
+    empty = command("review", "--as_of", "2024-03-05T00:30")
+    assert empty.returncode == 0, empty.stderr
+    assert "nothing to look back on" in empty.stdout
+    insert_answers(engine, simulated_ledger(count=3_000, seed=2, honesty=0.0, honest_until=1_500))
+    done = command("review", "--as_of", "2024-03-05T00:30", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["found"][0].startswith("ABC: the record has fallen")
+    shown = command("review", "--as_of", "2024-03-05T00:30")
+    assert "the record has fallen" in shown.stdout
+    assert "Which setting gives a precision of 0.60?" in shown.stdout
+
+
+def test_a_review_of_the_future_is_refused(command: Command) -> None:
+    done = command("review", "--as_of", "2999-01-01")
+    assert done.returncode == 1
+    assert "lies in the future" in done.stderr

@@ -7,7 +7,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
@@ -20,12 +20,14 @@ from hybrid_ml.requests import AnalysisRequest, Request
 from hybrid_ml.run import open_run
 from hybrid_ml.saved_model import load_saved_model
 from hybrid_ml.settings import Settings
+from hybrid_ml.store import alerts
 from hybrid_ml.store import bars as stored_bars
 from hybrid_ml.store import models as registry
 from hybrid_ml.store.engine import connect_only, newest_revision, open_engine, shown
 from hybrid_ml.telegram import whoami
 
 PREFECT_TIMEOUT_SECONDS = 5
+CLOCKS_APART_SECONDS = 5
 
 
 @dataclass(frozen=True)
@@ -45,9 +47,11 @@ def check_up(settings: Settings, prefect_api_url: str | None) -> Iterator[Findin
     parts: dict[str, Part] = {
         "database": _database,
         "schema": _schema,
+        "clock": _clock,
         "freshness": _freshness,
         "model": _model,
         "telegram": _telegram,
+        "alerts": _alerts,
         "prefect": lambda _: _prefect(prefect_api_url),
         "dry run": lambda _: _dry_run(),
     }
@@ -72,6 +76,20 @@ def _database(settings: Settings) -> Finding:
 def _schema(settings: Settings) -> Finding:
     open_engine(settings)
     return Finding("schema", "fine", f"at revision {newest_revision()}, the newest")
+
+
+def _clock(settings: Settings) -> Finding:
+    """The database's clock says whether an alert is still fresh, this machine's which bars are the newest."""
+    with open_engine(settings).connect() as connection:
+        before = datetime.now(UTC)
+        theirs = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
+        ours = before + (datetime.now(UTC) - before) / 2
+    apart = (ours - theirs).total_seconds()
+    if abs(apart) <= CLOCKS_APART_SECONDS:
+        return Finding("clock", "fine", f"within {CLOCKS_APART_SECONDS} s of the database's")
+    where = "ahead of" if apart > 0 else "behind"
+    remedy = "set both by NTP: bars look too old, or alerts expire, by as much"
+    return Finding("clock", "look", f"{abs(apart):,.0f} s {where} the database's; {remedy}")
 
 
 def _symbols(settings: Settings, engine: Engine) -> list[str]:
@@ -116,7 +134,20 @@ def _model(settings: Settings) -> Finding:
 def _telegram(settings: Settings) -> Finding:
     if not settings.telegram_configured:
         return Finding("telegram", "look", "TELEGRAM_BOT_TOKEN and TELEGRAM_CHAT_ID are not set: alerts go to the log")
-    return Finding("telegram", "fine", f"the bot is @{whoami(settings)}, alerts go to chat {settings.telegram_chat_id}")
+    chats = ", ".join(f"chat {chat.chat_id}" for chat in settings.chats)
+    return Finding("telegram", "fine", f"the bot is @{whoami(settings)}, alerts go to {chats}")
+
+
+def _alerts(settings: Settings) -> Finding:
+    """What became of the alerts of the last day."""
+    with open_engine(settings).connect() as connection:
+        found = alerts.states_since(connection, datetime.now(UTC) - timedelta(days=1))
+    if not found:
+        return Finding("alerts", "fine", "none in the last 24 hours")
+    told = ", ".join(f"{count} {state}" for state, count in found.items())
+    lost = found.keys() & {"refused", "unconfirmed", "expired"}
+    advice = "; `hybrid-ml review` says which chat, and table deliveries why" if lost else ""
+    return Finding("alerts", "look" if lost else "fine", f"{told} in the last 24 hours{advice}")
 
 
 def _prefect(api_url: str | None) -> Finding:

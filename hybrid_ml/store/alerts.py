@@ -137,6 +137,12 @@ def states(connection: Connection, kind: Kind, symbol: str, bar_time: datetime) 
     return {str(state): int(count) for state, count in connection.execute(query("delivery_states"), given)}
 
 
+def states_since(connection: Connection, moment: datetime) -> dict[str, int]:
+    """How many deliveries written since `moment` are in which state, whatever they tell."""
+    statement = text("SELECT state, count(*) FROM deliveries WHERE created_at >= :since GROUP BY state ORDER BY state")
+    return {str(state): int(count) for state, count in connection.execute(statement, {"since": moment})}
+
+
 def problems(connection: Connection, kind: Kind, symbol: str, bar_time: datetime) -> list[str]:
     """What went wrong with the deliveries of an alert that have not arrived, chat by chat."""
     given = {"kind": kind, "symbol": symbol, "bar_time": bar_time}

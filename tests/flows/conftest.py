@@ -1,5 +1,6 @@
 """Flows in this process, against a real Prefect server and a real PostgreSQL."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pandas as pd
@@ -10,6 +11,8 @@ from hybrid_ml.market.bars import clean_bars
 from hybrid_ml.market.simulation import simulate_bars
 from hybrid_ml.store.bars import store_bars
 from tests.flows.running import AS_OF, train
+from tests.telegram_api import BotApi
+from tests.telegram_server import TOKEN, bot_api
 
 
 @pytest.fixture(scope="session")
@@ -30,3 +33,13 @@ def trained(market: Engine) -> Engine:
     """An installation with a model that is half a day old."""
     train(as_of=AS_OF - timedelta(hours=12))
     return market
+
+
+@pytest.fixture
+def telegram(monkeypatch: pytest.MonkeyPatch) -> Iterator[BotApi]:
+    """A Bot API on loopback, and one chat that wants everything."""
+    with bot_api() as api:
+        monkeypatch.setenv("TELEGRAM_BOT_TOKEN", TOKEN)
+        monkeypatch.setenv("TELEGRAM_CHAT_ID", "42")
+        monkeypatch.setenv("TELEGRAM_BASE_URL", api.base_url)
+        yield api

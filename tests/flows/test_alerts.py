@@ -3,7 +3,6 @@
 import html
 import json
 import math
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,19 +15,9 @@ from hybrid_ml.store import predictions
 from hybrid_ml.store.bars import store_bars
 from tests.flows.running import AS_OF, SURE, analyze, rows, run
 from tests.telegram_api import BotApi, Fault
-from tests.telegram_server import TOKEN, bot_api
+from tests.telegram_server import TOKEN
 
 STATES = "SELECT kind, chat_id, state FROM deliveries JOIN alerts ON alerts.id = alert_id ORDER BY alerts.id, chat_id"
-
-
-@pytest.fixture
-def telegram(monkeypatch: pytest.MonkeyPatch) -> Iterator[BotApi]:
-    """A Bot API on loopback, and one chat that wants everything."""
-    with bot_api() as api:
-        monkeypatch.setenv("TELEGRAM_BOT_TOKEN", TOKEN)
-        monkeypatch.setenv("TELEGRAM_CHAT_ID", "42")
-        monkeypatch.setenv("TELEGRAM_BASE_URL", api.base_url)
-        yield api
 
 
 def sure_moment(**changes: Any) -> dict[str, Any]:

@@ -32,7 +32,7 @@ def test_the_schedules_are_those_promised() -> None:
     crons = {d["name"]: [s["cron"] for s in d["schedules"]] for d in DEPLOYMENTS}
     assert crons["weekly-training"] == ["0 0 * * 0"]
     assert crons["analysis"] == ["*/10 * * * *"]
-    assert crons["review"] == ["30 0 * * *"]
+    assert crons["review"] == ["0 4 * * *"]
 
 
 def test_a_real_server_schedules_every_deployment_that_has_a_schedule(prefect_api: str) -> None:

@@ -23,6 +23,7 @@ from hybrid_ml.store.bars import store_bars
 from tests.conftest import Command
 from tests.flows.running import rows, run
 from tests.ledgers import REVIEWED_AT, insert_alert, insert_answers, simulated_ledger
+from tests.telegram_api import BotApi
 
 
 def look_back(**changes: Any) -> tuple[Any, ReviewReport]:
@@ -177,25 +178,21 @@ def test_a_summary_that_cannot_be_queued_is_named_and_the_review_is_there(
     assert report.overall["answers"] == 50
 
 
-def test_a_summary_goes_to_the_outbox_once_a_day(
-    engine: Engine, prefect_api: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_summary_a_day_goes_to_the_chats(engine: Engine, prefect_api: str, telegram: BotApi) -> None:
     frame = simulated_ledger(count=300)
     insert_answers(engine, frame)
     signal = frame[frame["signal"]].iloc[-1]
     insert_alert(engine, "ABC", signal["bar_time"].to_pydatetime(), {"1": ("sent", 2.0)})
-    written: list[dict[str, Any]] = []
-    monkeypatch.setattr(alerts, "write", lambda _, **row: written.append(row), raising=False)
-    state, _ = look_back(send_summary=True)
-    assert state.is_completed()
-    (row,) = written
-    assert (row["kind"], row["symbol"], row["prediction_id"]) == ("summary", "", None)
-    assert row["bar_time"] == datetime(2024, 3, 5, tzinfo=REVIEWED_AT.tzinfo)
-    assert row["send_until"] > REVIEWED_AT
-    assert "alerts: 1 sent" in row["text"]
-    written.clear()
-    look_back()
-    assert written == []
+    for _ in range(2):
+        state, _ = look_back(send_summary=True)
+        assert state.is_completed()
+    [message] = telegram.messages
+    assert (message["chat_id"], message["parse_mode"]) == ("42", "HTML")
+    assert "alerts: 1 sent" in message["text"]
+    summaries = "SELECT bar_time, state FROM alerts JOIN deliveries ON alert_id = alerts.id WHERE kind = 'summary'"
+    assert rows(engine, summaries) == [(datetime(2024, 3, 5, tzinfo=REVIEWED_AT.tzinfo), "sent")]
+    look_back(as_of=REVIEWED_AT + timedelta(days=1))
+    assert len(telegram.messages) == 1
 
 
 def test_outcomes_that_came_due_are_filled_in_first(engine: Engine, prefect_api: str, two_months: pd.DataFrame) -> None:

@@ -1,12 +1,14 @@
 -- What became of the alerts about bars of a period, by kind, chat and state; a summary belongs to no symbol.
--- Seconds are from the alert's creation until it was sent.
+-- Seconds are from when the alert was to be sent until it was.
 SELECT kind, chat_id, deliveries.state, count(*) AS count,
     count(*) FILTER (WHERE deliveries.state = 'sent' AND seconds > :late_after_seconds) AS late,
     percentile_cont(0.5) WITHIN GROUP (ORDER BY seconds) FILTER (WHERE deliveries.state = 'sent') AS median_seconds,
     max(seconds) FILTER (WHERE deliveries.state = 'sent') AS longest_seconds
 FROM alerts
 JOIN deliveries ON alert_id = alerts.id
-CROSS JOIN LATERAL (SELECT extract(epoch FROM settled_at - alerts.created_at)::double precision AS seconds) AS took
+CROSS JOIN LATERAL (SELECT extract(
+    epoch FROM settled_at - greatest(alerts.created_at, alerts.send_after)
+)::double precision AS seconds) AS took
 WHERE alerts.bar_time >= :since AND alerts.bar_time < :until AND (symbol = ANY (:symbols) OR kind = 'summary')
 GROUP BY kind, chat_id, deliveries.state
 ORDER BY kind, chat_id, deliveries.state

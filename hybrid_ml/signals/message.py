@@ -49,7 +49,7 @@ def alert_message(
     """
     call = f"{ARROWS[answer.direction]} {escaped(symbol)} {answer.direction.upper()}"
     sure = f"{min(99, round(100 * answer.confidence))} % sure"
-    fine_tuned = [] if fine_tuned_until is None else [f"fine-tuned {age(now - fine_tuned_until)} ago"]
+    fine_tuned = [] if fine_tuned_until is None else [f"fine-tuned on bars until {age(now - fine_tuned_until)} ago"]
     lines = [
         f"<b>{call}, {sure}{' (SIMULATED DATA)' if simulated else ''}</b>",
         *_band(close, threshold),

@@ -42,7 +42,7 @@ recent accuracy 0.50 ≥ 0.45
 (90 % interval 42 to 76 %)
 
 weekly model, 1 day 2 h old
-fine-tuned 11 min ago
+fine-tuned on bars until 11 min ago
 <code>BTCUSD@20180601T000000Z-base-0123abcd</code>
 
 2018-06-02 05:25 Kolkata

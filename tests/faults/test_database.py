@@ -20,6 +20,7 @@ from hybrid_ml.settings import load_settings
 from hybrid_ml.store.bars import store_bars
 from hybrid_ml.store.embedded import start_embedded
 from hybrid_ml.store.engine import open_engine
+from tests.conftest import WORK
 from tests.faults import victim
 from tests.faults.conftest import REQUESTS, timed
 from tests.faults.table import FaultTable
@@ -55,9 +56,15 @@ class Server:
 
 
 @pytest.fixture(scope="module")
-def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server of this module's own, so that stopping it disturbs no other test."""
-    yield Server(tmp_path_factory.mktemp("pg"))
+def own_server() -> Iterator[Server]:
+    """A server of this module's own, so that stopping it disturbs no other test.
+
+    Not below pytest's own folder: that is shut to other users whenever a session begins, and run by root
+    the server is one.
+    """
+    folder = WORK / "restarted"
+    folder.mkdir()
+    yield Server(folder)
 
 
 @pytest.fixture

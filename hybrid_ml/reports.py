@@ -67,7 +67,8 @@ class Analysis(BaseModel):
 
     `fallback`: why a model was trained from scratch in this run and what came of it, None if not.
     `refit_told`: what unseen rows said of the whole refit that fine-tuning stepped towards.
-    `alert`: sent, logged, not sent, or None where there was nothing to send. `problems`: what went
+    `alert`: the states its deliveries came to (sent, logged, paused), "not sent to all", "no chat wants
+    it", or None where there was nothing to send. `problems`: what went
     wrong after the answer was recorded.
     """
 

@@ -46,6 +46,7 @@ def _analysis(analysis: Analysis) -> str:
         f"{analysis.bar_time:%Y-%m-%d %H:%M} UTC by `{analysis.model.version}` ({analysis.model.kind}).",
         f"Model: {recent_told(analysis)}; {fine_tuning_told(analysis)}{_refit(analysis)}.",
         *([f"Fallback: {analysis.fallback}."] if analysis.fallback else []),
+        *([f"Alert: {analysis.alert}."] if analysis.alert else []),
         *(["Degraded: the model is under the bar; this answer is for the record only."] if analysis.degraded else []),
         "",
         "| gate | value | bound | |",

@@ -29,6 +29,7 @@ os.environ.update(
         "NEON_CONN_STR": "",
         "TELEGRAM_BOT_TOKEN": "",
         "TELEGRAM_CHAT_ID": "",
+        "TELEGRAM_CHATS": "",
         "TELEGRAM_BASE_URL": "",
         "HYBRID_ML_SYMBOLS": "",
         "HYBRID_ML_DATA_DIR": str(WORK),

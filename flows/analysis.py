@@ -1,5 +1,6 @@
 """Analysis: load, validate, fine-tune, predict, gates, save, alert. Every ten minutes."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from prefect import flow
@@ -14,7 +15,7 @@ from hybrid_ml.requests import AnalysisRequest
 from hybrid_ml.run import Proposal, Run, limit_signals
 from hybrid_ml.signals.gates import refused_by
 from hybrid_ml.store.locks import SymbolLocks
-from tasks.alert import compose_alert, send_alert, send_due
+from tasks.alert import compose_alert, confirm_alert, send_alerts
 from tasks.fine_tune import fine_tune
 from tasks.load import load_model, load_window, open_run
 from tasks.lock import lock_symbol
@@ -29,18 +30,20 @@ from tasks.validate import decide_fallback, validate_model
 def analysis(request: AnalysisRequest = AnalysisRequest()) -> State | AnalysisReport:
     """Ask every symbol's model about the next ten minutes; only a sure answer becomes an alert."""
     run = open_run(request, now=datetime.now(UTC))
-    resolve_outcomes(run, request)
+    _, failures = collect(["outcomes"], lambda _: resolve_outcomes(run, request))
     quiet = request.quiet_hours
     if quiet.covers(run.as_of) and not request.disable_sleep_window:
-        return asleep(AnalysisReport(as_of=run.as_of, asleep=True, quiet_hours=str(quiet), analyses=[]))
+        report = AnalysisReport(as_of=run.as_of, asleep=True, quiet_hours=str(quiet), analyses=[], failures=failures)
+        return asleep(report)
     with locks() as held:
-        proposals, failures = collect(run.symbols, lambda symbol: propose(symbol, run, request, held))
+        proposals, unanswered = collect(run.symbols, lambda symbol: propose(symbol, run, request, held))
         ranked = limit_signals(proposals, request.bounds.max_signals)
-        analyses, unsettled = collect(ranked, lambda proposal: settle(proposal, run, request))
-    _, unsent = collect(["outbox"], lambda _: send_due())
-    failures += (
-        unsettled + unsent + [Failure(symbol=a.symbol, error=problem) for a in analyses for problem in a.problems]
-    )
+        ready, unworded = compose(ranked, run, request)
+        saved, unsaved = collect(ready, lambda proposal: save(proposal, run, request))
+    _, unsent = collect(["alerts"], lambda _: send_alerts())
+    analyses = [settle(proposal, run) for proposal in saved]
+    failures += unanswered + unworded + unsaved + unsent
+    failures += [Failure(symbol=each.symbol, error=problem) for each in analyses for problem in each.problems]
     report = AnalysisReport(as_of=run.as_of, asleep=False, analyses=analyses, failures=failures)
     report_analysis(report)
     return ended(report)
@@ -91,28 +94,38 @@ def propose(symbol: str, run: Run, request: AnalysisRequest, held: SymbolLocks) 
     )
 
 
-def settle(proposal: Proposal, run: Run, request: AnalysisRequest) -> Analysis:
-    """Record one symbol's answer, send its alert, and keep the local copy in step."""
-    symbol, watch = proposal.symbol, Stopwatch()
-    alert, problems, composed = None, [], None
+def compose(proposals: list[Proposal], run: Run, request: AnalysisRequest) -> tuple[list[Proposal], list[Failure]]:
+    """Every signal with its words and chart, before the first answer is saved: an alert then leaves at once."""
+    signals = [proposal for proposal in proposals if proposal.signal and not proposal.stale]
+    composed, failures = collect(signals, lambda proposal: compose_alert(proposal.symbol, run, request, proposal))
+    by_symbol = {proposal.symbol: proposal for proposal in composed}
+    return [by_symbol.get(proposal.symbol, proposal) for proposal in proposals], failures
+
+
+def save(proposal: Proposal, run: Run, request: AnalysisRequest) -> Proposal:
+    """Record one symbol's answer, and its alert."""
+    watch = Stopwatch()
     if not proposal.stale:
-        if proposal.signal:
-            with watch("compose"):
-                composed = compose_alert(symbol, run, request, proposal)
         with watch("save"):
-            save_proposal(symbol, run, request, proposal, composed)
-        if proposal.signal:
-            with watch("alert"):
-                sent, unsent = collect([symbol], lambda _: send_alert(symbol, proposal.window.bar_time))
-            alert = sent[0] if sent else "not sent to all"
-            problems += [failure.error for failure in unsent]
-        if proposal.trial:
-            with watch("copy"):
-                _, uncopied = collect([symbol], lambda _: save_copy(symbol, run, proposal.model))
-            with watch("prune"):
-                _, unpruned = collect([symbol], prune_models)
-            problems += [failure.error for failure in uncopied + unpruned]
-    return _analysis(proposal, alert, problems, proposal.stage_ms | watch.stage_ms)
+            save_proposal(proposal.symbol, run, request, proposal)
+    return replace(proposal, stage_ms=proposal.stage_ms | watch.stage_ms)
+
+
+def settle(proposal: Proposal, run: Run) -> Analysis:
+    """What became of one symbol's alert; and keep the local copy in step."""
+    symbol, watch = proposal.symbol, Stopwatch()
+    alert, problems = None, []
+    if proposal.composed:
+        told, untold = collect([symbol], lambda _: confirm_alert(symbol, proposal.window.bar_time))
+        alert = told[0] if told else "not sent to all"
+        problems += untold
+    if proposal.trial and not proposal.stale:
+        with watch("copy"):
+            _, uncopied = collect([symbol], lambda _: save_copy(symbol, run, proposal.model))
+        with watch("prune"):
+            _, unpruned = collect([symbol], prune_models)
+        problems += uncopied + unpruned
+    return _analysis(proposal, alert, [each.error for each in problems], proposal.stage_ms | watch.stage_ms)
 
 
 def _analysis(proposal: Proposal, alert: str | None, problems: list[str], stage_ms: dict[str, float]) -> Analysis:

@@ -8,6 +8,7 @@ from typing import TypeVar
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
+from sqlalchemy.exc import DBAPIError
 
 from hybrid_ml.errors import SymbolBusy
 from hybrid_ml.reports import AnalysisReport, Failure, ReviewReport, TrainingReport
@@ -15,6 +16,7 @@ from hybrid_ml.settings import load_settings
 from hybrid_ml.store.locks import SymbolLocks, symbol_locks
 from tasks.stage import database, log
 
+LONGEST_ERROR = 2_000
 Report = TypeVar("Report", TrainingReport, AnalysisReport, ReviewReport)
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -32,9 +34,15 @@ def collect(items: Iterable[Item], work: Callable[[Item], Result]) -> tuple[list
             log().warning("%s", busy)
             failures.append(Failure(symbol=symbol, error=str(busy), busy=True))
         except Exception as error:  # whatever it is, the other symbols must go on; it is named at the end
-            log().error("%s failed: %s", symbol, error)
-            failures.append(Failure(symbol=symbol, error=str(error) or type(error).__name__))
+            log().error("%s failed: %s", symbol, told(error))
+            failures.append(Failure(symbol=symbol, error=told(error)))
     return results, failures
+
+
+def told(error: Exception) -> str:
+    """An error in one line of bearable length; of one from the database, what the database said."""
+    said = str(error.orig if isinstance(error, DBAPIError) else error)
+    return " ".join(said.split())[:LONGEST_ERROR] or type(error).__name__
 
 
 def ended(report: Report) -> State | Report:
@@ -53,6 +61,8 @@ def _found(report: Report) -> list[str]:
 
 def asleep(report: AnalysisReport) -> State:
     """The run's end in quiet hours."""
+    if report.failed:
+        return Failed(message="; ".join(failure.error for failure in report.failures), data=report)
     return Completed(name="Asleep", message=f"quiet hours {report.quiet_hours}", data=report)
 
 

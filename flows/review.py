@@ -8,7 +8,7 @@ from prefect.client.schemas.objects import State
 from flows.ending import collect, reviewed, run_name
 from hybrid_ml.reports import ReviewReport
 from hybrid_ml.requests import ReviewRequest
-from tasks.alert import send_due
+from tasks.alert import send_alerts
 from tasks.review import (
     detect_drift,
     load_ledger,
@@ -43,4 +43,4 @@ def review(request: ReviewRequest = ReviewRequest()) -> State | ReviewReport:
 def tell(report: ReviewReport, now: datetime) -> None:
     """One summary a day to the chats."""
     queue_summary(report, now)
-    send_due()
+    send_alerts()

@@ -1,7 +1,6 @@
 """What goes into the outbox: the alert of a signal, the reply with its outcome, and for whom."""
 
-from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
@@ -10,7 +9,7 @@ from hybrid_ml.market.bars import BAR_LENGTH
 from hybrid_ml.market.labels import HORIZON_MINUTES
 from hybrid_ml.market.simulation import SIMULATED_SYMBOL
 from hybrid_ml.requests import AnalysisRequest
-from hybrid_ml.run import Proposal, Run
+from hybrid_ml.run import Composed, Proposal, Run
 from hybrid_ml.settings import Settings
 from hybrid_ml.signals.message import alert_message, outcome_message
 from hybrid_ml.signals.penalty import RecentSignals
@@ -21,19 +20,10 @@ HORIZON = timedelta(minutes=HORIZON_MINUTES)
 OUTCOME_WORTH_TELLING = timedelta(hours=12)
 
 
-@dataclass(frozen=True)
-class Composed:
-    """The words of an alert (HTML), and its chart (PNG) unless `problem` says why there is none."""
-
-    text: str
-    picture: bytes | None
-    problem: str = ""
-
-
 def compose(run: Run, request: AnalysisRequest, proposal: Proposal, record: RecentSignals) -> Composed:
     """The alert of a signal; a chart that cannot be drawn does not hold the words back."""
     window, answer, model = proposal.window, proposal.answer, proposal.model
-    zone, simulated = request.sleep_timezone, proposal.symbol == SIMULATED_SYMBOL
+    zone, simulated = request.quiet_hours.zone, proposal.symbol == SIMULATED_SYMBOL
     text = alert_message(
         symbol=proposal.symbol,
         simulated=simulated,
@@ -86,18 +76,34 @@ def queue_signal(
         picture=composed.picture,
         send_until=run.by_the_clock(until),
     )
-    wanted = [chat.chat_id for chat in settings.chats if chat.wants(proposal.symbol, proposal.answer.confidence)]
-    recipients = wanted if settings.telegram_configured else [alerts.LOG]
+    wanted = dict.fromkeys(
+        chat.chat_id for chat in settings.chats if chat.wants(proposal.symbol, proposal.answer.confidence)
+    )
+    recipients = list(wanted) if settings.telegram_configured else [alerts.LOG]
     alerts.write(connection, alert, [Recipient(chat_id) for chat_id in recipients])
 
 
-def queue_outcomes(connection: Connection, run: Run, request: AnalysisRequest) -> None:
-    """Put replies with outcomes into the outbox that have not been told yet and are worth it."""
+def queue_outcomes(connection: Connection, settings: Settings, run: Run, request: AnalysisRequest) -> None:
+    """Put replies with outcomes into the outbox that have not been told yet and are worth it.
+
+    They are sent until the next quiet hours begin; in quiet hours, after these have ended.
+    """
+    begin, until = run.as_of, None
+    if not request.disable_sleep_window:
+        begin = request.quiet_hours.end_after(run.as_of)
+        until = request.quiet_hours.begin_after(begin, OUTCOME_WORTH_TELLING)
+    end = until or begin + OUTCOME_WORTH_TELLING
+    listening = {*settings.chat_ids, alerts.LOG}
     for prediction_id in predictions.untold_outcomes(connection, run.as_of - OUTCOME_WORTH_TELLING, run.as_of):
-        _queue_outcome(connection, run, request, prediction_id)
+        recipients = [each for each in alerts.heard_by(connection, prediction_id) if each.chat_id in listening]
+        reply = _reply(connection, run, prediction_id, run.by_the_clock(begin), run.by_the_clock(end))
+        if recipients:
+            alerts.write(connection, reply, recipients)
 
 
-def _queue_outcome(connection: Connection, run: Run, request: AnalysisRequest, prediction_id: int) -> None:
+def _reply(
+    connection: Connection, run: Run, prediction_id: int, send_after: datetime, send_until: datetime
+) -> Alert:  # fmt: skip
     told = predictions.outcome(connection, prediction_id)
     recent = predictions.recent_signals(connection, told.symbol, run.as_of, sent_only=True)
     text = outcome_message(
@@ -112,17 +118,4 @@ def _queue_outcome(connection: Connection, run: Run, request: AnalysisRequest, p
         recent=recent,
         corrected=told.corrected,
     )
-    quiet = None if request.disable_sleep_window else request.quiet_hours
-    alert = Alert(
-        kind="outcome",
-        symbol=told.symbol,
-        bar_time=told.bar_time,
-        prediction_id=prediction_id,
-        text=text,
-        picture=None,
-        send_after=run.by_the_clock(quiet.end_after(run.as_of)) if quiet else None,
-        send_until=run.by_the_clock(told.bar_time + BAR_LENGTH + HORIZON + OUTCOME_WORTH_TELLING),
-    )
-    recipients = alerts.heard_by(connection, prediction_id)
-    if recipients:
-        alerts.write(connection, alert, recipients)
+    return Alert("outcome", told.symbol, told.bar_time, prediction_id, text, None, send_until, send_after)

@@ -16,10 +16,11 @@ from sqlalchemy import Engine, text
 from hybrid_ml.dry_run import dry_run
 from hybrid_ml.errors import HybridMLError
 from hybrid_ml.market.bars import age_minutes
-from hybrid_ml.requests import AnalysisRequest, Request
+from hybrid_ml.requests import Request
 from hybrid_ml.run import open_run
 from hybrid_ml.saved_model import load_saved_model
 from hybrid_ml.settings import Settings
+from hybrid_ml.signals.gates import LATEST_MINUTES
 from hybrid_ml.store import alerts
 from hybrid_ml.store import bars as stored_bars
 from hybrid_ml.store import models as registry
@@ -98,7 +99,7 @@ def _symbols(settings: Settings, engine: Engine) -> list[str]:
 
 
 def _freshness(settings: Settings) -> Finding:
-    engine, limit = open_engine(settings), AnalysisRequest().max_bar_age_minutes
+    engine, limit = open_engine(settings), LATEST_MINUTES
     now, said, old = datetime.now(UTC), [], False
     for symbol in _symbols(settings, engine):
         with engine.connect() as connection:
@@ -133,8 +134,8 @@ def _model(settings: Settings) -> Finding:
 
 def _telegram(settings: Settings) -> Finding:
     if not settings.telegram_configured:
-        return Finding("telegram", "look", "TELEGRAM_BOT_TOKEN and TELEGRAM_CHAT_ID are not set: alerts go to the log")
-    chats = ", ".join(f"chat {chat.chat_id}" for chat in settings.chats)
+        return Finding("telegram", "look", f"{settings.telegram_told}: alerts go to the log")
+    chats = ", ".join(f"chat {chat_id}" for chat_id in settings.chat_ids)
     return Finding("telegram", "fine", f"the bot is @{whoami(settings)}, alerts go to {chats}")
 
 

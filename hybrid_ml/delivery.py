@@ -17,10 +17,12 @@ from aiolimiter import AsyncLimiter
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import OperationalError
 
+from hybrid_ml.away import away
 from hybrid_ml.settings import Settings
 from hybrid_ml.signals.markup import repeat_mark
 from hybrid_ml.store import alerts
 from hybrid_ml.store.alerts import Claimed
+from hybrid_ml.store.engine import limit_time
 from hybrid_ml.telegram import CONNECTIONS, LONGEST_SECONDS, Line, Outcome, Post, Refused, Sent, TryLater, open_post
 
 LEASE_SECONDS = LONGEST_SECONDS + 20
@@ -37,7 +39,6 @@ HUSH_SECONDS = 1.0
 # for (429) is kept to by all of them.
 IN_ALL, IN_CHAT, IN_GROUP = (8, 0.4), (2, 2.0), (4, 16.0)
 INSIST_SECONDS = (0.5, 2.0, 5.0)
-Finished = Callable[[Connection], bool]
 Result = TypeVar("Result")
 logger = logging.getLogger(__name__)
 
@@ -55,47 +56,47 @@ class Deliverer:
     async def serve(self) -> None:
         """Send whatever comes to be due, until cancelled."""
         while True:
-            await self.deliver(lambda _: False, math.inf)
+            await self.deliver(math.inf)
             await asyncio.sleep(LOOK_AGAIN_SECONDS)
 
-    async def deliver(self, finished: Finished, patience_seconds: float) -> None:
-        """Send until `finished`, or nothing is left, or patience is at an end; then no message is under way.
+    async def deliver(self, patience_seconds: float) -> None:
+        """Send until nothing is left that patience will see through; then no message is under way.
 
         Raises what the database raises; alerts it could not write about are taken up by rule (`store/alerts.py`).
         """
-        end, self._stopping = time.monotonic() + patience_seconds, False
+        end, self._stopping, farewell = time.monotonic() + patience_seconds, False, None
         try:
-            while (wait := await self._look(finished)) is not None and (left := end - time.monotonic()) > 0:
+            while (left := end - time.monotonic()) > 0 and (wait := await self._look(left)) is not None:
                 await self._rest(min(wait, left))
         except asyncio.CancelledError:
-            await self._wind_up(FAREWELL_SECONDS)
+            farewell = FAREWELL_SECONDS
             raise
-        await self._wind_up(None)
+        finally:
+            await self._wind_up(farewell)
 
     async def _wind_up(self, seconds: float | None) -> None:
         """Let messages under way arrive, and be written down; what takes longer is settled by rule."""
         self._stopping = True
         workers, self._workers = list(self._workers.values()), {}
         if workers:
-            done, late = await asyncio.wait(workers, timeout=seconds)
+            _, late = await asyncio.wait(workers, timeout=seconds)
             for worker in late:
                 worker.cancel()
-            for worker in done:
-                worker.result()
 
-    async def _look(self, finished: Finished) -> float | None:
-        """Settle what time has settled, set a worker to every chat with something due; seconds to the next look."""
+    async def _look(self, left: float) -> float | None:
+        """Settle what time has settled, set a worker to every chat with something due; seconds to the next look.
+
+        None: there is nothing to wait for in the seconds that are `left`.
+        """
         settled = await self._in_transaction(alerts.sweep)
         if settled:
             logger.info("deliveries settled by time: %s", dict(settled))
-        if await self._in_transaction(finished):
-            return None
         waits = await self._in_transaction(alerts.open_chats)
-        self._workers = {chat: worker for chat, worker in self._workers.items() if not _ended(worker)}
+        self._workers = {chat: worker for chat, worker in self._workers.items() if not worker.done()}
         for chat, seconds in waits.items():
             if seconds <= 0 and chat not in self._workers:
                 self._workers[chat] = asyncio.create_task(self._serve(chat))
-        if not waits and not self._workers:
+        if not self._workers and min(waits.values(), default=math.inf) > left:
             return None
         return min([LOOK_AGAIN_SECONDS, *(max(0.01, waits[chat]) for chat in waits if chat not in self._workers)])
 
@@ -106,22 +107,28 @@ class Deliverer:
             await asyncio.sleep(seconds)
 
     async def _serve(self, chat_id: str) -> None:
-        """Send to one chat until nothing is due there."""
-        while not self._stopping:
-            for limiter in (*self._limiters(chat_id), self._in_all):
-                await limiter.acquire()
-            if self._stopping:
-                return
-            async with self._connections:
-                held = await self._in_transaction(
-                    partial(alerts.claim, chat_id=chat_id, token=uuid4(), lease_seconds=self._lease_seconds)
-                )
-                if held is None:
-                    return
-                text = repeat_mark(held.text) if held.unsure else held.text
-                outcome = await self._line.send(chat_id, text, held.picture, held.reply_to)
-            if not await self._insist(partial(_write_down, held=held, outcome=outcome)):
-                logger.warning("chat %s: delivery %d was taken over by another sender", chat_id, held.id)
+        """Send to one chat until nothing is due there. Whatever goes wrong is this chat's, and tried again."""
+        try:
+            while not self._stopping and await self._send_one(chat_id):
+                pass
+        except Exception as error:  # one chat's trouble holds up no other; a lease takes care of what is open
+            logger.error("chat %s: sending broke off (%s)", chat_id, type(error).__name__)
+            await asyncio.sleep(LOOK_AGAIN_SECONDS)
+
+    async def _send_one(self, chat_id: str) -> bool:
+        """Claim what is due, send it when it is the chat's turn, write down what became of it; False: nothing is."""
+        claim = partial(alerts.claim, chat_id=chat_id, token=uuid4(), lease_seconds=self._lease_seconds)
+        held = await self._in_transaction(claim)
+        if held is None:
+            return False
+        for limiter in (*self._limiters(chat_id), self._in_all):
+            await limiter.acquire()
+        async with self._connections:
+            text = repeat_mark(held.text) if held.unsure else held.text
+            outcome = await self._line.send(chat_id, text, held.picture, held.reply_to)
+        if not await self._insist(partial(_write_down, held=held, outcome=outcome)):
+            logger.warning("chat %s: delivery %d was taken over by another sender", chat_id, held.id)
+        return True
 
     def _limiters(self, chat_id: str) -> list[AsyncLimiter]:
         if chat_id not in self._of_chat:
@@ -134,25 +141,26 @@ class Deliverer:
         for wait_seconds in INSIST_SECONDS:
             try:
                 return await self._in_transaction(work)
-            except OperationalError as error:
+            except (OperationalError, TimeoutError) as error:
                 logger.warning("the database does not take what became of an alert (%s); again", type(error).__name__)
                 await asyncio.sleep(wait_seconds)
         return await self._in_transaction(work)
 
     async def _in_transaction(self, work: Callable[[Connection], Result]) -> Result:
-        """Do `work` on a thread, so that a slow database holds up no message under way."""
+        """Do `work` on a thread, so that a slow database holds up no message under way, and a silent one no end."""
 
         def do() -> Result:
             with self._engine.begin() as connection:
+                limit_time(connection)
                 return work(connection)
 
-        return await asyncio.to_thread(do)
+        return await away(do)
 
 
-def deliver_now(engine: Engine, settings: Settings, finished: Finished, patience_seconds: float) -> None:
+def deliver_now(engine: Engine, settings: Settings, patience_seconds: float) -> None:
     """`Deliverer.deliver` on this process's line to Telegram."""
     post = open_post(settings)
-    post.do(_deliverer(engine, post).deliver(finished, patience_seconds))
+    post.do(_deliverer(engine, post).deliver(patience_seconds))
 
 
 @cache
@@ -172,8 +180,3 @@ def _write_down(connection: Connection, held: Claimed, outcome: Outcome) -> bool
         alerts.hush(connection, held.chat_id, outcome.seconds or HUSH_SECONDS)
         return alerts.postpone(connection, held, outcome.seconds, outcome.why)
     return alerts.doubt(connection, held, outcome.why)
-
-
-def _ended(worker: asyncio.Task[None]) -> bool:
-    """Whether a worker is through; raises what went wrong with it."""
-    return worker.done() and worker.result() is None

@@ -141,7 +141,9 @@ class AnalysisRequest(Request):
     )
     disable_sleep_window: bool = Field(False, description="no quiet hours: ask and alert at any time")
     report_outcomes: bool = Field(False, description="answer each alert, ten minutes later, with what came of it")
-    max_bar_age_minutes: float = Field(15, gt=0, description="older bars than this give no signal")
+    max_bar_age_minutes: float = Field(
+        15, gt=0, le=1_440, allow_inf_nan=False, description="older bars give no answer; no signal beyond 9 anyway"
+    )
 
     @property
     def bounds(self) -> Bounds:

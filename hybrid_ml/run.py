@@ -56,11 +56,20 @@ class SavedModel:
 
 
 @dataclass(frozen=True)
+class Composed:
+    """The words of an alert (HTML), and its chart (PNG) unless `problem` says why there is none."""
+
+    text: str
+    picture: bytes | None
+    problem: str = ""
+
+
+@dataclass(frozen=True)
 class Proposal:
     """One symbol's answer before it is known whether it is among the surest of the run.
 
     `fallback`: why a model was trained from scratch in this run and what came of it, None if not.
-    `stale`: the newest bar is too old for its ten minutes to lie ahead; nothing will be recorded.
+    `stale`: the newest bar is too old; nothing will be recorded. `composed`: the alert of a signal.
     """
 
     symbol: str
@@ -73,6 +82,7 @@ class Proposal:
     fallback: str | None
     stale: bool
     was_degraded: bool = False
+    composed: Composed | None = None
     stage_ms: dict[str, float] = field(default_factory=dict)
 
     @property

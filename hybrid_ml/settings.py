@@ -7,7 +7,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+)
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from hybrid_ml.errors import BadInput
@@ -26,9 +36,11 @@ def project_folder() -> Path:
 def _chat_id(value: object) -> str:
     """A chat's number, or the @name of a public channel."""
     name = str(value).strip()
+    if re.search(r"\d:[\w-]{5}", name):
+        raise ValueError("what stands there looks like the bot's token, which belongs into TELEGRAM_BOT_TOKEN")
     if isinstance(value, bool) or not re.fullmatch(r"-?\d{1,20}|@\w{1,64}", name, re.ASCII):
         raise ValueError(f"{name!r} is no chat: give its number, such as 123456789 or -1001234567890, or @channelname")
-    return name
+    return name.lower() if name.startswith("@") else str(int(name))
 
 
 ChatId = Annotated[str, BeforeValidator(_chat_id)]
@@ -41,7 +53,7 @@ class Chat(BaseModel):
 
     chat_id: ChatId
     min_confidence: float = Field(0.0, ge=0, le=1)
-    symbols: list[str] = []
+    symbols: list[Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]] = []
 
     def wants(self, symbol: str, confidence: float) -> bool:
         """Whether a signal of `symbol` as sure as `confidence` is for this chat."""
@@ -99,14 +111,34 @@ class Settings(BaseSettings):
 
     @property
     def chats(self) -> list[Chat]:
-        """Every receiver once; what TELEGRAM_CHATS says of one counts, not its plain mention."""
-        plain = [Chat(chat_id=chat_id) for chat_id in _split(self.telegram_chat_id)]
-        return list({chat.chat_id: chat for chat in [*plain, *self.telegram_chats]}.values())
+        """Every receiver with its wishes; one that stands in TELEGRAM_CHATS several times has several."""
+        wishes = {chat.chat_id for chat in self.telegram_chats}
+        plain = [Chat(chat_id=chat_id) for chat_id in dict.fromkeys(_split(self.telegram_chat_id))]
+        return [*(chat for chat in plain if chat.chat_id not in wishes), *self.telegram_chats]
+
+    @property
+    def chat_ids(self) -> list[str]:
+        """Every receiver once."""
+        return list(dict.fromkeys(chat.chat_id for chat in self.chats))
+
+    @property
+    def telegram_told(self) -> str:
+        """Which variables are missing for alerts to leave; empty when none is."""
+        missing = [] if self.telegram_bot_token.get_secret_value().strip() else ["TELEGRAM_BOT_TOKEN"]
+        missing += [] if self.chats else ["TELEGRAM_CHAT_ID"]
+        return f"{' and '.join(missing)} not set" if missing else ""
 
     @field_validator("telegram_chat_id")
     @classmethod
     def _every_chat_is_one(cls, value: str) -> str:
         return ",".join(_chat_id(name) for name in _split(value))
+
+    @field_validator("telegram_base_url")
+    @classmethod
+    def _an_address(cls, value: str) -> str:
+        if value.strip() and not re.fullmatch(r"https?://[^\s/]+/\S*", value.strip()):
+            raise ValueError("no address; write it like http://127.0.0.1:8081/bot")
+        return value.strip()
 
     @field_validator("telegram_chats", mode="before")
     @classmethod
@@ -117,9 +149,7 @@ class Settings(BaseSettings):
         try:
             return json.loads(value) if value.strip() else []
         except ValueError:
-            raise ValueError(
-                f'not JSON; write it like [{{"chat_id": "42", "min_confidence": 0.7}}], not {value}'
-            ) from None
+            raise ValueError('not JSON; write it like [{"chat_id": "42", "min_confidence": 0.7}]') from None
 
     @cached_property
     def training_threads(self) -> int:
@@ -141,5 +171,11 @@ def load_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        problems = "; ".join(f"{str(item['loc'][0]).upper()}: {item['msg']}" for item in error.errors())
-        raise BadInput(problems) from None
+        raise BadInput("; ".join(_told(item) for item in error.errors())) from None
+
+
+def _told(problem: ErrorDetails) -> str:
+    """Which variable, and where in it; never its value, which may be secret."""
+    variable, *within = problem["loc"]
+    where = "".join(f", entry {part + 1}" if isinstance(part, int) else f", {part}" for part in within)
+    return f"{str(variable).upper()}{where}: {problem['msg'].removeprefix('Value error, ')}"

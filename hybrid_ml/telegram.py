@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import time
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from datetime import timedelta
@@ -25,9 +26,12 @@ LONGEST_SECONDS = 4 * TIMEOUT_SECONDS
 CONNECTIONS = 32
 PUBLIC_BASE_URL = "https://api.telegram.org/bot"
 UNKNOWN_BOT = "Telegram does not know the bot: check TELEGRAM_BOT_TOKEN, and TELEGRAM_BASE_URL if it is set"
+GRACE_SECONDS = 2.5
+LONGEST_SILENCE_SECONDS = 86_400.0
 NEVER_SENT = {
     "ConnectError",
     "ConnectTimeout",
+    "InvalidURL",
     "LocalProtocolError",
     "PoolTimeout",
     "ProxyError",
@@ -103,11 +107,13 @@ class Line:
         try:
             async with asyncio.timeout(2 * self.timeout_seconds):
                 message = await method(chat_id=chat_id, parse_mode=ParseMode.HTML, reply_parameters=reply, **content)
+            return Sent(int(message.message_id))
         except TelegramError as error:
             return understand(error, chat_id)
         except TimeoutError:
             return Unknown("Telegram did not answer in time")
-        return Sent(int(message.message_id))
+        except Exception as error:  # an answer that is none, whatever python-telegram-bot makes of it
+            return Unknown(f"Telegram's answer cannot be read ({type(error).__name__})")
 
 
 def understand(error: Exception, chat_id: str) -> Outcome:
@@ -121,9 +127,12 @@ def understand(error: Exception, chat_id: str) -> Outcome:
     if isinstance(error, RetryAfter):
         asked = error.retry_after
         seconds = asked.total_seconds() if isinstance(asked, timedelta) else float(asked)
+        seconds = min(max(seconds, 1.0), LONGEST_SILENCE_SECONDS)
         return TryLater(f"Telegram asks to wait {seconds:g} s", seconds)
     if type(cause).__name__ in NEVER_SENT:
         return TryLater(f"Telegram cannot be reached ({type(cause).__name__})")
+    if "504" in str(error) or "Gateway Timeout" in str(error):
+        return Unknown("a gateway before Telegram gave up waiting")  # it may have handed the message on
     if isinstance(error, NetworkError) and (cause is None or isinstance(cause, TelegramError)):
         return TryLater("Telegram has trouble of its own")  # it answered, with a 5xx: not taken
     return Unknown(f"Telegram's answer did not come ({type(cause or error).__name__})")
@@ -131,22 +140,24 @@ def understand(error: Exception, chat_id: str) -> Outcome:
 
 def _refusal(error: Exception, chat_id: str) -> str | None:
     """What to change, where Telegram refused for good."""
-    from telegram.error import BadRequest, ChatMigrated, Forbidden, InvalidToken
+    from telegram.error import BadRequest, ChatMigrated, Forbidden, InvalidToken, TelegramError
 
     if isinstance(error, InvalidToken):
         return UNKNOWN_BOT
     if isinstance(error, ChatMigrated):
         return f"chat {chat_id} became a supergroup; its id is now {error.new_chat_id}: put that in its place"
+    said = error.message if isinstance(error, TelegramError) else ""
+    said = "".join(letter for letter in said if letter.isprintable())[:300]
     if isinstance(error, Forbidden):
-        return f"Telegram refused ({error.message}): let chat {chat_id} start or unblock the bot"
+        return f"Telegram refused ({said}): let chat {chat_id} start or unblock the bot"
     if isinstance(error, BadRequest):
-        return f"Telegram refused ({error.message}): check chat {chat_id} in TELEGRAM_CHAT_ID or TELEGRAM_CHATS"
+        return f"Telegram refused ({said}): check chat {chat_id} in TELEGRAM_CHAT_ID or TELEGRAM_CHATS"
     return None
 
 
 def whoami(settings: Settings) -> str:
     """The bot's user name, as a check that token and address are right; raises AlertRefused when they are not."""
-    from telegram.error import Forbidden, InvalidToken
+    from telegram.error import Forbidden, InvalidToken, TelegramError
 
     async def ask() -> str:
         return str((await make_bot(settings.telegram_bot_token, settings.telegram_base_url).get_me()).username)
@@ -155,6 +166,9 @@ def whoami(settings: Settings) -> str:
         return asyncio.run(ask())
     except (InvalidToken, Forbidden):
         raise AlertRefused(UNKNOWN_BOT) from None
+    except TelegramError as error:
+        kind = type(error.__cause__ or error).__name__
+        raise AlertRefused(f"Telegram does not answer ({kind}): check the network, and TELEGRAM_BASE_URL") from None
 
 
 def make_bot(token: SecretStr, base_url: str, timeout_seconds: float = TIMEOUT_SECONDS) -> "Bot":
@@ -192,7 +206,13 @@ class Post:
 
     def do(self, work: Coroutine[Any, Any, Result]) -> Result:
         """Run `work` on the thread and wait for it."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except BaseException:  # Ctrl-C, a stage's timeout: what is under way is let arrive, and written down
+            if future.cancel():
+                time.sleep(GRACE_SECONDS)
+            raise
 
     async def _open(self, token: SecretStr, base_url: str) -> Line:
         return Line(make_bot(token, base_url))

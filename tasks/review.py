@@ -51,6 +51,7 @@ def resolve_due(scope: Scope) -> None:
     """Fill in the outcomes that have come due, of every symbol."""
     with database().begin() as connection:
         resolved = predictions.resolve(connection, scope.as_of, scope.max_gap_minutes)
+        alerts.drop_pictures(connection, PICTURES_KEPT_FOR)
     if resolved:
         log().info("%d predictions got their outcome", resolved)
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from hybrid_ml.alerting import Composed, queue_signal
+from hybrid_ml.alerting import queue_signal
 from hybrid_ml.learning.model import HybridModel
 from hybrid_ml.learning.promotion import Promotion
 from hybrid_ml.requests import AnalysisRequest
@@ -31,16 +31,14 @@ def save_base(symbol: str, model: HybridModel, promotion: Promotion) -> Promotio
 
 
 @stage("save prediction {symbol}", timeout_seconds=60, outside=True)
-def save_proposal(
-    symbol: str, run: Run, request: AnalysisRequest, proposal: Proposal, composed: Composed | None
-) -> None:
+def save_proposal(symbol: str, run: Run, request: AnalysisRequest, proposal: Proposal) -> None:
     """The adapter, the prediction and, for a signal, its alert: one transaction."""
     with database().begin() as connection:
         if proposal.trial is not None:
             registry.save_adapter(connection, proposal.model.base, proposal.trial.adapter)
         recorded = predictions.record(connection, _prediction(run, request, proposal))
-        if composed is not None:
-            queue_signal(connection, load_settings(), run, request, proposal, composed, recorded.id)
+        if proposal.composed is not None:
+            queue_signal(connection, load_settings(), run, request, proposal, proposal.composed, recorded.id)
     if not recorded.new:
         log().info("%s: the prediction after %s was recorded before", symbol, f"{proposal.window.bar_time:%H:%M}")
 

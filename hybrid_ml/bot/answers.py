@@ -24,7 +24,9 @@ NO_DATABASE = "The database does not answer, so /{command} may not have been car
 
 def status(facts: Status, now: datetime) -> str:
     """Symbol by symbol what there is and how old; then the alerts under way, and whether this chat hears them."""
-    blocks = [_symbol(each, now) for each in facts.symbols] or ["No bars in the database yet: `hybrid-ml backfill`."]
+    blocks = [_symbol(each, now) for each in facts.symbols] or [
+        "No bars in the database yet: <code>hybrid-ml backfill</code>."
+    ]
     footer = [_deliveries(facts.deliveries), pause_line(facts.pause, now)]
     if facts.others_paused:
         footer.append(f"{facts.others_paused} other chat{'s' if facts.others_paused > 1 else ''} paused")

@@ -9,13 +9,14 @@ from hybrid_ml.bot import answers
 from hybrid_ml.bot.facts import Request, Taken
 from hybrid_ml.settings import Settings
 from hybrid_ml.store import bars, bot
+from hybrid_ml.store.engine import limit_time
 
 Clock = Callable[[], datetime]
 
 
 def allowed_chat_ids(settings: Settings) -> list[str]:
     """The chats that may give commands, as configured: those that get alerts."""
-    return [chat.chat_id for chat in settings.chats]
+    return settings.chat_ids
 
 
 class Desk:
@@ -27,7 +28,7 @@ class Desk:
     def take(self, request: Request) -> Taken | None:
         """Take a command in hand with what it changes; None: it was before. Raises what the database raises."""
         with self._engine.begin() as connection:
-            bot.limit_time(connection)
+            limit_time(connection)
             return bot.take(connection, request)
 
     def words(self, request: Request, taken: Taken) -> str:
@@ -44,7 +45,7 @@ class Desk:
 
     def _looked_up(self, request: Request, now: datetime) -> str:
         with self._engine.begin() as connection:
-            bot.limit_time(connection)
+            limit_time(connection)
             symbols = self._settings.symbols or bars.symbols(connection)
             if request.command == "signals":
                 return answers.signals(bot.signals(connection, symbols, request.count), now)

@@ -97,7 +97,7 @@ class Line:
         from telegram.error import Conflict, TelegramError
 
         # The text of other errors may hold more than a log should: statements with their values, addresses.
-        said = str(error) if isinstance(error, TelegramError | HybridMLError) else "see its kind"
+        said = str(error) if isinstance(error, TelegramError | HybridMLError) else "what it says may hold secrets"
         if isinstance(error, Conflict):
             said = f"{said}: {WEBHOOK if 'webhook' in said else ELSEWHERE}"
         cause = f" ({type(error.__cause__).__name__})" if error.__cause__ else ""

@@ -25,8 +25,8 @@ from typing import Any
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from hybrid_ml.away import away
 from hybrid_ml.bot import answers
-from hybrid_ml.bot.away import away
 from hybrid_ml.bot.commands import Stranger, understand
 from hybrid_ml.bot.desk import Clock, Desk, allowed_chat_ids
 from hybrid_ml.bot.facts import Request, Taken

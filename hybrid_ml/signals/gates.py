@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 
 from hybrid_ml.learning.evaluation import RecentRecord
 from hybrid_ml.learning.fallback import is_under_the_bar, required_accuracy
-from hybrid_ml.market.labels import CLASSES, FLAT
+from hybrid_ml.market.labels import CLASSES, FLAT, HORIZON_MINUTES
 from hybrid_ml.signals.penalty import Penalty
 from hybrid_ml.signals.presets import Bounds
 
+LATEST_MINUTES = HORIZON_MINUTES - 1.0
+"""What is said about a bar that closed longer ago is over before anybody can act on it."""
 HIGHEST_PENALISED_BOUND = 0.99
 """The penalty may make the service silent for a while, not for ever."""
 
@@ -121,8 +123,8 @@ def entropy(answer: Answer, around: Circumstances) -> Verdict:
 
 
 def freshness(_: Answer, around: Circumstances) -> Verdict:
-    """The newest bar is recent enough for its ten minutes to lie ahead."""
-    age, bound = around.bar_age_minutes, around.max_bar_age_minutes
+    """The newest bar is recent enough for its ten minutes to lie ahead, the last one at least."""
+    age, bound = around.bar_age_minutes, min(around.max_bar_age_minutes, LATEST_MINUTES)
     return Verdict("freshness", age, bound, age <= bound, f"newest bar closed at most {bound:g} minutes ago")
 
 

@@ -14,7 +14,6 @@ RECORD_DAYS = 30
 FORGET_AFTER = timedelta(days=30)
 """Telegram keeps updates for a day. After a week of silence their ids begin anew at random, so that one could meet
 an old one of the same number; what is forgotten it cannot meet."""
-STATEMENT_SECONDS = 10
 SERVICE_LOCK = 7_302_002
 
 
@@ -82,11 +81,6 @@ def records(connection: Connection, symbols: list[str], now: datetime) -> list[S
     since = now - timedelta(days=RECORD_DAYS)
     found = connection.execute(query("bot_record"), {"symbols": symbols, "since": since})
     return [SymbolRecord(**row) for row in found.mappings()]
-
-
-def limit_time(connection: Connection) -> None:
-    """No statement of this transaction takes longer than STATEMENT_SECONDS."""
-    connection.execute(text("SELECT set_config('statement_timeout', :limit, true)"), {"limit": f"{STATEMENT_SECONDS}s"})
 
 
 class ServiceLock:

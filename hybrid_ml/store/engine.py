@@ -15,6 +15,8 @@ SCHEMA_FOLDER = Path(__file__).parent / "schema"
 CONNECT_TIMEOUT_SECONDS = 10
 RECYCLE_SECONDS = 240
 """Neon and Supabase drop idle connections after about five minutes."""
+STATEMENT_SECONDS = 10
+"""Of services that must not wait for a database that fell silent."""
 MIGRATION_LOCK = 7_302_001
 EXAMPLE = "postgresql://USER:PASSWORD@HOST:5432/DATABASE"
 
@@ -70,6 +72,11 @@ def _reachable(address: str) -> Engine:
     return engine
 
 
+def limit_time(connection: Connection) -> None:
+    """No statement of this transaction takes longer than STATEMENT_SECONDS."""
+    connection.execute(text("SELECT set_config('statement_timeout', :limit, true)"), {"limit": f"{STATEMENT_SECONDS}s"})
+
+
 def shown(engine: Engine) -> str:
     """The address without the password, fit for a person's eyes."""
     url = engine.url
@@ -84,6 +91,7 @@ def _engine(address: str) -> Engine:
         parse_address(address),
         pool_pre_ping=True,
         pool_recycle=RECYCLE_SECONDS,
+        hide_parameters=True,  # an error may end in a log, and a parameter hold what a chat was told
         connect_args={"connect_timeout": CONNECT_TIMEOUT_SECONDS, "application_name": "hybrid-ml"},
     )
 

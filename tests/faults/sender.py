@@ -26,7 +26,7 @@ def run(environment: dict[str, str], patience_seconds: float) -> None:
 async def _send(patience_seconds: float) -> None:
     settings = load_settings()
     line = Line(make_bot(settings.telegram_bot_token, settings.telegram_base_url, TIMEOUT_SECONDS), TIMEOUT_SECONDS)
-    await Deliverer(open_engine(settings), line, LEASE_SECONDS).deliver(lambda _: False, patience_seconds)
+    await Deliverer(open_engine(settings), line, LEASE_SECONDS).deliver(patience_seconds)
 
 
 def start(environment: dict[str, str], patience_seconds: float = 120.0) -> Any:

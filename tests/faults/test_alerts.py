@@ -162,6 +162,6 @@ def send_all(engine: Engine, base_url: str, patience_seconds: float) -> None:
 
     async def send() -> None:
         line = Line(make_bot(SecretStr(TOKEN), base_url))
-        await Deliverer(engine, line).deliver(lambda _: False, patience_seconds)
+        await Deliverer(engine, line).deliver(patience_seconds)
 
     asyncio.run(send())

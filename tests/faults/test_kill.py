@@ -23,10 +23,10 @@ STAGES = {
         "pass_gates",
         "compose_alert",
         "save_proposal",
-        "send_alert",
+        "send_alerts",
+        "confirm_alert",
         "save_copy",
         "prune_models",
-        "send_due",
         "report_analysis",
     ],
     "weekly training": [
@@ -48,7 +48,7 @@ SAVES = {
     "analysis": [
         *[f"resolve_outcomes, {where}" for where in ("statement 1", "commit", "committed")],
         *[f"save_proposal, {where}" for where in ("statement 1", "statement 2", "statement 3", "commit", "committed")],
-        *[f"send_alert, {where}" for where in ("statement 1", "statement 2", "commit", "committed")],
+        *[f"send_alerts, {where}" for where in ("statement 1", "statement 2", "commit", "committed")],
         *[f"save_copy, {where}" for where in ("fsync 1", "renamed 1", "fsync 2")],
     ],
     "weekly training": [

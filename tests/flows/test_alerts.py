@@ -3,6 +3,7 @@
 import html
 import json
 import math
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -38,7 +39,7 @@ def test_a_signal_goes_to_telegram_once_with_its_picture(trained: Engine, telegr
     asked = sure_moment()
     first, second = analyze(**asked), analyze(**asked)
     assert (first.signal, first.alert) == (True, "sent")
-    assert second.alert is None
+    assert second.alert == "sent"
     [message] = telegram.messages
     assert (message["chat_id"], message["method"], message["parse_mode"]) == ("42", "sendPhoto", "HTML")
     assert f"ABC {first.direction.upper()}" in message["caption"]
@@ -174,6 +175,50 @@ def test_an_alert_whose_ten_minutes_are_over_expires(trained: Engine, telegram: 
     assert "expired" in report.failures[0].error
     assert rows(trained, STATES) == [("signal", "42", "expired")]
     assert telegram.messages == []
+
+
+def test_bars_whose_ten_minutes_are_over_give_no_signal(trained: Engine, telegram: BotApi) -> None:
+    asked = sure_moment()
+    with trained.begin() as connection:
+        connection.execute(text("DELETE FROM bars WHERE time >= :t"), {"t": asked["as_of"]})
+    over = analyze(**{**asked, "as_of": asked["as_of"] + timedelta(minutes=12)})
+    assert over.refused_by == ["freshness"]
+    assert rows(trained, "SELECT signal FROM predictions WHERE bar_time = (SELECT max(time) FROM bars)") == [(False,)]
+    assert rows(trained, STATES) == []
+
+
+def test_a_chat_that_asks_for_patience_costs_no_other_chat_and_no_other_symbol_anything(
+    trained: Engine, telegram: BotApi, bars: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TELEGRAM_CHAT_ID", "42,43")
+    asked = sure_moment()
+    store_bars(trained, "XYZ", bars)
+    hushed = {"ok": False, "error_code": 429, "description": "Too Many Requests", "parameters": {"retry_after": 300}}
+    telegram.orders.append((429, hushed))
+    started = time.monotonic()
+    state, report = run(analysis, AnalysisRequest(**asked, symbols=["ABC", "XYZ"]))
+    assert time.monotonic() - started < 30
+    assert state.is_failed()
+    found = rows(trained, "SELECT chat_id, state, count(*) FROM deliveries GROUP BY 1, 2 ORDER BY 2")
+    assert [(state, count) for _, state, count in found] == [("pending", 2), ("sent", 2)]
+    assert any("asks to wait 300 s" in failure.error for failure in report.failures)
+
+
+def test_an_alert_without_words_does_not_cost_the_ledger_its_row(
+    trained: Engine, telegram: BotApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = sure_moment()
+    monkeypatch.setattr("hybrid_ml.alerting.alert_message", lambda **_: 1 / 0)
+    monkeypatch.setattr("tasks.stage.RETRY_DELAYS_SECONDS", [0.1])
+    state, report = run(analysis, AnalysisRequest(**asked))
+    assert state.is_failed()
+    assert "division by zero" in report.failures[0].error
+    assert rows(trained, "SELECT signal FROM predictions WHERE signal") == [(True,)]
+
+
+def test_blanks_around_a_zone_do_no_harm(trained: Engine, telegram: BotApi) -> None:
+    assert analyze(**sure_moment(sleep_timezone=" Europe/Berlin ")).alert == "sent"
+    assert "Berlin" in telegram.messages[0]["caption"]
 
 
 def test_what_a_killed_run_left_behind_is_sent_by_the_next_one(

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Engine, create_engine, text
 from hybrid_ml.bot.facts import PastSignal, Pause, Request, SymbolRecord, Taken
 from hybrid_ml.store import bot
 from hybrid_ml.store.bot import ServiceLock
+from hybrid_ml.store.engine import limit_time
 
 NOW = datetime(2024, 2, 2, 10, 20, tzinfo=UTC)
 GATES = [
@@ -214,9 +215,9 @@ def test_one_service_holds_the_lock_and_a_lost_connection_lets_go(engine: Engine
 
 
 def test_a_statement_that_takes_long_is_ended(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bot, "STATEMENT_SECONDS", 1)
+    monkeypatch.setattr("hybrid_ml.store.engine.STATEMENT_SECONDS", 1)
     with engine.begin() as connection:
-        bot.limit_time(connection)
+        limit_time(connection)
         with pytest.raises(Exception, match="statement timeout"):
             connection.execute(text("SELECT pg_sleep(30)"))
         connection.rollback()

@@ -4,7 +4,7 @@
 -- bars be loaded later, a void prediction gets its outcome after all. Where the bar a prediction was made
 -- on has been corrected since, the corrected close counts: what was stated was never the price.
 WITH due AS (
-    SELECT waiting.id, waiting.threshold, waiting.void_reason AS void_before,
+    SELECT waiting.id, waiting.close AS stated_close, waiting.threshold, waiting.void_reason AS void_before,
         coalesce(at_end.close, before.close) AS close_then,
         coalesce(stated.close, waiting.close) AS close_now,
         nullif(stated.close, waiting.close) AS corrected_close,
@@ -62,3 +62,7 @@ SET void_reason = told.void_reason,
     resolved_at = :as_of
 FROM told
 WHERE predictions.id = told.id
+    -- Another answer may have taken the row while this statement waited for it.
+    AND predictions.outcome IS NULL
+    AND predictions.close = told.stated_close
+    AND predictions.threshold = told.threshold

@@ -12,7 +12,8 @@ WITH overdue AS (
     WHERE deliveries.chat_id <> ''
         AND (deliveries.state = 'sending' AND deliveries.lease_until <= clock_timestamp()
             OR deliveries.state = 'pending'
-                AND (alerts.send_until <= clock_timestamp() OR chats.paused_until > clock_timestamp()))
+                AND (alerts.send_until <= clock_timestamp()
+                    OR chats.paused_until > clock_timestamp() AND deliveries.next_try_at <= clock_timestamp()))
     FOR UPDATE OF deliveries SKIP LOCKED
 ),
 judged AS (

@@ -12,8 +12,8 @@ import pytest
 from sqlalchemy import Engine, create_engine, text
 from telegram.error import Conflict, NetworkError
 
+from hybrid_ml.away import away
 from hybrid_ml.bot import service
-from hybrid_ml.bot.away import away
 from hybrid_ml.bot.line import Line
 from hybrid_ml.bot.service import Beside, Service, allowed_chat_ids, run_service
 from hybrid_ml.errors import BadInput, ServiceBusy

@@ -98,14 +98,15 @@ CREATE TABLE bot_updates (
 );
 COMMENT ON TABLE bot_updates IS 'Updates taken in hand, so that none is answered twice';
 
-INSERT INTO alerts (kind, symbol, bar_time, prediction_id, created_at, text, send_until)
+INSERT INTO alerts (kind, symbol, bar_time, prediction_id, created_at, text, send_after, send_until)
 SELECT 'signal', before.symbol, before.bar_time, predictions.id, before.created_at,
     replace(replace(replace(message, '&', '&amp;'), '<', '&lt;'), '>', '&gt;'),
-    before.bar_time + interval '11 minutes'
+    before.created_at, before.bar_time + interval '11 minutes'
 FROM alerts_before AS before
 JOIN predictions USING (symbol, bar_time);
 INSERT INTO deliveries (alert_id, chat_id, state, attempts, detail, created_at, settled_at)
-SELECT alerts.id, '', CASE before.state WHEN 'pending' THEN 'expired' ELSE before.state END, 1, before.detail,
+SELECT alerts.id, '', CASE before.state WHEN 'pending' THEN 'expired' ELSE before.state END, 1,
+    CASE before.state WHEN 'pending' THEN 'waiting when the outbox was made anew' ELSE before.detail END,
     before.created_at, coalesce(before.settled_at, now())
 FROM alerts_before AS before
 JOIN alerts ON alerts.symbol = before.symbol AND alerts.bar_time = before.bar_time;
@@ -123,8 +124,10 @@ CREATE TABLE alerts_before (
     detail     text NOT NULL DEFAULT ''
 );
 INSERT INTO alerts_before (symbol, bar_time, created_at, message, state, settled_at, detail)
-SELECT symbol, bar_time, alerts.created_at, text,
-    CASE WHEN bool_or(state = 'sent') THEN 'sent' WHEN bool_or(state = 'logged') THEN 'logged' ELSE 'refused' END,
+SELECT symbol, bar_time, alerts.created_at,
+    replace(replace(replace(regexp_replace(text, '<[^>]*>', '', 'g'), '&lt;', '<'), '&gt;', '>'), '&amp;', '&'),
+    CASE WHEN bool_or(state IN ('sent', 'unconfirmed')) THEN 'sent' WHEN bool_or(state = 'logged') THEN 'logged'
+        WHEN bool_or(state = 'refused') THEN 'refused' ELSE 'pending' END,
     max(settled_at), min(detail)
 FROM alerts JOIN deliveries ON alert_id = alerts.id
 WHERE kind = 'signal'

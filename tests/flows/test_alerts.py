@@ -209,7 +209,7 @@ def test_an_alert_without_words_does_not_cost_the_ledger_its_row(
 ) -> None:
     asked = sure_moment()
     monkeypatch.setattr("hybrid_ml.alerting.alert_message", lambda **_: 1 / 0)
-    monkeypatch.setattr("tasks.stage.RETRY_DELAYS_SECONDS", [0.1])
+    monkeypatch.setattr("flows.analysis.compose_alert.retries", 0)
     state, report = run(analysis, AnalysisRequest(**asked))
     assert state.is_failed()
     assert "division by zero" in report.failures[0].error

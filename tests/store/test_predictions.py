@@ -1,5 +1,7 @@
 """The ledger: one answer a bar that counts, others kept beside it, and what became of them."""
 
+import threading
+import time
 from datetime import UTC, datetime, timedelta
 
 import pandas as pd
@@ -108,6 +110,28 @@ def test_outcomes_follow_the_grid(
         (outcome, void, settled)
     ]
     assert (resolved, again) == (settled, 0)
+
+
+def test_an_answer_that_takes_the_row_meanwhile_is_not_given_the_other_ones_outcome(engine: Engine) -> None:
+    bars_at(engine, {0: 100.0, 10: 99.95, 11: 99.95})
+    with engine.begin() as connection:
+        predictions.record(connection, prediction(AS_OF, signal=False, threshold=0.001))
+    counts: list[int] = []
+
+    def resolve() -> None:
+        with engine.begin() as connection:
+            counts.append(predictions.resolve(connection, LATER, 30))
+
+    with engine.begin() as connection:
+        predictions.record(connection, prediction(AS_OF, signal=True, threshold=0.0001))
+        waiting = threading.Thread(target=resolve)
+        waiting.start()
+        time.sleep(0.5)
+    waiting.join(10)
+    assert counts == [0]
+    resolve()
+    assert counts == [0, 1]
+    assert rows(engine, "SELECT outcome, signal FROM predictions") == [("down", True)]
 
 
 def test_a_void_prediction_gets_its_outcome_when_the_missing_bars_are_loaded(engine: Engine) -> None:

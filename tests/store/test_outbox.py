@@ -193,3 +193,40 @@ def test_when_sending_fails_as_a_whole_no_message_is_under_way(engine: Engine, m
         assert "sending" not in states(engine)
         asyncio.run(asyncio.sleep(1.5))
         assert len(api.messages) == sent
+
+
+@pytest.mark.parametrize(
+    ("status", "description", "advice"),
+    [
+        (400, "Bad Request: chat not found", "TELEGRAM_CHAT_ID"),
+        (401, "Unauthorized", "TELEGRAM_BOT_TOKEN"),
+        (403, "Forbidden: bot was blocked by the user", "unblock"),
+        (400, "Bad Request: message is too long", "message is too long"),
+    ],
+)
+def test_a_refusal_for_good_is_kept_with_its_remedy(engine: Engine, status: int, description: str, advice: str) -> None:
+    put(engine, 1, ["1"])
+    with bot_api() as api:
+        api.orders.append((status, {"ok": False, "error_code": status, "description": description}))
+        send(engine, api)
+        assert api.messages == []
+    [row] = deliveries(engine).values()
+    assert (row.state, row.attempts) == ("refused", 1)
+    assert advice in row.detail
+    assert TOKEN not in row.detail
+
+
+@pytest.mark.parametrize("fault", ["error_500", "bad_gateway", "too_many", "drop_before", "drop_after", "garbage"])
+def test_a_troubled_telegram_is_asked_again(engine: Engine, fault: str) -> None:
+    put(engine, 1, ["1"])
+    with bot_api() as api:
+        api.orders.append(Fault(fault, retry_after_seconds=2))
+        send(engine, api)
+        texts = [message["text"] for message in api.messages]
+        rows = [row for row in api.rows if row.method == "sendMessage"]
+        assert api.violations == 0
+    assert states(engine) == {"sent": 1}
+    assert len(texts) == (2 if fault in ("drop_after", "garbage") else 1)
+    assert ("may have arrived" in texts[-1]) == (fault in ("drop_before", "drop_after", "garbage"))
+    if fault == "too_many":
+        assert rows[1].at - rows[0].at >= 2

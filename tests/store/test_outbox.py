@@ -201,7 +201,7 @@ def test_when_sending_fails_as_a_whole_no_message_is_under_way(engine: Engine, m
         (400, "Bad Request: chat not found", "TELEGRAM_CHAT_ID"),
         (401, "Unauthorized", "TELEGRAM_BOT_TOKEN"),
         (403, "Forbidden: bot was blocked by the user", "unblock"),
-        (400, "Bad Request: message is too long", "message is too long"),
+        (400, "Bad Request: message is too long", "essage is too long"),
     ],
 )
 def test_a_refusal_for_good_is_kept_with_its_remedy(engine: Engine, status: int, description: str, advice: str) -> None:

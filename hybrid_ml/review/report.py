@@ -6,7 +6,7 @@ from typing import Any
 from hybrid_ml.markdown import between, plain, section, share, table
 from hybrid_ml.replay.report import advice_section
 from hybrid_ml.reports import ReviewReport
-from hybrid_ml.review.findings import Watch, chance
+from hybrid_ml.review.findings import Watch, chance, not_judged, verdict_without_alarm
 from hybrid_ml.summaries import symbol_title
 
 ACCURACY, RELIABILITY, COVERAGE = "accuracy.png", "reliability.png", "coverage.png"
@@ -39,12 +39,12 @@ def _verdict(report: ReviewReport) -> str:
         return "\n".join(["**Found:**", "", *(f"- {plain(sentence)}" for sentence in report.found)])
     if not report.overall["answers"]:
         return "**The ledger holds no answers of this time:** there is nothing to look back on yet."
-    return "**Nothing found:** neither drift of the features nor a fallen record."
+    begin, colon, rest = verdict_without_alarm(report.watches, len(report.failures)).partition(":")
+    return f"**{begin}{colon}**{rest}"
 
 
 def _not_judged(report: ReviewReport) -> str:
-    lines = [f"- {plain(symbol_title(each.symbol))}, features: {each.features.told}" for each in report.watches
-             if each.features.p is None]  # fmt: skip
+    lines = [f"- {plain(symbol_title(watch.symbol))}: {told}" for watch in report.watches for told in not_judged(watch)]
     lines += [f"- {plain(failure.symbol)} failed: {plain(failure.error)}" for failure in report.failures]
     return "\n".join(["Not judged:", "", *lines]) if lines else ""
 
@@ -109,7 +109,7 @@ def _watch_row(watch: Watch) -> list[str]:
         f"{chance(features.p)}{f' ({features.days} days)' if features.p else ''}",
         moved or "–",
         f"{stream.answers:,}",
-        told or "no",
+        told or ("no" if stream.answers else "–"),
         right if sent.interval is None else f"{right} ({between(sent.interval, '.2f')})",
         share(sent.mean_confidence),
         chance(sent.p),
@@ -135,9 +135,10 @@ def _meaning(report: ReviewReport) -> str:
         "The **false-positive rate** is the share of wrong answers that became signals. **Late** is an alert sent more "
         "than 60 s after it was written.",
         f"**Drift:** p is the chance of newest days ({report.drift_days}) as unusual as these if nothing had changed; "
-        "0.05 or less is an alarm, so about one review in twenty alarms a symbol without a cause. The accuracy "
-        "changed where ADWIN says so; a fall that no rise followed is an alarm. Signals fall short where so few "
-        "would be right with a chance of at most 0.05, came each true as often as it states.",
+        "0.05 or less is an alarm, so about one review in twenty finds features moved without a cause, and more where "
+        "what moves them lasts for days. The accuracy changed where ADWIN says so; a fall that no rise followed is an "
+        "alarm. Signals fall short where so few would be right with a chance of at most 0.05, came each true as often "
+        "as it states; those within an hour may be right or wrong together.",
         "Nothing here is a promise of profit: a market changes, and a price one could trade at differs from the close "
         "of a bar.",
     ]

@@ -21,6 +21,7 @@ from hybrid_ml.review.report import report_markdown
 from hybrid_ml.review.scope import settle_scope
 from hybrid_ml.review.summary import LONGEST_SUMMARY, summary_text
 from hybrid_ml.review_console import show_review
+from hybrid_ml.terminal import out
 from tests.ledgers import REVIEWED_AT, simulated_ledger
 
 ODD = "A|B<i>*x*&$"
@@ -107,7 +108,7 @@ def test_what_could_not_be_judged_is_said() -> None:
     blind = FeatureDrift(4, 3, None, None, [], "cannot tell: 4 days with enough bars, 20 are needed")
     report, _ = reviewed(simulated_ledger(), features=blind, failures=[Failure(symbol="X", error="out of order")])
     told = report_markdown(report, {})
-    assert "- ABC, features: cannot tell: 4 days" in told
+    assert "- ABC: features cannot tell: 4 days" in told
     assert "- X failed: out of order" in told
 
 
@@ -182,3 +183,55 @@ def test_the_scope_takes_the_named_the_configured_or_all_but_simulated_symbols()
 
 def test_chances_in_words() -> None:
     assert [chance(p) for p in (None, 0.0, 0.0156, 1.0)] == ["cannot tell", "p < 0.001", "p = 0.016", "p = 1.000"]
+
+
+def test_nothing_found_is_said_only_where_everything_was_judged(capsys: pytest.CaptureFixture) -> None:
+    calm, _ = reviewed(simulated_ledger())
+    blind = FeatureDrift(0, 3, None, None, [], "cannot tell: the newest whole day ended 9 days ago")
+    outage, _ = reviewed(simulated_ledger(ODD, 600), simulated_ledger("XYZ", 600, seed=1), features=blind)
+    failed, _ = reviewed(simulated_ledger(), failures=[Failure(symbol="<X>", error="out of order")])
+    silent, _ = reviewed(simulated_ledger().assign(outcome=None), features=blind)
+    for report, verdict in (
+        (calm, "Nothing found: neither drift of the features nor a fallen record."),
+        (outage, "Nothing found in what could be judged; not everything could."),
+        (failed, "Nothing found in what could be judged; not everything could."),
+        (silent, "Nothing could be judged."),
+    ):
+        show_review(report)
+        told = (report_markdown(report, {}).replace("*", ""), read(summary_text(report)), capsys.readouterr().out)
+        assert all(verdict in each for each in told)
+        assert report is calm or not any("Nothing found:" in each for each in told)
+    assert f"❔ not judged: {ODD} (features cannot tell: the newest whole day ended 9 days ago)" in read(
+        summary_text(outage)
+    )
+    assert "❌ not judged: <X> (it failed)" in read(summary_text(failed))
+    assert "record cannot tell: no answer with an outcome" in summary_text(silent)
+
+
+def test_a_symbol_without_outcomes_has_no_accuracy_that_is_as_it_was(capsys: pytest.CaptureFixture) -> None:
+    report, _ = reviewed(simulated_ledger().assign(outcome=None))
+    show_review(report)
+    assert "as it was" not in capsys.readouterr().out
+    assert "| p = 0.400 (63 days) | return\\_1 higher (+1.2) | 0 | – | 0 of 0 |" in report_markdown(report, {})
+
+
+def test_every_figure_can_be_read_on_eighty_columns(
+    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(out, "_width", 80)
+    deliveries = [Deliveries("outcome", "-1001234567890", "unconfirmed", 12_345, 1_234, 12_345.6, 70.0)]
+    long = "NIFTY BANK FUTURES CONTINUOUS"
+    many = simulated_ledger(long, 4_000, preset="conservative", honesty=0.0, honest_until=2_000)
+    report, _ = reviewed(many, features=MOVED, deliveries=deliveries)
+    show_review(report)
+    told = capsys.readouterr().out
+    sent = report.overall["signals"]
+    low, high = sent["precision_interval"]
+    figures = [f"{sent['precision']:.2f} ({low:.2f}-{high:.2f})", f"{sent['false_positive_rate']:.3f}", "12,345.6",
+               f"{sent['mean_return_bps']:+.1f}", f"{report.overall['majority_accuracy']:.3f}", "1,234", "p < 0.001",
+               f"{report.watches[0].signals.right} of {report.watches[0].signals.signals}", "-1001234567890",
+               f"changed {report.watches[0].correctness.changes[-1].at:%Y-%m-%d}", "p = 0.016"]  # fmt: skip
+    assert [figure for figure in figures if figure not in told] == []
+    assert "…" not in told
+    table = told[told.index("symbol ") : told.index("Which setting")]
+    assert max(len(line.rstrip()) for line in table.splitlines()) <= 80

@@ -1,5 +1,6 @@
 """What a person reads after a review: in the Prefect UI, on a terminal, on a phone."""
 
+import re
 from datetime import timedelta
 from html.parser import HTMLParser
 from io import BytesIO
@@ -9,6 +10,7 @@ import matplotlib.image
 import pandas as pd
 import pytest
 
+from hybrid_ml.errors import DataUnavailable
 from hybrid_ml.reports import Failure, ReviewReport
 from hybrid_ml.requests import ReviewRequest
 from hybrid_ml.review.account import account
@@ -171,8 +173,8 @@ def test_charts_are_png_and_stand_where_they_are_said_to() -> None:
 
 def test_the_scope_takes_the_named_the_configured_or_all_but_simulated_symbols() -> None:
     offered = ["XYZ", "DEMO", "ABC"]
-    named = settle_scope(ReviewRequest(symbols=["Q"], days=7), ["C"], offered, 30, REVIEWED_AT)
-    assert (named.symbols, named.since) == (["Q"], REVIEWED_AT - timedelta(days=7))
+    named = settle_scope(ReviewRequest(symbols=["ABC"], days=7), ["C"], offered, 30, REVIEWED_AT)
+    assert (named.symbols, named.since) == (["ABC"], REVIEWED_AT - timedelta(days=7))
     assert settle_scope(ReviewRequest(), ["C"], offered, 30, REVIEWED_AT).symbols == ["C"]
     odd_second = REVIEWED_AT + timedelta(seconds=17)
     everyone = settle_scope(ReviewRequest(), [], offered, 30, odd_second)
@@ -235,3 +237,11 @@ def test_every_figure_can_be_read_on_eighty_columns(
     assert "…" not in told
     table = told[told.index("symbol ") : told.index("Which setting")]
     assert max(len(line.rstrip()) for line in table.splitlines()) <= 80
+
+
+def test_a_named_symbol_that_nobody_knows_is_refused_with_those_there_are() -> None:
+    told = "--symbol TYPO: neither bars nor answers of it (there are those of: ABC, XYZ)"
+    with pytest.raises(DataUnavailable, match=re.escape(told)):
+        settle_scope(ReviewRequest(symbols=["ABC", "TYPO"]), [], ["XYZ", "ABC"], 30, REVIEWED_AT)
+    with pytest.raises(DataUnavailable, match="none yet"):
+        settle_scope(ReviewRequest(symbols=["TYPO"]), ["TYPO"], [], 30, REVIEWED_AT)

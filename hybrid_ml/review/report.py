@@ -57,13 +57,14 @@ def _named(report: ReviewReport) -> list[tuple[list[str], dict[str, Any]]]:
 
 def _answers(report: ReviewReport) -> str:
     head = ["symbol", "preset", "answers", "resolved", "void", "open", "accuracy", "majority until then",
-            "majority in hindsight", "calibration error", "degraded", "bars corrected since"]  # fmt: skip
+            "majority in hindsight", "calibration error", "degraded", "bars corrected since",
+            "recorded late"]  # fmt: skip
     rows = []
     for names, worth in _named(report):
         row = [*names, *(f"{worth[name]:,}" for name in ("answers", "resolved", "void", "open"))]
         judged = ("accuracy", "majority_accuracy", "majority_in_hindsight", "calibration_error")
         row += [share(worth.get(name)) for name in judged]
-        rows.append([*row, f"{worth['degraded']:,}", f"{worth['corrected_since']:,}"])
+        rows.append([*row, *(f"{worth[name]:,}" for name in ("degraded", "corrected_since", "recorded_late"))])
     frequent = report.overall.get("shares", {})
     words = ", ".join(f"{name} {part:.3f}" for name, part in frequent.items())
     return section("What the answers were worth", table(head, rows), f"Outcomes: {words}." if words else "")
@@ -128,10 +129,10 @@ def _deliveries(report: ReviewReport) -> str:
 
 def _meaning(report: ReviewReport) -> str:
     lines = [
-        "Every answer was recorded before its outcome was known. **Void** are those that can have none (the session "
+        f"{_recorded(report)} **Void** are those that can have none (the session "
         "ended within their ten minutes), **open** those whose outcome is not known yet.",
-        "**Majority until then** names at each answer the outcome most frequent until it was made; **in hindsight** "
-        "the one most frequent in these very rows. A **blind guess** always names the more frequent of down and up.",
+        "**Majority until then** names at each answer the outcome most frequent in these days until it was made; **in "
+        "hindsight** the one most frequent in these very rows. A **blind guess** always names the more frequent of down and up.",
         "The **false-positive rate** is the share of wrong answers that became signals. **Late** is an alert sent more "
         "than 60 s after it was written.",
         f"**Drift:** p is the chance of newest days ({report.drift_days}) as unusual as these if nothing had changed; "
@@ -143,6 +144,16 @@ def _meaning(report: ReviewReport) -> str:
         "of a bar.",
     ]
     return section("What the figures mean", "\n".join(f"- {line}" for line in lines))
+
+
+def _recorded(report: ReviewReport) -> str:
+    late = report.overall["recorded_late"]
+    if not late:
+        return "Every answer was recorded before its outcome was known."
+    return (
+        f"**{late:,} of {report.overall['answers']:,} answers were recorded after their ten minutes were over** "
+        "(`--as_of` of the past): by the same code, which looks at no later bar, yet nobody could have acted on them."
+    )
 
 
 def _picture(name: str, pictures: Mapping[str, str]) -> str:

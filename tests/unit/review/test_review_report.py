@@ -7,6 +7,7 @@ from io import BytesIO
 from typing import Any
 
 import matplotlib.image
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -245,3 +246,21 @@ def test_a_named_symbol_that_nobody_knows_is_refused_with_those_there_are() -> N
         settle_scope(ReviewRequest(symbols=["ABC", "TYPO"]), [], ["XYZ", "ABC"], 30, REVIEWED_AT)
     with pytest.raises(DataUnavailable, match="none yet"):
         settle_scope(ReviewRequest(symbols=["TYPO"]), ["TYPO"], [], 30, REVIEWED_AT)
+
+
+def test_answers_recorded_late_are_told_as_such() -> None:
+    answers = simulated_ledger()
+    report, _ = reviewed(answers)
+    assert "- Every answer was recorded before its outcome was known. **Void**" in report_markdown(report, {})
+    report, _ = reviewed(answers.assign(recorded_late=answers.index < 7))
+    told = report_markdown(report, {})
+    assert "Every answer was recorded before" not in told
+    assert "**7 of 1,000 answers were recorded after their ten minutes were over**" in told
+
+
+def test_the_majority_of_the_newest_day_knows_the_days_before() -> None:
+    answers = simulated_ledger()
+    newest = answers["bar_time"] >= pd.Timestamp(REVIEWED_AT - timedelta(days=1))
+    answers["outcome"] = np.where(newest, "down", "up")
+    report, _ = reviewed(answers)
+    assert report.newest_day["majority_accuracy"] == 0.0  # until now it was always up

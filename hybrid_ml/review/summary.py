@@ -9,6 +9,7 @@ from hybrid_ml.summaries import symbol_title
 
 LONGEST_SUMMARY = 4_000
 """Telegram takes 4,096 characters of text."""
+OUTAGE = " (no analysis ran, or there were no new bars)"
 
 
 def summary_text(report: ReviewReport) -> str:
@@ -19,7 +20,7 @@ def summary_text(report: ReviewReport) -> str:
         *([] if report.found else [verdict_without_alarm(report.watches, len(report.failures))]),
         *(f"❌ not judged: {escape(failure.symbol)} (it failed)" for failure in report.failures),
         *(_not_judged(watch) for watch in report.watches if not_judged(watch)),
-        f"last 24 h: {_told(report.newest_day)}",
+        f"last 24 h: {_told(report.newest_day)}{OUTAGE if not report.newest_day['answers'] else ''}",
         f"since {report.since:%Y-%m-%d}: {_told(report.overall)}",
         *(f"{_title(part)}: {_told(part)}" for part in report.parts if part["signals_in_all"]),
         _alerts(report),

@@ -264,3 +264,10 @@ def test_the_majority_of_the_newest_day_knows_the_days_before() -> None:
     answers["outcome"] = np.where(newest, "down", "up")
     report, _ = reviewed(answers)
     assert report.newest_day["majority_accuracy"] == 0.0  # until now it was always up
+
+
+def test_a_day_without_answers_reads_as_an_outage() -> None:
+    stopped, _ = reviewed(simulated_ledger(until=REVIEWED_AT - timedelta(days=2)))
+    why = "last 24 h: 0 answers, 0 signals (no analysis ran, or there were no new bars)"
+    assert why in read(summary_text(stopped))
+    assert "no analysis ran" not in summary_text(reviewed(simulated_ledger())[0])

@@ -18,7 +18,8 @@ REVIEWED_AT = datetime(2024, 3, 5, 0, 30, tzinfo=UTC)
 CYCLE = timedelta(minutes=10)
 STORED = ("symbol", "bar_time", "as_of", "created_at", "close", "p_down", "p_flat", "p_up", "threshold", "direction",
           "confidence", "model_version", "preset", "gates", "signal", "silenced_by_penalty", "degraded", "fell_back",
-          "outcome", "forward_return", "resolved_at", "void_reason", "counted", "close_then", "corrected_close")  # fmt: skip
+          "outcome", "forward_return", "resolved_at", "void_reason", "counted", "close_then",
+          "corrected_close")  # fmt: skip
 
 
 def simulated_ledger(

@@ -132,8 +132,8 @@ def _meaning(report: ReviewReport) -> str:
         f"{_recorded(report)} **Void** are those that can have none (the session "
         "ended within their ten minutes), **open** those whose outcome is not known yet.",
         "**Majority until then** names at each answer the outcome most frequent in these days until it was made; **in "
-        "hindsight** the one most frequent in these very rows. A **blind guess** always names the more frequent of down "
-        "and up.",
+        "hindsight** the one most frequent in these very rows. A **blind guess** always names the more frequent of "
+        "down and up.",
         "The **false-positive rate** is the share of wrong answers that became signals. **Late** is an alert sent more "
         "than 60 s after it was written.",
         f"**Drift:** p is the chance of newest days ({report.drift_days}) as unusual as these if nothing had changed; "

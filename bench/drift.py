@@ -6,7 +6,7 @@ days doubled, and with every other of their minutes without a trade; once as the
 itself differs by a factor of 1.6 from day to day, and once steadier. With --csv_path instead of all that: how often
 a review every three days of those bars alarms; whether rightly is not known. Record: streams of right and wrong answers
 that stay as they are, or fall by fifteen points after 500; signals that come true as often as they state, or
-fifteen points less often.
+fifteen points less often, one by one or in runs that share confidence and outcome.
 """
 
 from collections import Counter
@@ -19,20 +19,20 @@ import pandas as pd
 from common import Report, options
 from numpy.typing import NDArray
 from scipy.signal import lfilter
-from scipy.stats import poisson_binom
 
 from hybrid_ml.market import simulation
 from hybrid_ml.market.bars import MAX_GAP_MINUTES, PRICE_COLUMNS, clean_bars
 from hybrid_ml.market.simulation import simulate_bars
 from hybrid_ml.market.sources import read_bar_file
 from hybrid_ml.review.drift import MOST_REFERENCE_DAYS, feature_drift, judge_days, timeline_begins
-from hybrid_ml.review.record import ALARM, changes
+from hybrid_ml.review.record import ALARM, changes, shortfall
 
 AS_OF = datetime(2024, 3, 5, 0, 30, tzinfo=UTC)
 RECENT_DAYS, FEATURES, BURN_IN_DAYS = 3, 92, 50
 NAMES = [(str(number), "level") for number in range(FEATURES)]
 STEADIER = 0.25
 ANSWERS_A_MONTH, ACCURACY, FALL = 4_320, 0.45, 0.15
+SIGNALS_AN_HOUR = 6
 
 
 def days(count: int, correlation: float, random: np.random.Generator) -> NDArray[np.float64]:
@@ -138,20 +138,23 @@ def streams(tries: int) -> list[dict[str, object]]:
     return rows
 
 
-def short(random: np.random.Generator, count: int, fall: float) -> bool:
-    stated = random.uniform(0.6, 0.8, count)
-    right = int((random.random(count) < stated - fall).sum())
-    return bool(poisson_binom.cdf(right, stated) <= ALARM)
+def short(random: np.random.Generator, count: int, fall: float, run: int) -> bool:
+    """Of `count` signals without a pause, six an hour, each `run` share what they state and what came of it."""
+    stated = np.repeat(random.uniform(0.6, 0.8, count // run), run)
+    right = np.repeat(random.random(count // run) < stated[::run] - fall, run)
+    return shortfall(right, stated, range(0, len(right), SIGNALS_AN_HOUR)) <= ALARM
 
 
 def signals(tries: int) -> list[dict[str, object]]:
     return [
         {
             "signals": count,
-            "as stated": share(tries, lambda random, n=count: short(random, n, 0.0)),
-            "fifteen points less": share(tries, lambda random, n=count: short(random, n, FALL)),
+            "in runs of": run,
+            "as stated": share(tries, lambda random, n=count, r=run: short(random, n, 0.0, r)),
+            "fifteen points less": share(tries, lambda random, n=count, r=run: short(random, n, FALL, r)),
         }
-        for count in (10, 30, 100, 300)
+        for run in (1, 3, 6)
+        for count in (12, 30, 60, 120, 300)
     ]
 
 

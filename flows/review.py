@@ -35,12 +35,12 @@ def review(request: ReviewRequest = ReviewRequest()) -> State | ReviewReport:
     report = measure_review(request, scope, answers, deliveries, watches, unwatched)
     report_review(report, answers)
     if request.send_summary:
-        _, unsent = collect(["summary"], lambda _: tell(report, now))
+        _, unsent = collect(["summary"], lambda _: tell(request, report, now))
         report.failures += unsent
     return reviewed(report)
 
 
-def tell(report: ReviewReport, now: datetime) -> None:
-    """One summary a day to the chats."""
-    queue_summary(report, now)
+def tell(request: ReviewRequest, report: ReviewReport, now: datetime) -> None:
+    """One summary a day to the chats, when their quiet hours are over."""
+    queue_summary(request, report, now)
     send_alerts()

@@ -38,17 +38,25 @@ def _symbol(value: Any) -> str:
 
 
 def _moment(value: Any) -> datetime:
-    """A time with its zone; without one it is UTC. A date is its first moment; a bare number is no time."""
+    """A time with its zone; without one it is UTC. A date is its first moment; a bare number is no time.
+
+    Refused too is a year that no bars are of: a calendar ends, and looking back from its first day would fail.
+    """
+    moment = None
     try:
         if isinstance(value, str) and re.match(r"\s*(\d{4}-\d\d|\d{8}T)", value):
             value = datetime.fromisoformat(value.strip())
         elif isinstance(value, date) and not isinstance(value, datetime):
             value = datetime.combine(value, time())
         if isinstance(value, datetime):
-            return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+            moment = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
     except (ValueError, OverflowError):
         pass  # said below, for every way of not being a time
-    raise ValueError(f"{value!r} is no time; write it like 2018-06-01T10:20 (UTC)")
+    if moment is None:
+        raise ValueError(f"{value!r} is no time; write it like 2018-06-01T10:20 (UTC)")
+    if not EARLIEST <= moment.year <= LATEST:
+        raise ValueError(f"{moment.date()}: no bars are of that year; give one of {EARLIEST} to {LATEST}")
+    return moment
 
 
 Symbol = Annotated[str, BeforeValidator(_symbol)]
@@ -117,7 +125,30 @@ class TrainingRequest(Request):
         return self
 
 
-class AnalysisRequest(Request):
+class QuietHoursAsked(BaseModel):
+    """When the chats are not to be disturbed."""
+
+    sleep_window: str = Field(
+        DEFAULT_WINDOW,
+        description="quiet hours, HH:MM-HH:MM local time, also across midnight: nothing is asked, no alert leaves",
+    )
+    sleep_timezone: str = Field(
+        DEFAULT_ZONE, description="time zone of the quiet hours, an IANA name like Europe/Berlin"
+    )
+    disable_sleep_window: bool = Field(False, description="no quiet hours: ask and alert at any time")
+
+    @property
+    def quiet_hours(self) -> QuietHours:
+        """The window of `sleep_window` and `sleep_timezone`, whether or not it is disabled."""
+        return QuietHours.parse(self.sleep_window, self.sleep_timezone)
+
+    @model_validator(mode="after")
+    def _quiet_hours_are_some(self) -> "QuietHoursAsked":
+        _ = self.quiet_hours
+        return self
+
+
+class AnalysisRequest(Request, QuietHoursAsked):
     """Ask the saved model about the next ten minutes; fine-tune it first unless in fast mode."""
 
     preset: PresetName = Field("balanced", description="how sure an answer must be to become a signal")
@@ -132,14 +163,6 @@ class AnalysisRequest(Request):
     fast_mode: bool = Field(False, description="skip fine-tuning and ask the saved model as it is")
     fine_tune_rows: int = Field(1_000, ge=500, le=1_000, description="labelled rows a fine-tune looks at")
     enable_recent_penalty: bool = Field(False, description="ask for more confidence after poor recent signals")
-    sleep_window: str = Field(
-        DEFAULT_WINDOW,
-        description="quiet hours, HH:MM-HH:MM local time, also across midnight: nothing is asked, no alert leaves",
-    )
-    sleep_timezone: str = Field(
-        DEFAULT_ZONE, description="time zone of the quiet hours, an IANA name like Europe/Berlin"
-    )
-    disable_sleep_window: bool = Field(False, description="no quiet hours: ask and alert at any time")
     report_outcomes: bool = Field(False, description="answer each alert, ten minutes later, with what came of it")
     max_bar_age_minutes: float = Field(
         15, gt=0, le=1_440, allow_inf_nan=False, description="older bars give no answer; no signal beyond 9 anyway"
@@ -150,16 +173,6 @@ class AnalysisRequest(Request):
         """The bounds of the preset, each replaced where the request states its own."""
         stated = {item.name: getattr(self, item.name) for item in fields(Bounds)}
         return replace(PRESETS[self.preset], **{name: value for name, value in stated.items() if value is not None})
-
-    @property
-    def quiet_hours(self) -> QuietHours:
-        """The window of `sleep_window` and `sleep_timezone`, whether or not it is disabled."""
-        return QuietHours.parse(self.sleep_window, self.sleep_timezone)
-
-    @model_validator(mode="after")
-    def _quiet_hours_are_some(self) -> "AnalysisRequest":
-        _ = self.quiet_hours
-        return self
 
 
 class ReplayRequest(AnalysisRequest):
@@ -186,21 +199,13 @@ class ReplayRequest(AnalysisRequest):
     )
 
     @model_validator(mode="after")
-    def _the_end_is_a_time(self) -> "ReplayRequest":
-        if not EARLIEST <= self.start.year <= LATEST:
-            raise ValueError(
-                f"--start {self.start:%Y-%m-%d}: no bars are of that year; give one of {EARLIEST} to {LATEST}"
-            )
-        return self
-
-    @model_validator(mode="after")
     def _one_symbol(self) -> "ReplayRequest":
         if len(self.symbols) > 1:
             raise ValueError(f"a replay is of one symbol, not {', '.join(self.symbols)}")
         return self
 
 
-class ReviewRequest(BaseModel):
+class ReviewRequest(QuietHoursAsked):
     """Look back on what was answered: what it was worth, and whether the market or the record has changed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_by_name=True)

@@ -8,7 +8,7 @@ from rich.table import Table
 from hybrid_ml.console import show_failures
 from hybrid_ml.replay_console import show_advice
 from hybrid_ml.reports import ReviewReport
-from hybrid_ml.review.findings import Watch, chance
+from hybrid_ml.review.findings import Watch, chance, not_judged, verdict_without_alarm
 from hybrid_ml.summaries import symbol_title
 from hybrid_ml.terminal import CROSS, TICK, out
 
@@ -21,10 +21,11 @@ def show_review(report: ReviewReport) -> None:
     if not report.overall["answers"]:
         out.print("  The ledger holds no answers of this time: there is nothing to look back on yet.")
     elif not report.found:
-        out.print(f"{TICK} Nothing found: neither drift of the features nor a fallen record.")
+        told = verdict_without_alarm(report.watches, len(report.failures))
+        out.print(f"{TICK} {told}" if told.startswith("Nothing found:") else f"  {told}")
     for watch in report.watches:
-        if watch.features.p is None:
-            out.print(f"  {escape(watch.symbol)}, features: {watch.features.told}")
+        for told in not_judged(watch):
+            out.print(f"  not judged: {escape(watch.symbol)}, {told}")
     if report.overall["answers"]:
         _show_answers(report)
     if report.watches:
@@ -39,15 +40,24 @@ def show_review(report: ReviewReport) -> None:
 
 
 def _show_answers(report: ReviewReport) -> None:
-    columns = ("symbol", "preset", "answers", "resolved", "void", "accuracy", "majority", "signals", "precision",
-               "false positives", "bps")  # fmt: skip
-    table = Table(*columns, box=None, padding=(0, 1))
+    answers = _table("symbol", "preset", "answers", "resolved", "void", "accuracy", "majority")
+    signals = _table("symbol", "preset", "signals", "precision (90 %)", "false positives", "bps")
     for part in [*report.parts, report.overall]:
         names = [symbol_title(part["symbol"]), part["preset"]] if part["symbol"] else ["all", ""]
         counts = [f"{part[name]:,}" for name in ("answers", "resolved", "void")]
         judged = [_share(part.get(name)) for name in ("accuracy", "majority_accuracy")]
-        table.add_row(*map(escape, names), *counts, *judged, f"{part['signals_in_all']:,}", *_signals(part))
-    out.print(table)
+        answers.add_row(*map(escape, names), *counts, *judged)
+        signals.add_row(*map(escape, names), f"{part['signals_in_all']:,}", *_signals(part))
+    out.print(answers)
+    out.print(signals)
+
+
+def _table(*names: str, folded: int = 1) -> Table:
+    """A table whose first `folded` columns break over lines where the terminal is narrow; figures stay whole."""
+    table = Table(box=None, padding=(0, 1))
+    for place, name in enumerate(names):
+        table.add_column(name, no_wrap=place >= folded, overflow="fold")
+    return table
 
 
 def _signals(part: dict[str, Any]) -> list[str]:
@@ -60,27 +70,31 @@ def _signals(part: dict[str, Any]) -> list[str]:
 
 
 def _show_watches(watches: list[Watch]) -> None:
-    table = Table("symbol", "features", "moved most", "accuracy", "signals right", "stated", "chance", box=None,
-                  padding=(0, 1))  # fmt: skip
+    features, record = (
+        _table("symbol", "moved most", "features", folded=2),
+        _table("symbol", "accuracy", "signals right", "stated", "chance"),
+    )
     for watch in watches:
-        features, sent, changes = watch.features, watch.signals, watch.correctness.changes
-        table.add_row(
+        sent, stream = watch.signals, watch.correctness
+        moved = ", ".join(str(each) for each in watch.features.moved[:2])
+        features.add_row(escape(watch.symbol), moved or "-", chance(watch.features.p))
+        unchanged = "as it was" if stream.answers else "-"
+        record.add_row(
             escape(watch.symbol),
-            chance(features.p),
-            ", ".join(str(each) for each in features.moved[:2]) or "-",
-            f"changed {changes[-1].at:%Y-%m-%d}" if changes else "as it was",
-            f"{sent.right} of {sent.signals}",
+            f"changed {stream.changes[-1].at:%Y-%m-%d}" if stream.changes else unchanged,
+            f"{sent.right} of {sent.signals}" if sent.signals else "-",
             _share(sent.mean_confidence),
             chance(sent.p),
         )
-    out.print(table)
+    out.print(features)
+    out.print(record)
 
 
 def _show_deliveries(report: ReviewReport) -> None:
-    table = Table("alert", "chat", "state", "count", "late", "median, s", box=None, padding=(0, 2))
+    table = _table("chat", "alert", "state", "count", "late", "median, s")
     for each in report.deliveries:
         median = "-" if each.median_seconds is None else f"{each.median_seconds:,.1f}"
-        table.add_row(each.kind, escape(each.chat_id) or "log", each.state, f"{each.count:,}", f"{each.late:,}", median)
+        table.add_row(escape(each.chat_id) or "log", each.kind, each.state, f"{each.count:,}", f"{each.late:,}", median)
     out.print(table)
 
 

@@ -21,7 +21,7 @@ from hybrid_ml.review.record import correctness, signal_record
 from hybrid_ml.review.report import report_markdown
 from hybrid_ml.review.scope import Scope, settle_scope
 from hybrid_ml.review.summary import summary_text
-from hybrid_ml.settings import load_settings
+from hybrid_ml.settings import Settings, load_settings
 from hybrid_ml.store import alerts, ledger, predictions
 from hybrid_ml.store import bars as stored_bars
 from hybrid_ml.store import models as registry
@@ -126,12 +126,22 @@ def _write_files(report: ReviewReport, pictures: Mapping[str, bytes]) -> None:
 
 
 @stage("queue summary", timeout_seconds=60, outside=True)
-def queue_summary(report: ReviewReport, now: datetime) -> None:
+def queue_summary(request: ReviewRequest, report: ReviewReport, now: datetime) -> None:
     """One summary a day into the outbox; a second one of the same day changes nothing."""
-    settings = load_settings()
     day = report.as_of.replace(hour=0, minute=0, second=0, microsecond=0)
-    chats = [chat.chat_id for chat in settings.chats] if settings.telegram_configured else [alerts.LOG]
-    summary = Alert("summary", "", day, None, summary_text(report), None, now + SUMMARY_IS_NEWS_FOR)
+    begins = now if request.disable_sleep_window else request.quiet_hours.end_after(now)
+    ends = begins + SUMMARY_IS_NEWS_FOR
+    summary = Alert("summary", "", day, None, summary_text(report), None, send_until=ends, send_after=begins)
     with database().begin() as connection:
-        alerts.write(connection, summary, [Recipient(chat) for chat in chats])
+        alerts.write(connection, summary, _summary_recipients(load_settings()))
         alerts.drop_pictures(connection, PICTURES_KEPT_FOR)
+
+
+def _summary_recipients(settings: Settings) -> list[Recipient]:
+    """The chats that want every symbol: a summary tells of all, which is not for one that named some."""
+    if not settings.telegram_configured:
+        return [Recipient(alerts.LOG)]
+    wanted = [Recipient(chat.chat_id) for chat in settings.chats if not chat.symbols]
+    if len(wanted) < len(settings.chats):
+        log().info("%d chats that named symbols get no summary", len(settings.chats) - len(wanted))
+    return wanted

@@ -16,9 +16,10 @@ from hybrid_ml.signals.presets import PRESETS
 
 REVIEWED_AT = datetime(2024, 3, 5, 0, 30, tzinfo=UTC)
 CYCLE = timedelta(minutes=10)
-STORED = ("symbol", "bar_time", "as_of", "close", "p_down", "p_flat", "p_up", "threshold", "direction", "confidence",
-          "model_version", "preset", "gates", "signal", "silenced_by_penalty", "degraded", "fell_back", "outcome",
-          "forward_return", "resolved_at", "void_reason", "counted", "close_then", "corrected_close")  # fmt: skip
+STORED = ("symbol", "bar_time", "as_of", "created_at", "close", "p_down", "p_flat", "p_up", "threshold", "direction",
+          "confidence", "model_version", "preset", "gates", "signal", "silenced_by_penalty", "degraded", "fell_back",
+          "outcome", "forward_return", "resolved_at", "void_reason", "counted", "close_then",
+          "corrected_close")  # fmt: skip
 
 
 def simulated_ledger(
@@ -76,10 +77,12 @@ def simulated_ledger(
                 "close_then": float(100 * np.exp(moved)),
                 "corrected_close": None,
                 "corrected_since": False,
+                "created_at": bar_time + timedelta(minutes=1),
+                "recorded_late": False,
             }
         )
     frame = pd.DataFrame(rows)
-    for name in ("bar_time", "as_of", "resolved_at"):
+    for name in ("bar_time", "as_of", "created_at", "resolved_at"):
         frame[name] = frame[name].astype("datetime64[us, UTC]")
     return frame
 

@@ -39,7 +39,7 @@ def account(
         found=[sentence for watch in watches for sentence in findings(watch)],
         overall=overall,
         parts=parts,
-        newest_day=measure(newest, majority_until_then(newest), request.fee_bps),
+        newest_day=measure(newest, majority_until_then(answers).loc[newest.index], request.fee_bps),
         watches=watches,
         deliveries=deliveries,
         advice=found.shortened() if found else None,

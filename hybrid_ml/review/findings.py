@@ -1,11 +1,14 @@
 """What the review found about a symbol that a person should know of."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hybrid_ml.review.drift import FeatureDrift
 from hybrid_ml.review.record import Correctness, SignalRecord
 
 MOST_NAMED = 3
+JUDGED_OF_A_SYMBOL = 2
+"""Its features and its record."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,25 @@ def findings(watch: Watch) -> list[str]:
             f"({chance(signals.p)})"
         )
     return told
+
+
+def not_judged(watch: Watch) -> list[str]:
+    """What could not be looked at, each with the reason; empty where everything was judged."""
+    told = []
+    if watch.features.p is None:
+        told.append(f"features {watch.features.told}")
+    if not watch.correctness.answers:
+        told.append("record cannot tell: no answer with an outcome")
+    return told
+
+
+def verdict_without_alarm(watches: Sequence[Watch], failed: int) -> str:
+    """What may be said where no alarm was raised: that all is well only where everything was judged."""
+    if not failed and watches and not any(map(not_judged, watches)):
+        return "Nothing found: neither drift of the features nor a fallen record."
+    if any(len(not_judged(watch)) < JUDGED_OF_A_SYMBOL for watch in watches):
+        return "Nothing found in what could be judged; not everything could."
+    return "Nothing could be judged."
 
 
 def chance(p: float | None) -> str:

@@ -45,6 +45,7 @@ def measure(answers: pd.DataFrame, majority: pd.Series, fee_bps: float) -> dict[
         "models": int(answers["model_version"].nunique()),
         "on_corrected_bars": int((answers["counted"] == "corrected").sum()),
         "corrected_since": int(answers["corrected_since"].sum()),
+        "recorded_late": int(answers["recorded_late"].sum()),
     }
     if not len(known):
         return counts
@@ -65,9 +66,9 @@ def measure(answers: pd.DataFrame, majority: pd.Series, fee_bps: float) -> dict[
 
 
 def majority_until_then(answers: pd.DataFrame) -> pd.Series:
-    """For each of `answers`, 0..2: the class most frequent among its symbol's outcomes known when it was made.
+    """For each of `answers`, 0..2: its symbol's most frequent class among those known when it was made.
 
-    FLAT where none was known, and among equals the first of down, flat, up.
+    Only outcomes of `answers` count. FLAT where none was known, and among equals the first of down, flat, up.
     """
     named = pd.Series(FLAT, index=answers.index, dtype=np.int64)
     for part in _by_symbol(answers):

@@ -4,8 +4,14 @@ Answers ten minutes apart share no minute, so that each outcome counts once. Whe
 ones changes is found by ADWIN (Bifet and Gavaldà, "Learning from time-changing data with adaptive
 windowing", 2007), which keeps a window as long as nothing changes and cuts it where the two parts differ
 by more than chance allows.
+
+Signals come in clusters: one move of the market makes several, right or wrong together. So those within an
+hour are a block, and the shortfall is held against how much whole blocks fall short (their sums take the
+place of independent signals, as in Liang and Zeger, "Longitudinal data analysis using generalized linear
+models", 1986), measured from what they state and not from their own mean: few blocks cannot look alike by chance.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import pairwise
@@ -13,7 +19,7 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import poisson_binom
+from scipy.stats import norm, poisson_binom
 
 from hybrid_ml.learning.intervals import wilson
 from hybrid_ml.market.labels import HORIZON_MINUTES
@@ -22,6 +28,8 @@ ADWIN_DELTA = 0.05
 """Its bound on false cuts is cautious: on 4,320 unchanging answers (30 days) about one stream in forty is cut."""
 ALARM = 0.05
 HORIZON = pd.Timedelta(minutes=HORIZON_MINUTES)
+BLOCK = pd.Timedelta(hours=1)
+"""Signals that begin within so long of a block's first one belong to it."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +70,8 @@ class Correctness:
 class SignalRecord:
     """Signals ten minutes apart: the share that was right, its interval (90 %), and the mean confidence stated.
 
-    `p`: chance of no more right ones, did each come true as often as it says. None without signals.
+    `blocks`: hours in which they came. `p`: chance of no more right ones, did each come true as often as it
+    says, as `shortfall` tells it. None without signals.
     """
 
     signals: int
@@ -71,6 +80,7 @@ class SignalRecord:
     interval: list[float] | None = None
     mean_confidence: float | None = None
     p: float | None = None
+    blocks: int = 0
 
     @property
     def alarm(self) -> bool:
@@ -128,24 +138,44 @@ def signal_record(answers: pd.DataFrame) -> SignalRecord:
     apart = _apart(answers[answers["signal"] & answers["outcome"].notna()])
     if apart.empty:
         return SignalRecord(0)
-    right = int((apart["direction"] == apart["outcome"]).sum())
+    came_true = (apart["direction"] == apart["outcome"]).to_numpy(dtype=bool)
+    right = int(came_true.sum())
     stated = apart["confidence"].to_numpy(dtype=np.float64)
+    begins = _first_of_each(apart["bar_time"], BLOCK)
     return SignalRecord(
         signals=len(apart),
         right=right,
         precision=right / len(apart),
         interval=wilson(right, len(apart)),
         mean_confidence=float(stated.mean()),
-        p=float(poisson_binom.cdf(right, stated)),
+        p=shortfall(came_true, stated, begins),
+        blocks=len(begins),
     )
+
+
+def shortfall(right: NDArray[np.bool_], stated: NDArray[np.float64], begins: Sequence[int]) -> float:
+    """Chance of no more `right` signals (n,), came each true as often as `stated` (n,); `begins`: of each block.
+
+    The larger of two: that of independent signals (Poisson binomial), exact however few they are, and that
+    of blocks whose signals share what befalls them (normal).
+    """
+    sums = np.add.reduceat(right - stated, begins)
+    spread = float(np.sqrt((sums**2).sum()))
+    of_blocks = float(norm.cdf(sums.sum() / spread)) if spread else 1.0
+    return max(of_blocks, float(poisson_binom.cdf(int(right.sum()), stated)))
 
 
 def _apart(answers: pd.DataFrame) -> pd.DataFrame:
     """Of `answers`, each that begins when the ten minutes of the one before are over."""
     ordered = answers.sort_values("bar_time", kind="stable")
-    chosen, free_from = [], pd.Timestamp.min.tz_localize("UTC")
-    for place, opened in enumerate(ordered["bar_time"]):
+    return ordered.iloc[_first_of_each(ordered["bar_time"], HORIZON)]
+
+
+def _first_of_each(times: pd.Series, length: pd.Timedelta) -> list[int]:
+    """Positions in `times`, ascending, of each that comes `length` or more after the one chosen before."""
+    chosen, free_from = list[int](), pd.Timestamp.min.tz_localize("UTC")
+    for place, opened in enumerate(times):
         if opened >= free_from:
             chosen.append(place)
-            free_from = opened + HORIZON
-    return ordered.iloc[chosen]
+            free_from = opened + length
+    return chosen

@@ -6,7 +6,7 @@ from typing import Any
 from hybrid_ml.markdown import between, plain, section, share, table
 from hybrid_ml.replay.report import advice_section
 from hybrid_ml.reports import ReviewReport
-from hybrid_ml.review.findings import Watch, chance
+from hybrid_ml.review.findings import Watch, chance, not_judged, verdict_without_alarm
 from hybrid_ml.summaries import symbol_title
 
 ACCURACY, RELIABILITY, COVERAGE = "accuracy.png", "reliability.png", "coverage.png"
@@ -39,12 +39,12 @@ def _verdict(report: ReviewReport) -> str:
         return "\n".join(["**Found:**", "", *(f"- {plain(sentence)}" for sentence in report.found)])
     if not report.overall["answers"]:
         return "**The ledger holds no answers of this time:** there is nothing to look back on yet."
-    return "**Nothing found:** neither drift of the features nor a fallen record."
+    begin, colon, rest = verdict_without_alarm(report.watches, len(report.failures)).partition(":")
+    return f"**{begin}{colon}**{rest}"
 
 
 def _not_judged(report: ReviewReport) -> str:
-    lines = [f"- {plain(symbol_title(each.symbol))}, features: {each.features.told}" for each in report.watches
-             if each.features.p is None]  # fmt: skip
+    lines = [f"- {plain(symbol_title(watch.symbol))}: {told}" for watch in report.watches for told in not_judged(watch)]
     lines += [f"- {plain(failure.symbol)} failed: {plain(failure.error)}" for failure in report.failures]
     return "\n".join(["Not judged:", "", *lines]) if lines else ""
 
@@ -57,13 +57,14 @@ def _named(report: ReviewReport) -> list[tuple[list[str], dict[str, Any]]]:
 
 def _answers(report: ReviewReport) -> str:
     head = ["symbol", "preset", "answers", "resolved", "void", "open", "accuracy", "majority until then",
-            "majority in hindsight", "calibration error", "degraded", "bars corrected since"]  # fmt: skip
+            "majority in hindsight", "calibration error", "degraded", "bars corrected since",
+            "recorded late"]  # fmt: skip
     rows = []
     for names, worth in _named(report):
         row = [*names, *(f"{worth[name]:,}" for name in ("answers", "resolved", "void", "open"))]
         judged = ("accuracy", "majority_accuracy", "majority_in_hindsight", "calibration_error")
         row += [share(worth.get(name)) for name in judged]
-        rows.append([*row, f"{worth['degraded']:,}", f"{worth['corrected_since']:,}"])
+        rows.append([*row, *(f"{worth[name]:,}" for name in ("degraded", "corrected_since", "recorded_late"))])
     frequent = report.overall.get("shares", {})
     words = ", ".join(f"{name} {part:.3f}" for name, part in frequent.items())
     return section("What the answers were worth", table(head, rows), f"Outcomes: {words}." if words else "")
@@ -109,7 +110,7 @@ def _watch_row(watch: Watch) -> list[str]:
         f"{chance(features.p)}{f' ({features.days} days)' if features.p else ''}",
         moved or "–",
         f"{stream.answers:,}",
-        told or "no",
+        told or ("no" if stream.answers else "–"),
         right if sent.interval is None else f"{right} ({between(sent.interval, '.2f')})",
         share(sent.mean_confidence),
         chance(sent.p),
@@ -128,20 +129,32 @@ def _deliveries(report: ReviewReport) -> str:
 
 def _meaning(report: ReviewReport) -> str:
     lines = [
-        "Every answer was recorded before its outcome was known. **Void** are those that can have none (the session "
+        f"{_recorded(report)} **Void** are those that can have none (the session "
         "ended within their ten minutes), **open** those whose outcome is not known yet.",
-        "**Majority until then** names at each answer the outcome most frequent until it was made; **in hindsight** "
-        "the one most frequent in these very rows. A **blind guess** always names the more frequent of down and up.",
+        "**Majority until then** names at each answer the outcome most frequent in these days until it was made; **in "
+        "hindsight** the one most frequent in these very rows. A **blind guess** always names the more frequent of "
+        "down and up.",
         "The **false-positive rate** is the share of wrong answers that became signals. **Late** is an alert sent more "
         "than 60 s after it was written.",
         f"**Drift:** p is the chance of newest days ({report.drift_days}) as unusual as these if nothing had changed; "
-        "0.05 or less is an alarm, so about one review in twenty alarms a symbol without a cause. The accuracy "
-        "changed where ADWIN says so; a fall that no rise followed is an alarm. Signals fall short where so few "
-        "would be right with a chance of at most 0.05, came each true as often as it states.",
+        "0.05 or less is an alarm, so about one review in twenty finds features moved without a cause, and more where "
+        "what moves them lasts for days. The accuracy changed where ADWIN says so; a fall that no rise followed is an "
+        "alarm. Signals fall short where so few would be right with a chance of at most 0.05, came each true as often "
+        "as it states; those within an hour may be right or wrong together.",
         "Nothing here is a promise of profit: a market changes, and a price one could trade at differs from the close "
         "of a bar.",
     ]
     return section("What the figures mean", "\n".join(f"- {line}" for line in lines))
+
+
+def _recorded(report: ReviewReport) -> str:
+    late = report.overall["recorded_late"]
+    if not late:
+        return "Every answer was recorded before its outcome was known."
+    return (
+        f"**{late:,} of {report.overall['answers']:,} answers were recorded after their ten minutes were over** "
+        "(`--as_of` of the past): by the same code, which looks at no later bar, yet nobody could have acted on them."
+    )
 
 
 def _picture(name: str, pictures: Mapping[str, str]) -> str:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from hybrid_ml.errors import DataUnavailable
 from hybrid_ml.requests import ReviewRequest
 from hybrid_ml.run import settle_moment, without_simulated
 
@@ -22,8 +23,13 @@ def settle_scope(
 ) -> Scope:
     """Settle what `request` leaves open: the `configured` symbols, else those `offered`, which may be none.
 
-    Raises BadInput for a moment in the future.
+    Raises BadInput for a moment in the future, and DataUnavailable for a symbol that `request` names and
+    that is not among those `offered`, which have bars or answers.
     """
     as_of = settle_moment(request.as_of, now).replace(second=0, microsecond=0)
+    for symbol in request.symbols:
+        if symbol not in offered:
+            known = ", ".join(sorted(offered)) or "none yet"
+            raise DataUnavailable(f"--symbol {symbol}: neither bars nor answers of it (there are those of: {known})")
     symbols = request.symbols or configured or without_simulated(sorted(offered))
     return Scope(as_of, as_of - timedelta(days=request.days), symbols, max_gap_minutes)

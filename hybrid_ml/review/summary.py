@@ -4,10 +4,12 @@ from html import escape
 from typing import Any
 
 from hybrid_ml.reports import ReviewReport
+from hybrid_ml.review.findings import Watch, not_judged, verdict_without_alarm
 from hybrid_ml.summaries import symbol_title
 
 LONGEST_SUMMARY = 4_000
 """Telegram takes 4,096 characters of text."""
+OUTAGE = " (no analysis ran, or there were no new bars)"
 
 
 def summary_text(report: ReviewReport) -> str:
@@ -15,14 +17,19 @@ def summary_text(report: ReviewReport) -> str:
     lines = [
         f"<b>Review {report.as_of:%Y-%m-%d %H:%M} UTC</b>",
         *(f"⚠️ {escape(sentence)}" for sentence in report.found),
-        *([] if report.found else ["Nothing found: no drift, no fallen record."]),
-        *(f"❌ {escape(failure.symbol)} could not be reviewed" for failure in report.failures),
-        f"last 24 h: {_told(report.newest_day)}",
+        *([] if report.found else [verdict_without_alarm(report.watches, len(report.failures))]),
+        *(f"❌ not judged: {escape(failure.symbol)} (it failed)" for failure in report.failures),
+        *(_not_judged(watch) for watch in report.watches if not_judged(watch)),
+        f"last 24 h: {_told(report.newest_day)}{OUTAGE if not report.newest_day['answers'] else ''}",
         f"since {report.since:%Y-%m-%d}: {_told(report.overall)}",
         *(f"{_title(part)}: {_told(part)}" for part in report.parts if part["signals_in_all"]),
         _alerts(report),
     ]
     return _shortened(lines)
+
+
+def _not_judged(watch: Watch) -> str:
+    return f"❔ not judged: {escape(symbol_title(watch.symbol))} ({'; '.join(not_judged(watch))})"
 
 
 def _title(part: dict[str, Any]) -> str:

@@ -173,13 +173,18 @@ def _passed(verdict: Verdict) -> list[str]:
 
 
 def _times(decided: datetime, zone: str) -> list[str]:
-    """When the call was due and until when it holds, in the reader's zone and in UTC."""
+    """When the call was due and until when it holds, in the reader's zone and in UTC.
+
+    Where the clock changes between the two, the hour says by which: 02:50 may come before 02:00.
+    """
     ends = decided + timedelta(minutes=HORIZON_MINUTES)
     place = zone.rpartition("/")[2].replace("_", " ")
     clocks = {place: ZoneInfo(zone)} | {"UTC": ZoneInfo("UTC")}
-    until = ", ".join(f"{ends.astimezone(clock):%H:%M} {name}" for name, clock in clocks.items())
+    written = {name: (decided.astimezone(clock), ends.astimezone(clock)) for name, clock in clocks.items()}
+    by = {name: " %Z" * (first.utcoffset() != last.utcoffset()) for name, (first, last) in written.items()}
+    until = ", ".join(f"{last:%H:%M}{last.strftime(by[name])} {name}" for name, (_, last) in written.items())
     return [
-        *(f"{decided.astimezone(clock):%Y-%m-%d %H:%M} {name}" for name, clock in clocks.items()),
+        *(f"{first:%Y-%m-%d %H:%M}{first.strftime(by[name])} {name}" for name, (first, _) in written.items()),
         f"<b>valid until {until}</b>",
     ]
 

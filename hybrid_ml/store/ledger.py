@@ -17,7 +17,7 @@ TIMES = ("bar_time", "as_of", "resolved_at")
 NUMBERS = ("close", "close_then", "corrected_close", "p_down", "p_flat", "p_up", "threshold", "confidence",
            "forward_return")  # fmt: skip
 WORDS = ("symbol", "direction", "model_version", "preset", "outcome", "void_reason", "counted", "refused_by")
-FLAGS = ("signal", "silenced_by_penalty", "degraded", "fell_back", "corrected_since")
+FLAGS = ("signal", "silenced_by_penalty", "degraded", "fell_back", "corrected_since", "recorded_late")
 COLUMN_TYPES = (
     dict.fromkeys(TIMES, pa.int64())
     | dict.fromkeys(NUMBERS, pa.float64())

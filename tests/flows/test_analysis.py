@@ -193,6 +193,6 @@ def test_a_session_break_just_before_leaves_a_usable_answer(market: Engine, bars
 
 
 def test_an_analysis_in_the_future_is_refused(trained: Engine) -> None:
-    state: Any = analysis(AnalysisRequest(as_of=datetime(2999, 1, 1, tzinfo=UTC)), return_state=True)
+    state: Any = analysis(AnalysisRequest(as_of=datetime(2199, 1, 1, tzinfo=UTC)), return_state=True)
     assert state.is_failed()
     assert "lies in the future" in state.message

@@ -1,7 +1,7 @@
 """The review as a Prefect flow, on simulated ledgers whose truth is known."""
 
 import json
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,8 @@ def test_honest_answers_find_nothing_and_every_symbol_is_told(
     assert told["NOBARS"].told.startswith("cannot tell: no bar since")
     assert told["QUIET"].told == "cannot tell: 2 days with enough bars, 20 are needed"
     page = artifact()
-    assert page.index("**Nothing found:**") < page.index("## What the answers were worth")
+    verdict = page.index("**Nothing found in what could be judged; not everything could.**")
+    assert verdict < page.index("- NOBARS: features cannot tell: no bar since") < page.index("## What the answers")
     assert page.count("](data:image/png;base64,") == 3
 
 
@@ -184,7 +185,7 @@ def test_one_summary_a_day_goes_to_the_chats(engine: Engine, prefect_api: str, t
     signal = frame[frame["signal"]].iloc[-1]
     insert_alert(engine, "ABC", signal["bar_time"].to_pydatetime(), {"1": ("sent", 2.0)})
     for _ in range(2):
-        state, _ = look_back(send_summary=True)
+        state, _ = look_back(send_summary=True, disable_sleep_window=True)
         assert state.is_completed()
     [message] = telegram.messages
     assert (message["chat_id"], message["parse_mode"]) == ("42", "HTML")
@@ -193,6 +194,37 @@ def test_one_summary_a_day_goes_to_the_chats(engine: Engine, prefect_api: str, t
     assert rows(engine, summaries) == [(datetime(2024, 3, 5, tzinfo=REVIEWED_AT.tzinfo), "sent")]
     look_back(as_of=REVIEWED_AT + timedelta(days=1))
     assert len(telegram.messages) == 1
+
+
+def test_a_summary_waits_for_the_end_of_quiet_hours(engine: Engine, prefect_api: str, telegram: BotApi) -> None:
+    insert_answers(engine, simulated_ledger(count=50))
+    clock = datetime.now(UTC)
+    window = f"{clock - timedelta(hours=1):%H:%M}-{clock + timedelta(hours=2):%H:%M}"
+    state, _ = look_back(send_summary=True, sleep_window=window, sleep_timezone="UTC")
+    assert state.is_completed()
+    assert telegram.messages == []
+    [(after, until, stands)] = rows(
+        engine, "SELECT send_after, send_until, state FROM alerts JOIN deliveries ON alert_id = alerts.id"
+    )
+    assert after == clock.replace(second=0, microsecond=0) + timedelta(hours=2)
+    assert (until - after, stands) == (timedelta(hours=12), "pending")
+
+
+def test_a_chat_that_named_symbols_gets_no_summary_of_others(
+    engine: Engine, prefect_api: str, telegram: BotApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wishes = [{"chat_id": "43", "symbols": ["ABC"]}, {"chat_id": "44", "min_confidence": 0.9}]
+    monkeypatch.setenv("TELEGRAM_CHATS", json.dumps(wishes))
+    insert_answers(engine, simulated_ledger(count=50))
+    look_back(send_summary=True, disable_sleep_window=True)
+    assert {str(message["chat_id"]) for message in telegram.messages} == {"42", "44"}
+
+
+def test_a_symbol_that_nobody_knows_is_refused(command: Command, engine: Engine) -> None:
+    insert_answers(engine, simulated_ledger(count=5))
+    done = command("review", "--symbol", "TYPO")
+    assert done.returncode == 1
+    assert "--symbol TYPO: neither bars nor answers of it (there are those of: ABC)" in done.stderr
 
 
 def test_outcomes_that_came_due_are_filled_in_first(engine: Engine, prefect_api: str, two_months: pd.DataFrame) -> None:
@@ -222,6 +254,6 @@ def test_the_command_prints_json_or_tables_and_ends_well(command: Command, engin
 
 
 def test_a_review_of_the_future_is_refused(command: Command) -> None:
-    done = command("review", "--as_of", "2999-01-01")
+    done = command("review", "--as_of", "2199-01-01")
     assert done.returncode == 1
     assert "lies in the future" in done.stderr

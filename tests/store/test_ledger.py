@@ -26,7 +26,7 @@ def test_answers_come_back_as_they_went_in(engine: Engine) -> None:
     insert_answers(engine, frame)
     back = between(engine, ["ABC"])
     shared = [name for name in back.columns if name in frame.columns]
-    assert set(back.columns) == set(frame.columns) - {"gates"}
+    assert set(back.columns) == set(frame.columns) - {"gates", "created_at"}
     expected = frame[shared].astype({"corrected_close": float})
     pd.testing.assert_frame_equal(back[shared], expected, check_exact=True, check_dtype=False)
     assert (back["refused_by"] == frame["refused_by"]).all()
@@ -61,10 +61,31 @@ def test_what_has_no_outcome_says_why(engine: Engine) -> None:
     frame.loc[0, ["outcome", "forward_return", "counted", "close_then"]] = None
     frame.loc[0, "void_reason"] = "the session ended before"
     insert_answers(engine, frame)
+    store_bars(engine, "ABC", hand_made_bars([100.0] * 30, start=frame["bar_time"].iloc[0]))
     back = between(engine, ["ABC"])
     assert back["void_reason"].iloc[0] == "the session ended before"
     assert back["void_reason"].isna().tolist() == [False, True, True]
     assert back["outcome"].isna().tolist() == [True, False, False]
+
+
+def test_a_void_is_known_only_when_the_bar_after_the_gap_has_closed(engine: Engine) -> None:
+    frame = simulated_ledger(count=2, until=REVIEWED_AT - timedelta(hours=2))
+    frame.loc[1, ["outcome", "forward_return", "counted", "close_then"]] = None
+    frame.loc[1, "void_reason"] = "the session broke"
+    insert_answers(engine, frame)
+    after = REVIEWED_AT - timedelta(hours=1)
+    store_bars(engine, "ABC", hand_made_bars([100.0] * 10, start=after))
+    assert between(engine, ["ABC"], until=after)["void_reason"].isna().tolist() == [True, True]
+    known = between(engine, ["ABC"], until=after + timedelta(minutes=1))["void_reason"]
+    assert known.tolist()[1] == "the session broke"
+
+
+def test_answers_recorded_when_their_ten_minutes_were_over_are_marked(engine: Engine) -> None:
+    frame = simulated_ledger(count=3)
+    late = frame["bar_time"] + timedelta(minutes=11)
+    frame["created_at"] = [frame["bar_time"].iloc[0], late.iloc[1] - timedelta(seconds=1), late.iloc[2]]
+    insert_answers(engine, frame)
+    assert between(engine, ["ABC"])["recorded_late"].tolist() == [False, False, True]
 
 
 def test_outcomes_on_bars_corrected_since_are_marked(engine: Engine) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from hybrid_ml.requests import AnalysisRequest, BackfillRequest, Request, TrainingRequest
+from hybrid_ml.requests import AnalysisRequest, BackfillRequest, ReplayRequest, Request, ReviewRequest, TrainingRequest
 from hybrid_ml.signals.presets import PRESETS, Bounds
 
 TEN_TWENTY = datetime(2018, 6, 1, 10, 20, tzinfo=UTC)
@@ -229,3 +229,23 @@ def test_quiet_hours_are_the_night_in_india_unless_told_otherwise() -> None:
 def test_quiet_hours_that_cannot_be_meant_are_refused_before_the_run(flags: dict[str, Any], said: str) -> None:
     with pytest.raises(ValidationError, match=said):
         AnalysisRequest(**flags)
+
+
+@pytest.mark.parametrize("year", ["0001", "1899", "2201", "9999"])
+def test_a_year_without_bars_is_refused_in_every_request(year: str) -> None:
+    told = rf"{year}-01-05: no bars are of that year; give one of 1900 to 2200"
+    with pytest.raises(ValidationError, match=told):
+        Request(as_of=f"{year}-01-05")
+    with pytest.raises(ValidationError, match=told):
+        ReviewRequest(as_of=f"{year}-01-05")
+    with pytest.raises(ValidationError, match=told):
+        ReplayRequest(start=f"{year}-01-05")
+    with pytest.raises(ValidationError, match=told):
+        BackfillRequest(source="demo", until=f"{year}-01-05")
+
+
+def test_a_review_keeps_quiet_hours_as_an_analysis_does() -> None:
+    stated = {"sleep_window": "22:00-06:00", "sleep_timezone": "Europe/Berlin"}
+    assert ReviewRequest(**stated).quiet_hours == AnalysisRequest(**stated).quiet_hours
+    with pytest.raises(ValidationError, match="is no window; write it HH:MM-HH:MM"):
+        ReviewRequest(sleep_window="25:00-06:00")

@@ -63,8 +63,41 @@ def test_signals_are_held_against_what_they_stated() -> None:
     assert told.signals == len(sent)
     assert told.right == (sent["direction"] == sent["outcome"]).sum()
     assert told.mean_confidence == pytest.approx(sent["confidence"].mean())
-    alike = answers.assign(confidence=0.7)
-    assert signal_record(alike).p == pytest.approx(binom.cdf(told.right, told.signals, 0.7))
+    alone = sent.assign(confidence=0.7).iloc[::10]  # further than an hour from one another
+    few = signal_record(alone)
+    assert few.blocks == few.signals == len(alone)
+    assert few.p == pytest.approx(binom.cdf(few.right, few.signals, 0.7), abs=0.05)
+    assert few.p >= binom.cdf(few.right, few.signals, 0.7)
+
+
+def signals_in_runs(seed: int, count: int, run: int) -> pd.DataFrame:
+    """Signals without a pause, exactly as right as stated, of which each `run` share an outcome."""
+    random = np.random.default_rng(seed)
+    stated = np.repeat(random.uniform(0.6, 0.8, count // run), run)
+    right = np.repeat(random.random(count // run) < stated[::run], run)
+    begins = pd.date_range("2024-01-01", periods=count, freq="10min", tz="UTC")
+    outcome = np.where(right, "up", "down")
+    return pd.DataFrame(
+        {"bar_time": begins, "signal": True, "direction": "up", "outcome": outcome, "confidence": stated}
+    )
+
+
+@pytest.mark.parametrize(("count", "run", "most"), [(60, 1, 0.05), (60, 3, 0.06), (12, 3, 0.06), (300, 6, 0.06)])
+def test_false_alarms_of_signals_in_clusters_are_as_rare_as_said(count: int, run: int, most: float) -> None:
+    tries = 400
+    alarms = sum(signal_record(signals_in_runs(seed, count, run)).alarm for seed in range(tries))
+    assert alarms <= most * tries
+
+
+def test_few_blocks_that_went_wrong_alike_are_no_alarm() -> None:
+    hours = signals_in_runs(0, 12, 6).assign(outcome="down", confidence=0.7)
+    told = signal_record(hours)
+    assert (told.signals, told.right, told.blocks) == (12, 0, 2)
+    assert not told.alarm  # a chance of 0.09, were each hour one signal; of independent ones 5e-7
+
+
+def test_signals_that_state_certainty_and_keep_it_are_no_alarm() -> None:
+    assert signal_record(signals_in_runs(0, 12, 1).assign(outcome="up", confidence=1.0)).p == 1.0
 
 
 def test_honest_signals_rarely_alarm_and_dishonest_ones_do() -> None:

@@ -1,14 +1,17 @@
 """What a person reads after a review: in the Prefect UI, on a terminal, on a phone."""
 
+import re
 from datetime import timedelta
 from html.parser import HTMLParser
 from io import BytesIO
 from typing import Any
 
 import matplotlib.image
+import numpy as np
 import pandas as pd
 import pytest
 
+from hybrid_ml.errors import DataUnavailable
 from hybrid_ml.reports import Failure, ReviewReport
 from hybrid_ml.requests import ReviewRequest
 from hybrid_ml.review.account import account
@@ -21,6 +24,7 @@ from hybrid_ml.review.report import report_markdown
 from hybrid_ml.review.scope import settle_scope
 from hybrid_ml.review.summary import LONGEST_SUMMARY, summary_text
 from hybrid_ml.review_console import show_review
+from hybrid_ml.terminal import out
 from tests.ledgers import REVIEWED_AT, simulated_ledger
 
 ODD = "A|B<i>*x*&$"
@@ -107,7 +111,7 @@ def test_what_could_not_be_judged_is_said() -> None:
     blind = FeatureDrift(4, 3, None, None, [], "cannot tell: 4 days with enough bars, 20 are needed")
     report, _ = reviewed(simulated_ledger(), features=blind, failures=[Failure(symbol="X", error="out of order")])
     told = report_markdown(report, {})
-    assert "- ABC, features: cannot tell: 4 days" in told
+    assert "- ABC: features cannot tell: 4 days" in told
     assert "- X failed: out of order" in told
 
 
@@ -170,8 +174,8 @@ def test_charts_are_png_and_stand_where_they_are_said_to() -> None:
 
 def test_the_scope_takes_the_named_the_configured_or_all_but_simulated_symbols() -> None:
     offered = ["XYZ", "DEMO", "ABC"]
-    named = settle_scope(ReviewRequest(symbols=["Q"], days=7), ["C"], offered, 30, REVIEWED_AT)
-    assert (named.symbols, named.since) == (["Q"], REVIEWED_AT - timedelta(days=7))
+    named = settle_scope(ReviewRequest(symbols=["ABC"], days=7), ["C"], offered, 30, REVIEWED_AT)
+    assert (named.symbols, named.since) == (["ABC"], REVIEWED_AT - timedelta(days=7))
     assert settle_scope(ReviewRequest(), ["C"], offered, 30, REVIEWED_AT).symbols == ["C"]
     odd_second = REVIEWED_AT + timedelta(seconds=17)
     everyone = settle_scope(ReviewRequest(), [], offered, 30, odd_second)
@@ -182,3 +186,88 @@ def test_the_scope_takes_the_named_the_configured_or_all_but_simulated_symbols()
 
 def test_chances_in_words() -> None:
     assert [chance(p) for p in (None, 0.0, 0.0156, 1.0)] == ["cannot tell", "p < 0.001", "p = 0.016", "p = 1.000"]
+
+
+def test_nothing_found_is_said_only_where_everything_was_judged(capsys: pytest.CaptureFixture) -> None:
+    calm, _ = reviewed(simulated_ledger())
+    blind = FeatureDrift(0, 3, None, None, [], "cannot tell: the newest whole day ended 9 days ago")
+    outage, _ = reviewed(simulated_ledger(ODD, 600), simulated_ledger("XYZ", 600, seed=1), features=blind)
+    failed, _ = reviewed(simulated_ledger(), failures=[Failure(symbol="<X>", error="out of order")])
+    silent, _ = reviewed(simulated_ledger().assign(outcome=None), features=blind)
+    for report, verdict in (
+        (calm, "Nothing found: neither drift of the features nor a fallen record."),
+        (outage, "Nothing found in what could be judged; not everything could."),
+        (failed, "Nothing found in what could be judged; not everything could."),
+        (silent, "Nothing could be judged."),
+    ):
+        show_review(report)
+        told = (report_markdown(report, {}).replace("*", ""), read(summary_text(report)), capsys.readouterr().out)
+        assert all(verdict in each for each in told)
+        assert report is calm or not any("Nothing found:" in each for each in told)
+    assert f"❔ not judged: {ODD} (features cannot tell: the newest whole day ended 9 days ago)" in read(
+        summary_text(outage)
+    )
+    assert "❌ not judged: <X> (it failed)" in read(summary_text(failed))
+    assert "record cannot tell: no answer with an outcome" in summary_text(silent)
+
+
+def test_a_symbol_without_outcomes_has_no_accuracy_that_is_as_it_was(capsys: pytest.CaptureFixture) -> None:
+    report, _ = reviewed(simulated_ledger().assign(outcome=None))
+    show_review(report)
+    assert "as it was" not in capsys.readouterr().out
+    assert "| p = 0.400 (63 days) | return\\_1 higher (+1.2) | 0 | – | 0 of 0 |" in report_markdown(report, {})
+
+
+def test_every_figure_can_be_read_on_eighty_columns(
+    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(out, "_width", 80)
+    deliveries = [Deliveries("outcome", "-1001234567890", "unconfirmed", 12_345, 1_234, 12_345.6, 70.0)]
+    long = "NIFTY BANK FUTURES CONTINUOUS"
+    many = simulated_ledger(long, 4_000, preset="conservative", honesty=0.0, honest_until=2_000)
+    report, _ = reviewed(many, features=MOVED, deliveries=deliveries)
+    show_review(report)
+    told = capsys.readouterr().out
+    sent = report.overall["signals"]
+    low, high = sent["precision_interval"]
+    figures = [f"{sent['precision']:.2f} ({low:.2f}-{high:.2f})", f"{sent['false_positive_rate']:.3f}", "12,345.6",
+               f"{sent['mean_return_bps']:+.1f}", f"{report.overall['majority_accuracy']:.3f}", "1,234", "p < 0.001",
+               f"{report.watches[0].signals.right} of {report.watches[0].signals.signals}", "-1001234567890",
+               f"changed {report.watches[0].correctness.changes[-1].at:%Y-%m-%d}", "p = 0.016"]  # fmt: skip
+    assert [figure for figure in figures if figure not in told] == []
+    assert "…" not in told
+    table = told[told.index("symbol ") : told.index("Which setting")]
+    assert max(len(line.rstrip()) for line in table.splitlines()) <= 80
+
+
+def test_a_named_symbol_that_nobody_knows_is_refused_with_those_there_are() -> None:
+    told = "--symbol TYPO: neither bars nor answers of it (there are those of: ABC, XYZ)"
+    with pytest.raises(DataUnavailable, match=re.escape(told)):
+        settle_scope(ReviewRequest(symbols=["ABC", "TYPO"]), [], ["XYZ", "ABC"], 30, REVIEWED_AT)
+    with pytest.raises(DataUnavailable, match="none yet"):
+        settle_scope(ReviewRequest(symbols=["TYPO"]), ["TYPO"], [], 30, REVIEWED_AT)
+
+
+def test_answers_recorded_late_are_told_as_such() -> None:
+    answers = simulated_ledger()
+    report, _ = reviewed(answers)
+    assert "- Every answer was recorded before its outcome was known. **Void**" in report_markdown(report, {})
+    report, _ = reviewed(answers.assign(recorded_late=answers.index < 7))
+    told = report_markdown(report, {})
+    assert "Every answer was recorded before" not in told
+    assert "**7 of 1,000 answers were recorded after their ten minutes were over**" in told
+
+
+def test_the_majority_of_the_newest_day_knows_the_days_before() -> None:
+    answers = simulated_ledger()
+    newest = answers["bar_time"] >= pd.Timestamp(REVIEWED_AT - timedelta(days=1))
+    answers["outcome"] = np.where(newest, "down", "up")
+    report, _ = reviewed(answers)
+    assert report.newest_day["majority_accuracy"] == 0.0  # until now it was always up
+
+
+def test_a_day_without_answers_reads_as_an_outage() -> None:
+    stopped, _ = reviewed(simulated_ledger(until=REVIEWED_AT - timedelta(days=2)))
+    why = "last 24 h: 0 answers, 0 signals (no analysis ran, or there were no new bars)"
+    assert why in read(summary_text(stopped))
+    assert "no analysis ran" not in summary_text(reviewed(simulated_ledger())[0])

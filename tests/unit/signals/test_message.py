@@ -138,6 +138,17 @@ def test_the_base_that_answers_alone_is_told_with_its_kind_and_age() -> None:
     assert "fine-tuned" not in told
 
 
+def test_a_change_of_the_clock_within_the_ten_minutes_is_told() -> None:
+    told = message(zone="Europe/Berlin", bar_time=datetime(2026, 10, 25, 0, 49, tzinfo=UTC)).splitlines()[-3:]
+    assert told == [
+        "2026-10-25 02:50 CEST Berlin",
+        "2026-10-25 00:50 UTC",
+        "<b>valid until 02:00 CET Berlin, 01:00 UTC</b>",
+    ]
+    spring = message(zone="Europe/Berlin", bar_time=datetime(2026, 3, 29, 0, 54, tzinfo=UTC)).splitlines()[-3:]
+    assert (spring[0], spring[2]) == ("2026-03-29 01:55 CET Berlin", "<b>valid until 03:05 CEST Berlin, 01:05 UTC</b>")
+
+
 def test_in_utc_the_time_is_told_once() -> None:
     assert message(zone="UTC").splitlines()[-2:] == ["2018-06-01 23:55 UTC", "<b>valid until 00:05 UTC</b>"]
 

@@ -134,14 +134,13 @@ def queue_summary(request: ReviewRequest, report: ReviewReport, now: datetime) -
     summary = Alert("summary", "", day, None, summary_text(report), None, send_until=ends, send_after=begins)
     with database().begin() as connection:
         alerts.write(connection, summary, _summary_recipients(load_settings()))
-        alerts.drop_pictures(connection, PICTURES_KEPT_FOR)
 
 
 def _summary_recipients(settings: Settings) -> list[Recipient]:
     """The chats that want every symbol: a summary tells of all, which is not for one that named some."""
     if not settings.telegram_configured:
         return [Recipient(alerts.LOG)]
-    wanted = [Recipient(chat.chat_id) for chat in settings.chats if not chat.symbols]
-    if len(wanted) < len(settings.chats):
-        log().info("%d chats that named symbols get no summary", len(settings.chats) - len(wanted))
-    return wanted
+    wanted = dict.fromkeys(chat.chat_id for chat in settings.chats if not chat.symbols)
+    if len(wanted) < len(settings.chat_ids):
+        log().info("%d chats that named symbols get no summary", len(settings.chat_ids) - len(wanted))
+    return [Recipient(chat_id) for chat_id in wanted]

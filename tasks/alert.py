@@ -39,7 +39,11 @@ def send_alerts() -> None:
     with engine.begin() as connection:
         alerts.sweep(connection)
         for told in alerts.take_logged(connection):
-            log().warning("Telegram is not set up (%s); the alert is:\n%s", settings.telegram_told, visible(told))
+            log().warning(
+                "Telegram is not set up (%s); the alert is:\n%s",
+                settings.telegram_told or "it was not then",
+                visible(told),
+            )
     if settings.telegram_configured:
         deliver_now(engine, settings, PATIENCE_SECONDS)
 

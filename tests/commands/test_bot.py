@@ -151,7 +151,7 @@ def test_a_pause_is_where_deliveries_look_for_it(api: BotApi, start: Start, engi
     finite = "CASE WHEN isfinite(paused_until) THEN paused_until END"
     found = rows(engine, f"SELECT chat_id, paused_until > now(), {finite} FROM chats")
     until_then = datetime.fromtimestamp(sent_at, UTC) + timedelta(minutes=90)
-    assert set(found) == {("@OurGroup", True, None), ("42", True, until_then)}
+    assert set(found) == {("@ourgroup", True, None), ("42", True, until_then)}
     assert api.messages[1]["chat_id"] == "-5"
 
 

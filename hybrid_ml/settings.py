@@ -107,7 +107,7 @@ class Settings(BaseSettings):
 
     @property
     def telegram_configured(self) -> bool:
-        return bool(self.telegram_bot_token.get_secret_value().strip() and self.chats)
+        return not self.telegram_told
 
     @property
     def chats(self) -> list[Chat]:

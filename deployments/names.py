@@ -1,4 +1,6 @@
 """What is called how on the Prefect server."""
 
 POOL = "hybrid-ml"
-ZOMBIE_AUTOMATION = "hybrid-ml: runs that fell silent are Crashed"
+TAG = "hybrid-ml"
+"""Every deployment carries it, and every run by hand: the automation looks after these alone."""
+ZOMBIE_AUTOMATION = "hybrid-ml: a silent run is Crashed"

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from deployments.names import POOL
 
+HEARTBEAT = ("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30")
+"""What the automation listens for, seconds; the least Prefect takes."""
 WORKER_SETTINGS = {
     # How often it asks for work: a manual trigger waits half of it on average.
     "PREFECT_WORKER_QUERY_SECONDS": "1",
@@ -18,8 +20,7 @@ WORKER_SETTINGS = {
     "PREFECT_WORKER_PREFETCH_SECONDS": "8",
     # A run cancelled before it began must not begin.
     "PREFECT_WORKER_ENABLE_CANCELLATION": "true",
-    # What the zombie automation listens for; 30 is the least Prefect takes.
-    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+    **dict([HEARTBEAT]),
 }
 
 

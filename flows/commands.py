@@ -7,6 +7,12 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
+from deployments.running import join_running_server
+from deployments.worker import HEARTBEAT
+
+join_running_server()
+# The automation that finds silent runs listens for it in runs by hand as well.
+os.environ.setdefault(*HEARTBEAT)
 # A server that lives for one command must not spend it on telemetry, and its SQLite cannot take both.
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 # When it ends it complains at length about what it had not yet written of runs that are over and told.
@@ -14,10 +20,11 @@ os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "CRITICAL")
 # On a busy machine its first start takes longer than the twenty seconds it is given.
 os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
 
-from prefect import Flow
+from prefect import Flow, tags
 from prefect.client.schemas.objects import State
 from prefect.settings import get_current_settings
 
+from deployments.names import TAG
 from hybrid_ml import console
 from hybrid_ml.errors import EXIT_FAILED, EXIT_INTERRUPTED
 from hybrid_ml.replay_console import show_replay
@@ -128,7 +135,8 @@ def _run(flow: Flow, request: Any) -> Any:
     has been started and a task retried.
     """
     open_engine(load_settings())
-    state: State[Any] = flow(request, return_state=True)  # type: ignore[assignment]
+    with tags(TAG):
+        state: State[Any] = flow(request, return_state=True)  # type: ignore[assignment]
     report = state.result(raise_on_failure=False)
     if isinstance(report, BaseException):
         raise report

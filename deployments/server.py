@@ -1,0 +1,108 @@
+"""The Prefect server: where it is, how it is started, and that nobody else may reach it."""
+
+import ipaddress
+import os
+import socket
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+from deployments.supervisor import Service
+from hybrid_ml.errors import BadInput, ServiceUnavailable
+from hybrid_ml.store.embedded import start_embedded
+
+DATABASE = "prefect"
+START_SECONDS = 120
+ANSWER_SECONDS = 5
+DATABASE_VARIABLES = ("PREFECT_SERVER_DATABASE_CONNECTION_URL", "PREFECT_API_DATABASE_CONNECTION_URL")
+SERVER_SETTINGS = {
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    # Leases of taken slots outlive the server, so that a run whose end it missed does not keep its slot for ever.
+    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+    # Its own log; what flows say is told by the worker.
+    "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
+}
+
+
+def check_address(host: str) -> None:
+    """Raises BadInput where others could reach the server and it asks nobody who they are."""
+    if _is_loopback(host):
+        return
+    wanted = os.environ.get("PREFECT_SERVER_API_AUTH_STRING", "")
+    user, _, password = wanted.partition(":")
+    if not (user and password):
+        raise BadInput(
+            f"--host {host} lets others reach the server, who could then read results and start runs; set "
+            "PREFECT_SERVER_API_AUTH_STRING=USER:PASSWORD first (basic authentication), or leave it on 127.0.0.1"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def check_port(host: str, port: int) -> None:
+    """Raises BadInput where something else listens already."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise BadInput(
+                f"the server cannot listen on {host}:{port} ({error.strerror}); choose another with --port, or use "
+                f"the server that is there with PREFECT_API_URL=http://{host}:{port}/api"
+            ) from None
+
+
+def reached_at(host: str) -> str:
+    """The address by which this machine reaches a server that listens on `host`."""
+    shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # compared, not bound
+    return f"[{shown}]" if ":" in shown else shown
+
+
+def server_service(host: str, port: int, data_dir: Path) -> Service:
+    """The server, its data in a database of its own on the embedded PostgreSQL unless you name another."""
+    environment = SERVER_SETTINGS | dict(os.environ)
+    if not any(environment.get(name) for name in DATABASE_VARIABLES):
+        address = start_embedded(data_dir, DATABASE)
+        environment[DATABASE_VARIABLES[0]] = address.replace("postgresql://", "postgresql+asyncpg://").replace(
+            ":@", "@"
+        )
+    api_url = f"http://{reached_at(host)}:{port}/api"
+    environment |= {"PREFECT_API_URL": api_url, "PREFECT_UI_API_URL": environment.get("PREFECT_UI_API_URL") or api_url}
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", host, "--port", str(port)]
+    return Service("server", command, environment, stop_seconds=15)
+
+
+def wait_until_ready(
+    api_url: str, ended: Callable[[], bool], wait: Callable[[], None], seconds: float = START_SECONDS
+) -> None:
+    """Wait for the server to answer. Raises ServiceUnavailable when it has `ended`, or does not in `seconds`."""
+    end, problem = time.monotonic() + seconds, "no answer"
+    while time.monotonic() < end:
+        problem = server_problem(api_url)
+        if not problem:
+            return
+        if ended():
+            raise ServiceUnavailable(f"the Prefect server ended while it started; its lines above say why ({problem})")
+        wait()
+    raise ServiceUnavailable(f"no Prefect server answers at {api_url} ({problem}); check PREFECT_API_URL")
+
+
+def server_problem(api_url: str) -> str:
+    """Why the server does not answer; empty when it does."""
+    try:
+        with urllib.request.urlopen(f"{api_url.rstrip('/')}/health", timeout=ANSWER_SECONDS) as answer:  # noqa: S310  # the user's own server
+            return "" if answer.status == 200 else f"status {answer.status}"
+    except urllib.error.HTTPError as error:
+        # It is there; whether it lets us in is seen when something is asked of it.
+        return "" if error.code in (401, 403) else f"status {error.code}"
+    except (OSError, ValueError) as error:
+        return str(getattr(error, "reason", error))

@@ -1,0 +1,83 @@
+"""What the Prefect server must know: the pool, the deployments of prefect.yaml, blocks, the automation.
+
+Doing it again changes nothing that a person changed: a paused schedule stays paused, a block keeps its value.
+"""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.exceptions import ObjectNotFound
+from prefect.workers.process import ProcessWorker
+
+from deployments.automations import set_up_automation
+from deployments.names import POOL
+from hybrid_ml.errors import BadInput, ServiceUnavailable
+from hybrid_ml.settings import project_folder
+
+DEPLOY_SECONDS = 180
+
+
+def set_up() -> list[str]:
+    """Bring the server up to date; returns the names of the deployments. Idempotent."""
+    with get_client(sync_client=True) as client:
+        set_up_pool(client)
+        deploy()
+        remove_other_schedules(client)
+        set_up_automation(client)
+    return [name for name, _ in stated_deployments()]
+
+
+def set_up_pool(client: SyncPrefectClient) -> None:
+    """The work pool, if there is none of the name; one of another type is refused."""
+    try:
+        found = client.read_work_pool(POOL)
+    except ObjectNotFound:
+        template = ProcessWorker.get_default_base_job_template()
+        client.create_work_pool(WorkPoolCreate(name=POOL, type=ProcessWorker.type, base_job_template=template))
+        return
+    if found.type != ProcessWorker.type:
+        raise BadInput(
+            f"the work pool {POOL} is of type {found.type}; delete it or rename it, a process pool is needed"
+        )
+
+
+def deploy() -> None:
+    """`prefect deploy --all`. Raises ServiceUnavailable with what it said when it fails."""
+    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
+    done = subprocess.run(  # noqa: S603  # our own interpreter
+        command, cwd=prefect_yaml().parent, capture_output=True, text=True, timeout=DEPLOY_SECONDS, check=False
+    )
+    if done.returncode:
+        said = (done.stdout + done.stderr).strip()
+        raise ServiceUnavailable(f"`prefect deploy --all` ended with {done.returncode}:\n{said}")
+
+
+def remove_other_schedules(client: SyncPrefectClient) -> None:
+    """Schedules that prefect.yaml no longer states go from the server, where `prefect deploy` leaves them."""
+    for name, stated in stated_deployments():
+        deployment = client.read_deployment_by_name(name)
+        wanted = {schedule["slug"] for schedule in stated.get("schedules", [])}
+        for schedule in deployment.schedules:
+            if schedule.slug not in wanted:
+                client.delete_deployment_schedule(deployment.id, schedule.id)
+
+
+def stated_deployments() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each deployment of prefect.yaml as FLOW/NAME, and what is stated of it."""
+    for stated in yaml.safe_load(prefect_yaml().read_text())["deployments"]:
+        flow = Path(stated["entrypoint"].split(":")[0]).stem.replace("_", " ")
+        yield f"{flow}/{stated['name']}", stated
+
+
+def prefect_yaml() -> Path:
+    """The file; raises BadInput where the project is not a checkout."""
+    path = project_folder() / "prefect.yaml"
+    if not path.is_file():
+        raise BadInput(f"there is no {path}; run this in a checkout of the project, which states the deployments")
+    return path

@@ -1,0 +1,70 @@
+"""`hybrid-ml status` on a terminal."""
+
+from datetime import UTC, datetime
+
+from rich.markup import escape
+from rich.table import Table
+
+from deployments.status import DeploymentStatus, Status, next_told
+from hybrid_ml.bot.facts import SymbolStatus
+from hybrid_ml.market.bars import age_minutes
+from hybrid_ml.terminal import CROSS, TICK, out
+
+
+def show_status(status: Status) -> None:
+    """What runs, when next, how it went, what serves, and what is to be done."""
+    _line(status.server, "server", status.server or "none")
+    _line(status.workers, "worker", ", ".join(status.workers) or "none online")
+    _line(status.database, "database", status.database or "not reached")
+    if status.deployments:
+        out.print(_deployments(status.deployments))
+    if status.symbols:
+        out.print(_symbols(status.symbols, status.as_of))
+    if status.deliveries:
+        out.print("alerts of the last day: " + ", ".join(f"{n} {state}" for state, n in status.deliveries.items()))
+    for problem in status.problems:
+        out.print(f"[yellow]![/yellow] {escape(problem)}")
+
+
+def _line(fine: object, part: str, told: str) -> None:
+    out.print(f"{TICK if fine else CROSS} {part:<9} {escape(told)}")
+
+
+def _deployments(found: list[DeploymentStatus]) -> Table:
+    table = Table("deployment", "next", "last run", "ended as", "took", box=None, padding=(0, 2))
+    for each in found:
+        running = f" ({each.running} running)" if each.running else ""
+        last = each.last
+        told = [last.name, last.state, f"{last.seconds:g} s"] if last else ["none yet", "", ""]
+        table.add_row(each.name, next_told(each) + running, *map(escape, told))
+    return table
+
+
+def _symbols(found: list[SymbolStatus], now: datetime) -> Table:
+    table = Table("symbol", "newest bar (UTC)", "champion", "trained until", "last answer", box=None, padding=(0, 2))
+    for each in found:
+        last = each.last
+        answer = f"{last.bar_time:%m-%d %H:%M} {last.direction} {last.confidence:.2f}" if last else "none yet"
+        refused = f", refused by {', '.join(last.refused_by)}" if last and last.refused_by else ""
+        table.add_row(
+            escape(each.symbol),
+            _moment(each.newest_bar, now),
+            escape(each.model_version or "none yet"),
+            _moment(each.model_trained_until, now),
+            answer + (", signal" if last and last.signal else refused),
+        )
+    return table
+
+
+def _moment(moment: datetime | None, now: datetime) -> str:
+    if moment is None:
+        return ""
+    minutes = age_minutes(moment.astimezone(UTC), now)
+    age = (
+        f"{minutes:.0f} min"
+        if minutes < 120
+        else f"{minutes / 60:.0f} h"
+        if minutes < 2880
+        else f"{minutes / 1440:.0f} d"
+    )
+    return f"{moment.astimezone(UTC):%m-%d %H:%M} ({age})"

@@ -1,0 +1,163 @@
+"""`hybrid-ml up`: what is missing starts, the server is set up, and all of it is kept going until Ctrl-C."""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from deployments.running import mark_running, running
+from deployments.server import check_address, check_port, reached_at, server_service, wait_until_ready
+from deployments.supervisor import Service, Supervisor
+from deployments.worker import WORKER_SETTINGS
+from hybrid_ml.errors import ServiceUnavailable
+from hybrid_ml.settings import Settings, load_settings
+from hybrid_ml.store.embedded import keep_embedded_running, start_embedded
+from hybrid_ml.store.engine import connect_only, migrate, newest_revision, shown
+from hybrid_ml.terminal import out
+
+DATABASE_LOOK_SECONDS = 2.0
+READY_SECONDS = 30.0
+"""How long the worker is given to ask for work for the first time, which makes the deployments READY."""
+GIVEN_SERVER_SECONDS = 10.0
+"""How long a server that should be there already is given to answer."""
+WORKER_STOP_SECONDS = 30.0
+"""A run that is under way may finish; what takes longer is ended, and says so in its state."""
+
+
+@dataclass
+class Stop:
+    """How often a person asked to stop."""
+
+    asked: int = 0
+
+    def __call__(self, *_: object) -> None:
+        """Handle SIGINT or SIGTERM: interrupt what goes on once, hurry from the second time on."""
+        self.asked += 1
+        if self.asked == 1:
+            raise KeyboardInterrupt
+        out.print("stopping at once")
+
+    @property
+    def hurried(self) -> bool:
+        return self.asked > 1
+
+
+def up(host: str, port: int) -> None:
+    """Start what is missing and keep it going. Raises HybridMLError where something cannot be."""
+    check_address(host)
+    found = running()
+    if found:
+        out.print(f"it is up already, since {found['started_at']}, process {found['pid']}: {found['ui_url']}")
+        return
+    settings, given = load_settings(), os.environ.get("PREFECT_API_URL")
+    api_url = given or f"http://{reached_at(host)}:{port}/api"
+    about = {"pid": os.getpid(), "api_url": api_url, "ui_url": ui_url(api_url)}
+    supervisor, stop = Supervisor(tell), Stop()
+    with mark_running(about | {"started_at": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"}), stopping(supervisor, stop):
+        open_database(settings)
+        start_server(supervisor, settings, api_url, None if given else (host, port))
+        start_work(supervisor, settings, api_url)
+        keep_going(supervisor, settings)
+
+
+@contextmanager
+def stopping(supervisor: Supervisor, stop: Stop) -> Iterator[None]:
+    """Until Ctrl-C or SIGTERM, or until something fails; then all services stop, however often it is pressed."""
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, stop)
+    try:
+        yield
+    except KeyboardInterrupt:
+        out.print("\nstopping; what is under way may finish (Ctrl-C again: at once)")
+    finally:
+        stop.asked = max(stop.asked, 1)
+        supervisor.stop(lambda: stop.hurried)
+        out.print("stopped")
+
+
+def open_database(settings: Settings) -> None:
+    """The embedded PostgreSQL or the given one, at the newest schema."""
+    if not settings.uses_embedded_database:
+        start_embedded(settings.data_dir)  # Prefect's own data lies there
+    engine = connect_only(settings)
+    migrate(engine)
+    out.print(f"database   {shown(engine)}, schema {newest_revision()}")
+
+
+def start_server(supervisor: Supervisor, settings: Settings, api_url: str, own: tuple[str, int] | None) -> None:
+    """The server of PREFECT_API_URL, or one of our own; then everything it must know."""
+    os.environ["PREFECT_API_URL"] = api_url
+    if own is None:
+        wait_until_ready(api_url, lambda: False, lambda: time.sleep(0.2), GIVEN_SERVER_SECONDS)
+    else:
+        check_port(*own)
+        os.environ.setdefault("PREFECT_HOME", str(settings.data_dir / "prefect"))
+        if os.environ.get("PREFECT_SERVER_API_AUTH_STRING"):
+            os.environ.setdefault("PREFECT_API_AUTH_STRING", os.environ["PREFECT_SERVER_API_AUTH_STRING"])
+        start_own_server(supervisor, server_service(*own, settings.data_dir), api_url)
+    out.print(f"server     {ui_url(api_url)}")
+    from deployments.set_up import set_up  # with the server's address in the environment
+
+    out.print(f"set up     {', '.join(set_up())}")
+
+
+def start_own_server(supervisor: Supervisor, service: Service, api_url: str) -> None:
+    """Start it; what it says meanwhile is told only if it does not come up."""
+    said: list[str] = []
+    supervisor.tell = lambda _, line: said.append(line)
+    try:
+        supervisor.start(service)
+        wait_until_ready(api_url, service.has_ended, lambda: supervisor.read(0.2))
+    except ServiceUnavailable:
+        for line in said:
+            tell(service.name, line)
+        raise
+    finally:
+        supervisor.tell = tell
+
+
+def start_work(supervisor: Supervisor, settings: Settings, api_url: str) -> None:
+    """The worker, and the bot where Telegram is set up."""
+    environment = WORKER_SETTINGS | dict(os.environ) | {"PREFECT_API_URL": api_url, "PYTHONUNBUFFERED": "1"}
+    program = [sys.executable, "-m", "flows"]
+    supervisor.start(Service("worker", [*program, "worker"], environment, WORKER_STOP_SECONDS))
+    if settings.telegram_configured:
+        supervisor.start(Service("bot", [*program, "bot"], environment))
+    out.print(
+        "worker     started"
+        + (", and the bot" if settings.telegram_configured else f"; no bot: {settings.telegram_told}")
+    )
+
+
+def keep_going(supervisor: Supervisor, settings: Settings) -> None:
+    """Tell what the services say and start again what ends, until interrupted."""
+    from deployments.status import are_ready, next_runs_told
+
+    end = time.monotonic() + READY_SECONDS
+    while not are_ready() and time.monotonic() < end:
+        supervisor.watch()
+    for line in next_runs_told():
+        out.print(line)
+    out.print("Ctrl-C stops all of it. What follows is what the services say.")
+    looked = time.monotonic()
+    while True:
+        supervisor.watch()
+        if time.monotonic() - looked > DATABASE_LOOK_SECONDS:
+            problem = keep_embedded_running(settings.data_dir)
+            if problem:
+                tell("database", problem)
+            looked = time.monotonic()
+
+
+def tell(name: str, line: str) -> None:
+    """One line of a service on the terminal."""
+    out.print(f"{name:<8} | {line}", markup=False, highlight=False)
+
+
+def ui_url(api_url: str) -> str:
+    """Where a person looks."""
+    return api_url.removesuffix("/").removesuffix("/api")

@@ -1,0 +1,71 @@
+"""The commands that operate the service: `hybrid-ml up`, `deploy`, `worker`, `status`."""
+
+from pydantic import BaseModel, Field
+
+from flows.model_flags import Output
+
+PORT = 4200
+
+
+class Up(BaseModel):
+    """Start what is missing and keep it going until Ctrl-C: database, Prefect server, deployments, worker, bot.
+
+    Uses the server of PREFECT_API_URL where that is set, else starts one of its own on this machine alone.
+
+    examples: hybrid-ml up
+              hybrid-ml up --port 4300
+    """
+
+    host: str = Field("127.0.0.1", description="address the server listens on; others only with authentication")
+    port: int = Field(PORT, ge=1, le=65_535, description="port of the server and its UI")
+
+    def cli_cmd(self) -> None:
+        from deployments.up import up
+
+        up(self.host, self.port)
+
+
+class Deploy(BaseModel):
+    """Set up the server of PREFECT_API_URL: pool, deployments of prefect.yaml, blocks, the automation.
+
+    Doing it again changes nothing that a person changed there. `hybrid-ml up` does it by itself.
+
+    examples: PREFECT_API_URL=http://prefect:4200/api hybrid-ml deploy
+    """
+
+    def cli_cmd(self) -> None:
+        from flows import operating
+
+        operating.deploy()
+
+
+class Worker(BaseModel):
+    """Work for the pool until Ctrl-C, on as many machines as you like. `hybrid-ml up` starts one by itself.
+
+    Flow processes are forks of one that has imported everything; --cold starts each from nothing.
+
+    examples: PREFECT_API_URL=http://prefect:4200/api hybrid-ml worker
+    """
+
+    name: str | None = Field(None, description="name of this worker in the UI; empty: one is made up")
+    cold: bool = Field(False, description="every flow process imports everything itself, about four seconds")
+
+    def cli_cmd(self) -> None:
+        from flows import operating
+
+        operating.worker(self.name, cold=self.cold)
+
+
+class Status(Output):
+    """Say what runs, when the next runs are, how the last ones ended, which models serve and how fresh the bars are.
+
+    Exits 1 where something is missing that the service needs.
+
+    examples: hybrid-ml status
+              hybrid-ml status --json
+    """
+
+    def cli_cmd(self) -> None:
+        from flows import operating
+
+        operating.status(json_output=self.json_output)

@@ -2,11 +2,8 @@
 
 import asyncio
 import os
-import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from deployments.names import POOL
@@ -30,18 +27,8 @@ def run_worker(*, cold: bool = False, name: str | None = None) -> None:
         os.environ.setdefault(variable, value)
     from deployments.warm.worker import work  # after its settings
 
-    if cold or sys.platform != "linux":  # elsewhere a fork cannot be tied to the life of its worker
+    if cold or sys.platform != "linux":  # elsewhere a fork of a process with frameworks loaded is not safe
         asyncio.run(work(POOL, name, None))
         return
-    with warm_template() as address:
-        asyncio.run(work(POOL, name, address))
-
-
-@contextmanager
-def warm_template() -> Iterator[str]:
-    """A process to fork flow processes from, for as long as the block; yields the address of its socket."""
     with tempfile.TemporaryDirectory(prefix="hybrid-ml-") as folder:
-        address = str(Path(folder) / "template")
-        command = [sys.executable, "-m", "deployments.warm.template", address]
-        with subprocess.Popen(command, stdin=subprocess.PIPE):  # noqa: S603  # our own module; it ends with its input
-            yield address
+        asyncio.run(work(POOL, name, str(Path(folder) / "template")))

@@ -73,10 +73,12 @@ def run_cold() -> NoReturn:
 
 
 def end_as(status: int | None) -> NoReturn:
-    """End with the exit code of a wait status, or by its signal; None: the template went, and the run with it."""
+    """End with the exit code of a wait status, or by its signal; None: the template went and cannot tell.
+
+    The flow process has ended all the same, else its side of the line would be open. What it told the server stands.
+    """
     if status is None:
-        sys.stderr.write("the warm template has ended, and this flow process with it\n")
-        status = signal.SIGKILL
+        sys.exit("the warm template has ended and cannot tell how this flow process did")
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         if number != signal.SIGKILL:

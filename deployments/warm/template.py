@@ -4,7 +4,6 @@ It has one thread and keeps it so: a fork of a process with threads inherits the
 `python -m deployments.warm.template SOCKET`; it ends when its standard input does, which its worker holds.
 """
 
-import ctypes
 import gc
 import importlib
 import json
@@ -40,8 +39,6 @@ PRELOADED = (
 )
 ASKING_SECONDS = 2.0
 """How long one starter may take to say what it wants; others wait meanwhile."""
-DIE_WITH_PARENT = 1
-"""PR_SET_PDEATHSIG of prctl(2)."""
 
 
 @dataclass
@@ -63,7 +60,7 @@ def main(address: str) -> None:
     gc.collect()
     gc.freeze()  # so that collections in forks leave shared pages alone
     template = Template(listen(address), loaded_files())
-    asked = serve(template, Path(address))
+    asked = serve(template)
     if asked is not None:
         become(asked)
 
@@ -99,7 +96,7 @@ def is_outdated(files: dict[Path, tuple[int, int]]) -> bool:
     return any(_state(path) != state for path, state in files.items())
 
 
-def serve(template: Template, address: Path) -> dict[str, Any] | None:
+def serve(template: Template) -> dict[str, Any] | None:
     """Fork for whoever asks. Returns None when the worker has gone, and in a fork what it was asked."""
     reading, writing = os.pipe()
     for end in (reading, writing):
@@ -116,8 +113,7 @@ def serve(template: Template, address: Path) -> dict[str, Any] | None:
                 os.read(reading, 4096)
                 reap(template)
             if sys.stdin.fileno() in ready and not os.read(sys.stdin.fileno(), 4096):
-                address.unlink(missing_ok=True)
-                return None
+                return None  # flow processes that are at work go on, as those of a process worker do
             if template.listener.fileno() in ready:
                 asked = answer(template)
                 if asked is not None:
@@ -184,7 +180,6 @@ def become(asked: dict[str, Any]) -> None:
     """Be the flow process: its environment, folder, output and signals, tied to its starter's life."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGCHLD):
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-    _die_with_parent()
     line: socket.socket = asked["line"]
     line.settimeout(None)
     if line.recv(3) != b"go\n":
@@ -212,11 +207,6 @@ def run_engine() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # that it is loaded already is what we are here for
         runpy.run_module("prefect.engine", run_name="__main__", alter_sys=True)
-
-
-def _die_with_parent() -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGKILL)
 
 
 def _die_with_starter(line: socket.socket) -> None:

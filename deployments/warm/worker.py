@@ -1,15 +1,24 @@
-"""Prefect's process worker, with the starter in place of a cold interpreter."""
+"""Prefect's process worker, with two differences: flow processes begin warm, and only the newest slot is run."""
 
 import os
 import shlex
+import subprocess
 import sys
+import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar
+from uuid import UUID
 
+import anyio
+from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.responses import WorkerFlowRunResponse
 from prefect.settings import get_current_settings
+from prefect.states import Completed
 from prefect.utilities.processutils import setup_signal_handlers_worker
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker
 
+LOOK_SECONDS, AGAIN_SECONDS = 1.0, 5.0
 STARTER = Path(__file__).parent / "starter.py"
 
 
@@ -28,18 +37,61 @@ class WarmConfiguration(ProcessJobConfiguration):
             self._command_configured = True
 
 
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # that it takes the place of "process" in this process's registry is meant
+
+    class WarmWorker(ProcessWorker):
+        """After an outage the server hands out every slot that was missed, the oldest first.
+
+        With one run at a time the oldest would take the place of the newest, which is the one worth running.
+        So slots that a newer one of the same deployment has overtaken are set aside here, before any begins.
+        """
+
+        job_configuration = WarmConfiguration
+
+        async def _get_scheduled_flow_runs(self) -> list[WorkerFlowRunResponse]:
+            found = await super()._get_scheduled_flow_runs()
+            late = overtaken(each.flow_run for each in found)
+            for run_id, newer in late.items():
+                told = f"scheduled for {newer.expected_start_time:%Y-%m-%d %H:%M:%S} UTC, a newer run takes its place"
+                await self.client.set_flow_run_state(run_id, Completed(name="Skipped", message=told))
+            return [each for each in found if each.flow_run.id not in late]
+
+
+def overtaken(runs: Iterable[FlowRun]) -> dict[UUID, FlowRun]:
+    """Runs of a schedule that have not begun, by id, each with the newest of its deployment, which is due as well."""
+    newest: dict[UUID | None, FlowRun] = {}
+    of_schedules = [run for run in runs if run.auto_scheduled and not run.run_count and run.expected_start_time]
+    for run in sorted(of_schedules, key=lambda run: str(run.expected_start_time)):
+        newest[run.deployment_id] = run
+    return {run.id: newest[run.deployment_id] for run in of_schedules if run is not newest[run.deployment_id]}
+
+
 async def work(pool: str, name: str | None, template: str | None) -> None:
     """Work for `pool` until SIGTERM or Ctrl-C."""
     settings = get_current_settings().worker
-    worker = ProcessWorker(
+    WarmConfiguration.template = template
+    worker = WarmWorker(
         work_pool_name=pool,
         name=name,
         prefetch_seconds=settings.prefetch_seconds,
         heartbeat_interval_seconds=int(settings.heartbeat_seconds),
         create_pool_if_not_found=False,
     )
-    WarmConfiguration.template = template
-    # On the worker itself: a subclass would take the place of "process" in Prefect's registry of types.
-    worker.job_configuration = WarmConfiguration
     setup_signal_handlers_worker(os.getpid(), "the worker", print)
-    await worker.start()
+    async with anyio.create_task_group() as tasks:
+        if template:
+            tasks.start_soon(keep_template, template)
+        await worker.start()
+        tasks.cancel_scope.cancel()
+
+
+async def keep_template(address: str) -> None:
+    """A process to fork flow processes from, again when it ends; it ends with its standard input."""
+    command = [sys.executable, "-m", "deployments.warm.template", address]
+    while True:
+        with subprocess.Popen(command, stdin=subprocess.PIPE) as process:  # noqa: S603  # our own module
+            while process.poll() is None:
+                await anyio.sleep(LOOK_SECONDS)
+        print(f"the warm template has ended ({process.returncode}); flow processes start cold until it is back")
+        await anyio.sleep(AGAIN_SECONDS)

@@ -1,0 +1,220 @@
+"""`hybrid-ml up` as a user starts it: PostgreSQL, Prefect server and worker, real, for the whole session."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import psutil
+import pytest
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import FlowRun
+from prefect.exceptions import ObjectNotFound
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from sqlalchemy import Engine, create_engine
+
+from hybrid_ml.market.bars import clean_bars
+from hybrid_ml.market.simulation import SIMULATED_SYMBOL, simulate_bars
+from hybrid_ml.store.bars import store_bars
+from hybrid_ml.store.embedded import start_embedded
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAM = str(Path(sys.executable).with_name("hybrid-ml"))
+AWAKE = {"disable_sleep_window": True, "max_bar_age_minutes": 1_440}
+START_SECONDS, RUN_SECONDS = 180.0, 120.0
+
+
+def wait_for(what: str, found: Callable[[], Any], seconds: float = RUN_SECONDS) -> Any:
+    """Whatever `found` finds, as soon as it finds something."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        result = found()
+        if result:
+            return result
+        time.sleep(0.1)
+    raise AssertionError(f"waited {seconds:g} s for {what}")
+
+
+@dataclass
+class Up:
+    """A running `hybrid-ml up`."""
+
+    process: subprocess.Popen
+    environment: dict[str, str]
+    log: Path
+    api_url: str
+
+    @property
+    def data_dir(self) -> Path:
+        return Path(self.environment["HYBRID_ML_DATA_DIR"])
+
+    @contextmanager
+    def client(self) -> Iterator[SyncPrefectClient]:
+        with temporary_settings({PREFECT_API_URL: self.api_url}), get_client(sync_client=True) as client:
+            yield client
+
+    def trigger(self, deployment: str = "analysis/analysis", **request: Any) -> UUID:
+        """Run a deployment now, as the UI's button does."""
+        with self.client() as client:
+            found = client.read_deployment_by_name(deployment)
+            parameters = {"request": request} if request else {}
+            return client.create_flow_run_from_deployment(found.id, parameters=parameters).id
+
+    def run(self, run_id: UUID) -> FlowRun:
+        with self.client() as client:
+            return client.read_flow_run(run_id)
+
+    def ended(self, run_id: UUID, seconds: float = RUN_SECONDS) -> FlowRun:
+        """The run when it has come to an end."""
+        return wait_for(f"the end of {run_id}", lambda: self._if(run_id, lambda run: run.state.is_final()), seconds)
+
+    def in_state(self, run_id: UUID, name: str, seconds: float = RUN_SECONDS) -> FlowRun:
+        return wait_for(f"{name} of {run_id}", lambda: self._if(run_id, lambda run: run.state.name == name), seconds)
+
+    def _if(self, run_id: UUID, holds: Callable[[FlowRun], bool]) -> FlowRun | None:
+        run = self.run(run_id)
+        return run if holds(run) else None
+
+    def child(self, words: str) -> psutil.Process:
+        """The process below `up` whose command line has `words`, waiting for it to be there."""
+        return wait_for(f"a process of {words}", lambda: next(iter(self.children(words)), None))
+
+    def children(self, words: str) -> list[psutil.Process]:
+        found = []
+        for each in psutil.Process(self.process.pid).children(recursive=True):
+            try:
+                if words in " ".join(each.cmdline()) and each.status() != psutil.STATUS_ZOMBIE:
+                    found.append(each)
+            except psutil.NoSuchProcess:
+                continue
+        return found
+
+    def command(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
+        """One of the project's commands, beside what is up."""
+        return self._run([PROGRAM, *arguments], environment)
+
+    def prefect(self, *arguments: str) -> subprocess.CompletedProcess:
+        """One of Prefect's own commands, against the server that is up."""
+        return self._run([sys.executable, "-m", "prefect", *arguments], {"PREFECT_API_URL": self.api_url})
+
+    def _run(self, command: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            command,
+            cwd=ROOT,
+            env=self.environment | environment,
+            capture_output=True,
+            text=True,
+            timeout=180,
+            check=False,
+        )
+
+    def engine(self) -> Engine:
+        """The project's own database."""
+        return create_engine(start_embedded(self.data_dir).replace("postgresql://", "postgresql+psycopg2://"))
+
+    def prefect_engine(self) -> Engine:
+        """The database of the Prefect server."""
+        address = start_embedded(self.data_dir, "prefect")
+        return create_engine(address.replace("postgresql://", "postgresql+psycopg2://"))
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def environment_of(folder: Path, **more: str) -> dict[str, str]:
+    """The environment of an installation of its own, which knows no server."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    return kept | {
+        "HOME": str(folder / "home"),
+        "NEON_CONN_STR": "",
+        "HYBRID_ML_DATA_DIR": str(folder / "data"),
+        "HYBRID_ML_MODELS_DIR": str(folder / "models"),
+        "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "2",
+        **more,
+    }
+
+
+def start_up(folder: Path, port: int, **more: str) -> Up:
+    """`hybrid-ml up`, when it says that all is there."""
+    (folder / "home").mkdir(parents=True, exist_ok=True)
+    environment, log = environment_of(folder, **more), folder / "up.log"
+    with log.open("a") as output:
+        output.truncate(0)
+        process = subprocess.Popen(
+            [PROGRAM, "up", "--port", str(port)], cwd=ROOT, env=environment, stdout=output, stderr=output
+        )
+    up = Up(process, environment, log, f"http://127.0.0.1:{port}/api")
+    try:
+        wait_for("up", lambda: "Ctrl-C stops" in log.read_text() or process.poll() is not None, START_SECONDS)
+        assert process.poll() is None, log.read_text()
+    except BaseException:
+        stop(up)
+        raise
+    return up
+
+
+def stop(up: Up) -> None:
+    """Ctrl-C, and wait."""
+    if up.process.poll() is None:
+        up.process.send_signal(signal.SIGINT)
+        try:
+            up.process.wait(60)
+        except subprocess.TimeoutExpired:
+            up.process.kill()
+            raise
+
+
+@pytest.fixture(scope="session")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+    """Everything up, with simulated bars until now; the schedules of prefect.yaml run as they would."""
+    folder = tmp_path_factory.mktemp("up")
+    for each in (folder, folder.parent, folder.parent.parent):
+        each.chmod(0o755)  # PostgreSQL runs as a user of its own where the tests run as root
+    running = start_up(folder, free_port())
+    try:
+        load_bars(running)
+        yield running
+    finally:
+        stop(running)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def load_bars(running: Up) -> None:
+    """Bars of the simulated market, the newest a minute old."""
+    until = datetime.now(UTC).replace(second=0, microsecond=0)
+    store_bars(running.engine(), SIMULATED_SYMBOL, clean_bars(simulate_bars(until, bars=9_000)).bars)
+
+
+@contextmanager
+def runs_every(up: Up, minutes: int = 60, *, in_seconds: float = 12.0) -> Iterator[None]:
+    """One more schedule of the analysis, whose first run is due in a few seconds."""
+    body = {"schedule": {"interval": minutes * 60, "anchor_date": _moment(in_seconds)}, "active": True}
+    with up.client() as client:
+        deployment = client.read_deployment_by_name("analysis/analysis").id
+        path = f"/deployments/{deployment}/schedules"
+        made = client._client.post(path, content=json.dumps([body]), headers={"Content-Type": "application/json"})
+        made.raise_for_status()
+        schedule = made.json()[0]["id"]
+    try:
+        yield
+    finally:
+        with up.client() as client, suppress(ObjectNotFound):  # a deployment in between removes it
+            client.delete_deployment_schedule(deployment, UUID(schedule))
+
+
+def _moment(in_seconds: float) -> str:
+    return (datetime.now(UTC) + timedelta(seconds=in_seconds)).isoformat()

@@ -1,0 +1,206 @@
+"""After trouble: what was missed is set aside, the current slot runs, no slot stays taken, and states are true."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import psutil
+import pytest
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from sqlalchemy import text
+
+from hybrid_ml.store.locks import symbol_locks
+from tests.operating.conftest import AWAKE, Up, wait_for
+
+TRUE_WITHIN_SECONDS = 120 + 30
+"""Two minutes, and half a one for a crowded machine."""
+
+
+@contextmanager
+def symbol_held(up: Up) -> Iterator[None]:
+    """Runs wait for the symbol, as if another one were at it."""
+    with symbol_locks(up.engine(), 60) as held:
+        held.take("DEMO")
+        yield
+
+
+def begun(up: Up) -> UUID:
+    """A run by hand that has begun, and waits for the symbol."""
+    run_id = up.trigger(**AWAKE)
+    up.in_state(run_id, "Running")
+    wait_for("the run at its lock", lambda: "lock DEMO" in _task_names(up, run_id))
+    return run_id
+
+
+def _task_names(up: Up, run_id: UUID) -> list[str]:
+    with up.client() as client:
+        chosen = FlowRunFilter(id=FlowRunFilterId(any_=[run_id]))
+        return [each.name for each in client.read_task_runs(flow_run_filter=chosen)]
+
+
+def flow_processes(up: Up) -> list[psutil.Process]:
+    """The flow processes at work: forks of the template."""
+    found = up.children("deployments.warm.template")
+    templates = {each.pid for each in found}
+    return [each for each in found if each.ppid() in templates]
+
+
+def next_run_completes(up: Up) -> None:
+    """No slot stays taken: the next run is not cancelled."""
+    run = up.ended(up.trigger(**AWAKE))
+    assert run.state.type.value == "COMPLETED", f"{run.state.name}: {run.state.message}"
+    with up.client() as client:
+        deployment = client.read_deployment_by_name("analysis/analysis")
+        limit = client.read_global_concurrency_limit_by_name(f"deployment:{deployment.id}")
+    wait_for("free slots", lambda: limit.active_slots == 0 or _slots(up) == 0)
+
+
+def _slots(up: Up) -> int:
+    with up.client() as client:
+        deployment = client.read_deployment_by_name("analysis/analysis")
+        return client.read_global_concurrency_limit_by_name(f"deployment:{deployment.id}").active_slots
+
+
+def test_the_flow_process_is_killed(up: Up) -> None:
+    with symbol_held(up):
+        run_id = begun(up)
+        wait_for("the flow process", lambda: flow_processes(up))[0].kill()
+        run = up.ended(run_id, 30)
+    assert run.state.name == "Crashed"
+    next_run_completes(up)
+
+
+def test_the_worker_is_killed_and_its_run_goes_on(up: Up) -> None:
+    with symbol_held(up):
+        run_id = begun(up)
+        up.child("flows worker").kill()
+        up.child("flows worker")
+    run = up.ended(run_id, TRUE_WITHIN_SECONDS)
+    assert run.state.type.value == "COMPLETED", f"{run.state.name}: {run.state.message}"
+    next_run_completes(up)
+
+
+def test_worker_and_flow_process_are_killed_and_the_state_comes_true(up: Up) -> None:
+    with symbol_held(up):
+        run_id = begun(up)
+        flows = wait_for("the flow process", lambda: flow_processes(up))
+        starters = up.children("starter.py")
+        for each in (up.child("flows worker"), *starters, *flows):
+            each.kill()
+        run = up.ended(run_id, TRUE_WITHIN_SECONDS)
+    assert run.state.name == "Crashed"
+    assert "nothing was heard" in run.state.message
+    next_run_completes(up)
+
+
+def test_the_server_is_killed_in_the_middle_of_a_run(up: Up) -> None:
+    with symbol_held(up):
+        run_id = begun(up)
+        up.child("server start").kill()
+        wait_for("the server again", lambda: _answers(up), 60)
+    run = up.ended(run_id, TRUE_WITHIN_SECONDS)
+    assert run.state.name in ("Completed", "Degraded", "Crashed"), run.state
+    next_run_completes(up)
+
+
+def _answers(up: Up) -> bool:
+    try:
+        with up.client() as client:
+            return bool(client.hello())
+    except Exception:  # whichever way it does not answer
+        return False
+
+
+def test_a_run_is_cancelled_from_the_ui(up: Up) -> None:
+    with symbol_held(up):
+        run_id = begun(up)
+        with up.client() as client:
+            from prefect.states import Cancelling
+
+            client.set_flow_run_state(run_id, Cancelling())
+        run = up.ended(run_id, 60)
+        assert run.state.name == "Cancelled"
+        wait_for("the end of the flow process", lambda: not flow_processes(up), 30)
+    next_run_completes(up)
+
+
+def test_everything_was_away_for_an_hour(up: Up) -> None:
+    """The slots of an hour are missed at once: the worker hangs meanwhile, and an hour passes on the server's side."""
+    worker = up.child("flows worker")
+    worker.suspend()
+    try:
+        missed = an_hour_passes(up)
+    finally:
+        worker.resume()
+    assert len(missed) == 6
+    runs = [up.ended(run_id) for run_id in missed]
+    assert [run.state.name for run in runs[:-1]] == ["Skipped"] * 5
+    newest = runs[-1]
+    assert newest.start_time is not None, f"{newest.state.name}: {newest.state.message}"
+    assert newest.state.type.value == "COMPLETED"
+    next_run_completes(up)
+
+
+def an_hour_passes(up: Up) -> list[UUID]:
+    """Runs of the schedule that are due then, the oldest first: those of the hour to come, set back by one hour."""
+    until = datetime.now(UTC) + timedelta(hours=1)
+    found = wait_for("the runs of the next hour", lambda: _due_until(up, until))
+    statement = text("""
+        UPDATE flow_run SET expected_start_time = expected_start_time - interval '1 hour',
+                            next_scheduled_start_time = next_scheduled_start_time - interval '1 hour'
+        WHERE id = ANY(:ids)""")
+    with up.prefect_engine().begin() as connection:
+        connection.execute(statement, {"ids": found})
+    return found
+
+
+def _due_until(up: Up, until: datetime) -> list[UUID] | None:
+    statement = text("""
+        SELECT r.id FROM flow_run r JOIN deployment d ON d.id = r.deployment_id
+        WHERE d.name = 'analysis' AND r.auto_scheduled AND r.state_type = 'SCHEDULED' AND r.expected_start_time <= :until
+        ORDER BY r.expected_start_time""")
+    with up.prefect_engine().connect() as connection:
+        found = [row.id for row in connection.execute(statement, {"until": until})]
+    return found if len(found) >= 6 else None
+
+
+def test_a_failed_run_is_retried_from_the_command_line(up: Up) -> None:
+    with up.engine().begin() as connection:
+        connection.execute(text("ALTER TABLE predictions RENAME TO predictions_away"))
+    try:
+        run_id = up.trigger(**AWAKE)
+        assert up.ended(run_id).state.name == "Failed"
+    finally:
+        with up.engine().begin() as connection:
+            connection.execute(text("ALTER TABLE predictions_away RENAME TO predictions"))
+    done = up.prefect("flow-run", "retry", str(run_id))
+    assert done.returncode == 0, done.stdout + done.stderr
+    run = up.ended(run_id)
+    assert run.run_count == 2
+    assert run.state.type.value == "COMPLETED", f"{run.state.name}: {run.state.message}"
+
+
+def test_postgresql_is_killed(up: Up) -> None:
+    """It comes back within seconds, and with it the server and the next run."""
+    pid = int((up.data_dir / "postgres" / "postmaster.pid").read_text().split()[0])
+    os.kill(pid, signal.SIGKILL)
+    wait_for("another PostgreSQL", lambda: _postmaster(up) not in (None, pid), 60)
+    wait_for("the server's answer", lambda: _answers(up), 60)
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            return next_run_completes(up)
+        except Exception:  # the server mends its connections one by one
+            time.sleep(1)
+    pytest.fail("no run completes after PostgreSQL came back")
+
+
+def _postmaster(up: Up) -> int | None:
+    try:
+        return int((up.data_dir / "postgres" / "postmaster.pid").read_text().split()[0])
+    except (OSError, IndexError, ValueError):
+        return None

@@ -1,0 +1,186 @@
+"""`hybrid-ml up`, `status`, `deploy`: one command up, on time, seen, and down again without a trace."""
+
+import json
+import signal
+import socket
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterExpectedStartTime
+from prefect.client.schemas.objects import FlowRun
+
+from tests.operating.conftest import AWAKE, ROOT, Up, environment_of, free_port, runs_every, start_up, stop, wait_for
+
+SCHEDULED = ("weekly training/weekly-training", "analysis/analysis", "review/review")
+BY_HAND = ("backfill/backfill", "replay/replay")
+
+
+def scheduled(up: Up, name: str) -> list[FlowRun]:
+    """Runs that a schedule has made and that are still to come, the next one first."""
+    with up.client() as client:
+        deployment = client.read_deployment_by_name(name)
+        to_come = FlowRunFilter(expected_start_time=FlowRunFilterExpectedStartTime(after_=datetime.now(UTC)))
+        runs = client.read_flow_runs(flow_run_filter=to_come, limit=200)
+        found = [run for run in runs if run.deployment_id == deployment.id and run.auto_scheduled]
+    return sorted(found, key=lambda run: str(run.expected_start_time))
+
+
+def test_every_deployment_is_ready_and_has_its_runs(up: Up) -> None:
+    with up.client() as client:
+        states = {name: client.read_deployment_by_name(name).status.value for name in (*SCHEDULED, *BY_HAND)}
+    assert set(states.values()) == {"READY"}
+    times = {name: [run.expected_start_time for run in scheduled(up, name)] for name in SCHEDULED}
+    assert all((moment.second, moment.minute % 10) == (5, 0) for moment in times["analysis/analysis"])
+    assert all((moment.weekday(), moment.hour, moment.minute) == (6, 0, 0) for moment in times[SCHEDULED[0]])
+    assert all((moment.hour, moment.minute) == (4, 0) for moment in times["review/review"])
+    assert all(times.values())
+    assert not any(scheduled(up, name) for name in BY_HAND)
+
+
+def test_a_scheduled_analysis_completes_unattended_and_on_time(up: Up) -> None:
+    with runs_every(up):
+        due = wait_for("a run that is due", lambda: [each for each in scheduled(up, SCHEDULED[1]) if _soon(each)])
+        run = up.ended(due[0].id)
+    assert run.state.type.value == "COMPLETED", run.state
+    assert run.auto_scheduled
+    assert (run.start_time - run.expected_start_time).total_seconds() < 5
+
+
+def _soon(run: FlowRun) -> bool:
+    return (run.expected_start_time - datetime.now(UTC)).total_seconds() < 60 and run.expected_start_time.second != 5
+
+
+def test_a_run_by_hand_answers_and_is_told_by_status(up: Up) -> None:
+    run = up.ended(up.trigger(**AWAKE))
+    assert run.state.type.value == "COMPLETED", run.state
+    told = json.loads(up.command("status", "--json").stdout)
+    assert told["server"] == up.api_url
+    assert told["workers"]
+    assert {each["name"] for each in told["deployments"]} == {*SCHEDULED, *BY_HAND}
+    analysis = next(each for each in told["deployments"] if each["name"] == "analysis/analysis")
+    assert analysis["last"]["state"] == run.state.name
+    assert told["symbols"][0]["symbol"] == "DEMO"
+    assert told["symbols"][0]["model_version"].startswith("DEMO@")
+    shown = up.command("status")
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    assert all(words in shown.stdout for words in ("analysis", "DEMO", "embedded PostgreSQL", up.api_url))
+
+
+def test_a_command_uses_the_server_that_is_up(up: Up) -> None:
+    done = up.command("analyze", "--fast_mode", "--disable_sleep_window", "--max_bar_age_minutes", "1440", "--json")
+    assert done.returncode == 0, done.stderr
+    assert "temporary server" not in done.stderr
+    with up.client() as client:
+        assert any(run.deployment_id is None and "hybrid-ml" in run.tags for run in client.read_flow_runs(limit=20))
+
+
+def test_up_again_says_that_it_is_up(up: Up) -> None:
+    again = up.command("up")
+    assert again.returncode == 0
+    assert "up already" in again.stdout
+    assert str(up.process.pid) in again.stdout
+
+
+def test_deploying_again_keeps_what_a_person_changed_and_removes_what_the_file_no_longer_states(up: Up) -> None:
+    with up.client() as client:
+        review = client.read_deployment_by_name("review/review")
+        client.update_deployment_schedule(review.id, review.schedules[0].id, active=False)
+    with runs_every(up, 24 * 60, in_seconds=3_600):
+        done = up.command("deploy")
+        assert done.returncode == 0, done.stderr
+        with up.client() as client:
+            analysis, review = (client.read_deployment_by_name(name) for name in SCHEDULED[1:])
+            assert [schedule.slug for schedule in analysis.schedules] == ["every-ten-minutes"]
+            assert [schedule.active for schedule in review.schedules] == [False]
+            client.update_deployment_schedule(review.id, review.schedules[0].id, active=True)
+            assert len(client.read_automations_by_name("hybrid-ml: a silent run is Crashed")) == 1
+
+
+def test_what_ends_is_started_again(up: Up) -> None:
+    worker = up.child("flows worker")
+    worker.kill()
+    wait_for("the end of the worker", lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
+    again = up.child("flows worker")
+    assert again.pid != worker.pid
+    assert up.ended(up.trigger(**AWAKE)).state.type.value == "COMPLETED"
+    assert "SIGKILL" in up.log.read_text()
+
+
+def test_it_stops_cleanly_and_comes_back_with_its_data(tmp_path: Path) -> None:
+    folder, port = _open(tmp_path), free_port()
+    secret = "somebody:something"
+    first = start_up(folder, port, PREFECT_SERVER_API_AUTH_STRING=secret)
+    with pytest.raises(Exception, match="401"), first.client() as client:
+        client.read_work_pools()
+    told = first.command("status", PREFECT_API_AUTH_STRING=secret)
+    assert "analysis" in told.stdout, told.stderr
+    assert secret not in first.log.read_text() + told.stdout + told.stderr
+    below = psutil.Process(first.process.pid).children(recursive=True)
+    first.process.send_signal(signal.SIGINT)
+    first.process.send_signal(signal.SIGINT)  # a hasty second time does no harm
+    assert first.process.wait(60) == 0
+    assert not [each for each in below if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
+    assert not list((folder / "data" / "postgres").glob("postmaster.pid"))
+    second = start_up(folder, port, PREFECT_SERVER_API_AUTH_STRING=secret)
+    stop(second)
+    assert "Traceback" not in second.log.read_text()
+
+
+def _open(folder: Path) -> Path:
+    for each in (folder, folder.parent, folder.parent.parent):
+        each.chmod(0o755)
+    return folder
+
+
+def refused(tmp_path: Path, *arguments: str, **more: str) -> str:
+    """What `hybrid-ml up` says when it does not start."""
+    (tmp_path / "home").mkdir(exist_ok=True)
+    nothing = Up(None, environment_of(_open(tmp_path), **more), tmp_path / "log", "")
+    done = nothing.command("up", *arguments)
+    assert done.returncode in (1, 2), done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+@pytest.mark.parametrize("secret", ["", "no-colon", ":", "user:"])
+def test_other_addresses_need_authentication(tmp_path: Path, secret: str) -> None:
+    said = refused(tmp_path, "--host", "192.0.2.1", PREFECT_SERVER_API_AUTH_STRING=secret)
+    assert "--host 192.0.2.1" in said
+    assert "PREFECT_SERVER_API_AUTH_STRING=USER:PASSWORD" in said
+
+
+def test_a_port_in_use_is_named_with_the_remedy(tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = str(other.getsockname()[1])
+        said = refused(tmp_path, "--port", port)
+    assert port in said
+    assert "--port" in said
+    assert "--port 0" in refused(tmp_path, "--port", "0")
+
+
+def test_a_given_server_that_does_not_answer_is_named(tmp_path: Path) -> None:
+    address = f"http://127.0.0.1:{free_port()}/api"
+    started = time.monotonic()
+    assert address in refused(tmp_path, PREFECT_API_URL=address)
+    assert time.monotonic() - started < 60
+
+
+def test_status_where_nothing_runs_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    done = Up(None, environment_of(_open(tmp_path)), tmp_path / "log", "").command("status")
+    assert done.returncode == 1
+    assert "hybrid-ml up" in done.stdout
+    assert "hybrid-ml backfill" in done.stdout
+
+
+def test_the_version_of_the_deployments_is_the_projects() -> None:
+    stated = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+    project = (ROOT / "pyproject.toml").read_text()
+    assert all(f'version = "{each["version"]}"' in project for each in stated)
+    assert all("hybrid-ml" in each["tags"] and each["description"] for each in stated)

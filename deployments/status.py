@@ -128,7 +128,7 @@ def next_runs_told() -> list[str]:
     with get_client(sync_client=True) as client:
         found = deployment_statuses(client)
     width = max(len(each.name) for each in found)
-    return [f"  {each.name:<{width}}  {next_told(each)}" for each in found]
+    return [f"  {each.name:<{width}}  next (UTC): {next_told(each)}" for each in found]
 
 
 def next_told(found: DeploymentStatus) -> str:
@@ -137,7 +137,7 @@ def next_told(found: DeploymentStatus) -> str:
         return "not READY"
     if found.paused:
         return "paused"
-    return f"next {found.next_run.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if found.next_run else "by hand"
+    return f"{found.next_run.astimezone(UTC):%a %Y-%m-%d %H:%M:%S}" if found.next_run else "by hand"
 
 
 def look(settings: Settings, now: datetime) -> Status:

@@ -6,7 +6,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from deployments.status import DeploymentStatus, Status, next_told
-from hybrid_ml.bot.facts import SymbolStatus
+from hybrid_ml.bot.facts import LastAnswer, SymbolStatus
 from hybrid_ml.market.bars import age_minutes
 from hybrid_ml.terminal import CROSS, TICK, out
 
@@ -31,29 +31,34 @@ def _line(fine: object, part: str, told: str) -> None:
 
 
 def _deployments(found: list[DeploymentStatus]) -> Table:
-    table = Table("deployment", "next", "last run", "ended as", "took", box=None, padding=(0, 2))
+    table = Table("deployment", "next", "last run (UTC)", "ended as", "took", box=None, padding=(0, 2))
     for each in found:
-        running = f" ({each.running} running)" if each.running else ""
+        running = f", {each.running} at work" if each.running else ""
         last = each.last
-        told = [last.name, last.state, f"{last.seconds:g} s"] if last else ["none yet", "", ""]
-        table.add_row(each.name, next_told(each) + running, *map(escape, told))
+        began = f"{last.began.astimezone(UTC):%m-%d %H:%M}" if last and last.began else "never began" if last else "-"
+        told = [began, last.state, f"{last.seconds:g} s"] if last else [began, "", ""]
+        table.add_row(each.name.split("/")[1], next_told(each) + running, *map(escape, told))
     return table
 
 
 def _symbols(found: list[SymbolStatus], now: datetime) -> Table:
-    table = Table("symbol", "newest bar (UTC)", "champion", "trained until", "last answer", box=None, padding=(0, 2))
+    table = Table("symbol", "newest bar (UTC)", "serves", "trained until", "last answer", box=None, padding=(0, 2))
     for each in found:
-        last = each.last
-        answer = f"{last.bar_time:%m-%d %H:%M} {last.direction} {last.confidence:.2f}" if last else "none yet"
-        refused = f", refused by {', '.join(last.refused_by)}" if last and last.refused_by else ""
         table.add_row(
             escape(each.symbol),
             _moment(each.newest_bar, now),
-            escape(each.model_version or "none yet"),
+            escape((each.model_version or "no model yet").split("@")[-1]),
             _moment(each.model_trained_until, now),
-            answer + (", signal" if last and last.signal else refused),
+            _answer(each.last),
         )
     return table
+
+
+def _answer(last: LastAnswer | None) -> str:
+    if last is None:
+        return "none yet"
+    verdict = "signal" if last.signal else "degraded" if last.degraded else f"refused by {len(last.refused_by)}"
+    return f"{last.bar_time.astimezone(UTC):%H:%M} {last.direction} {last.confidence:.2f}, {verdict}"
 
 
 def _moment(moment: datetime | None, now: datetime) -> str:

@@ -161,7 +161,8 @@ def an_hour_passes(up: Up) -> list[UUID]:
 def _due_until(up: Up, until: datetime) -> list[UUID] | None:
     statement = text("""
         SELECT r.id FROM flow_run r JOIN deployment d ON d.id = r.deployment_id
-        WHERE d.name = 'analysis' AND r.auto_scheduled AND r.state_type = 'SCHEDULED' AND r.expected_start_time <= :until
+        WHERE d.name = 'analysis' AND r.auto_scheduled AND r.state_type = 'SCHEDULED'
+          AND r.expected_start_time <= :until
         ORDER BY r.expected_start_time""")
     with up.prefect_engine().connect() as connection:
         found = [row.id for row in connection.execute(statement, {"until": until})]

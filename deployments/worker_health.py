@@ -1,6 +1,7 @@
 """Is a worker of this project online? For a container's health check, so it imports nothing but Python's own.
 
-Ends with 0 when the server at PREFECT_API_URL has heard of one lately, and with 1 and a line that says why not.
+`python deployments/worker_health.py [POOL]` ends with 0 when the server at PREFECT_API_URL has
+heard of one lately, and with 1 and a line that says why not.
 """
 
 import base64
@@ -9,12 +10,12 @@ import os
 import sys
 import urllib.request
 
-WORK_POOL = "hybrid-ml"
+DEFAULT_POOL = "hybrid-ml"
 
 
-def online_workers(api_url: str, auth_string: str) -> list[str]:
+def online_workers(api_url: str, auth_string: str, pool: str) -> list[str]:
     """Names of the pool's workers that the server counts as online. Raises OSError when it does not answer."""
-    url = f"{api_url}/work_pools/{WORK_POOL}/workers/filter"
+    url = f"{api_url}/work_pools/{pool}/workers/filter"
     request = urllib.request.Request(url, data=b"{}", method="POST")  # noqa: S310  # whoever set it runs the service
     request.add_header("Content-Type", "application/json")
     if auth_string:
@@ -25,15 +26,16 @@ def online_workers(api_url: str, auth_string: str) -> list[str]:
 
 def main() -> None:
     """Ask the server that the environment names."""
+    pool = sys.argv[1] if len(sys.argv) > 1 else DEFAULT_POOL
     api_url = os.environ.get("PREFECT_API_URL", "").rstrip("/")
     if not api_url:
         sys.exit("PREFECT_API_URL is not set; set it to the Prefect server's address, such as http://server:4200/api")
     try:
-        online = online_workers(api_url, os.environ.get("PREFECT_API_AUTH_STRING", ""))
+        online = online_workers(api_url, os.environ.get("PREFECT_API_AUTH_STRING", ""), pool)
     except OSError as error:
         sys.exit(f"the Prefect server at {api_url} does not answer: {error}")
     if not online:
-        sys.exit(f"no worker of the pool {WORK_POOL} is online; start one with `hybrid-ml worker`")
+        sys.exit(f"no worker of the pool {pool} is online; start one with `hybrid-ml worker`")
 
 
 if __name__ == "__main__":

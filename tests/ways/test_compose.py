@@ -6,10 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
+import httpx
 import pytest
-from prefect.client.orchestration import get_client
 
 from tests.conftest import ROOT
 from tests.ways.files import COMPOSE, DOCKERFILE, read
@@ -95,25 +94,18 @@ def test_a_worker_that_cannot_be_asked_for_is_not_healthy(url: str, said: str) -
 
 
 def test_a_container_is_healthy_while_the_server_hears_of_a_worker(prefect_api: str) -> None:
-    with get_client(sync_client=True) as client:
-        pools = f"{prefect_api}/work_pools"
-        client._client.post(f"{pools}/", json={"name": "hybrid-ml", "type": "process"})  # there already, or now
-        name = f"worker {uuid4()}"
-        if not _online(client, pools):
-            assert "no worker of the pool hybrid-ml is online" in _health(prefect_api).stderr
-        client._client.post(f"{pools}/hybrid-ml/workers/heartbeat", json={"name": name}).raise_for_status()
-        assert _health(prefect_api).returncode == 0
-        client._client.delete(f"{pools}/hybrid-ml/workers/{name}").raise_for_status()
+    """In a pool of its own: the server is the whole session's."""
+    pools, name = f"{prefect_api}/work_pools", "health"
+    httpx.post(f"{pools}/", json={"name": name, "type": "process"}).raise_for_status()
+    assert f"no worker of the pool {name} is online" in _health(prefect_api, name).stderr
+    httpx.post(f"{pools}/{name}/workers/heartbeat", json={"name": "container"}).raise_for_status()
+    assert _health(prefect_api, name).returncode == 0
+    httpx.delete(f"{pools}/{name}").raise_for_status()
 
 
-def _online(client: Any, pools: str) -> list[str]:
-    answer = client._client.post(f"{pools}/hybrid-ml/workers/filter", json={})
-    return [worker["name"] for worker in answer.json() if worker["status"] == "ONLINE"]
-
-
-def _health(url: str) -> subprocess.CompletedProcess:
+def _health(url: str, *pool: str) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, ROOT / "deployments" / "worker_health.py"],
+        [sys.executable, ROOT / "deployments" / "worker_health.py", *pool],
         env={**os.environ, "PREFECT_API_URL": url},
         capture_output=True,
         text=True,

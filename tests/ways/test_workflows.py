@@ -1,0 +1,168 @@
+"""The GitHub workflows: sound by their schema, and their own commands run for real, from a fresh checkout each time."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from hybrid_ml.market.bars import clean_bars
+from hybrid_ml.market.simulation import simulate_bars
+from hybrid_ml.settings import load_settings
+from hybrid_ml.store.bars import store_bars
+from hybrid_ml.store.engine import connect_only, migrate
+from tests.conftest import ROOT
+from tests.flows.running import rows
+from tests.telegram_server import TOKEN, bot_api
+from tests.ways.files import SECRETS, SET_UP, WORKFLOWS, read, steps
+
+BY_NAME = {path.stem: path for path in WORKFLOWS}
+NOT_IN_A_CHECKOUT = (".git", ".venv", ".data", "*.pkl", "*.json", ".*_cache", "__pycache__", "*.egg-info")
+
+
+def test_both_are_there() -> None:
+    assert set(BY_NAME) == {"analysis", "weekly-training"}
+
+
+@pytest.mark.parametrize(
+    ("schema", "path"),
+    [*(("vendor.github-workflows", path) for path in WORKFLOWS), ("vendor.github-actions", SET_UP)],
+    ids=lambda value: value if isinstance(value, str) else value.stem,
+)
+def test_schemas_hold(schema: str, path: Path) -> None:
+    program = Path(sys.executable).with_name("check-jsonschema")
+    done = subprocess.run([program, "--builtin-schema", schema, path], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_rights_are_few_and_runs_do_not_cut_each_other_off(path: Path) -> None:
+    workflow = read(path)
+    assert workflow["permissions"] == {"contents": "read"}
+    assert workflow["concurrency"] == {"group": f"hybrid-ml-{path.stem}", "cancel-in-progress": False}
+    (job,) = workflow["jobs"].values()
+    assert 0 < job["timeout-minutes"] <= 90
+    assert set(workflow[True]) == {"schedule", "workflow_dispatch"}
+
+
+def test_the_schedules_are_those_promised() -> None:
+    crons = {name: [each["cron"] for each in read(path)[True]["schedule"]] for name, path in BY_NAME.items()}
+    assert crons == {"analysis": ["*/10 * * * *"], "weekly-training": ["0 0 * * 0"]}
+
+
+@pytest.mark.parametrize("path", [*WORKFLOWS, SET_UP], ids=lambda path: path.stem)
+def test_foreign_actions_are_pinned_to_a_commit(path: Path) -> None:
+    used = re.findall(r"uses: (\S+)", path.read_text())
+    assert used
+    assert [
+        name for name in used if not re.fullmatch(r"actions/[\w-]+@[0-9a-f]{40}|\./\.github/actions/set-up", name)
+    ] == []
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_secrets_reach_environments_only_and_only_of_steps_that_run_our_own_commands(path: Path) -> None:
+    text = path.read_text()
+    handed_on = re.findall(r"^          (\w+): \$\{\{ secrets\.\1 \}\}$", text, flags=re.MULTILINE)
+    assert text.count(" secrets.") == len(handed_on)
+    for step in steps(path):
+        assert "${{" not in step.get("run", "")  # what a person typed must not become part of a script
+        given = {name for name in step.get("env", {}) if name in SECRETS}
+        if given:
+            assert step["run"].startswith((".github/require_secrets.sh", "hybrid-ml", "rows="))
+
+
+@pytest.mark.parametrize("missing", SECRETS)
+def test_a_missing_secret_is_named_with_where_to_set_it_and_no_value_is_shown(missing: str) -> None:
+    environment = {"PATH": os.environ["PATH"], **dict.fromkeys(SECRETS, "hush"), missing: ""}
+    for path in WORKFLOWS:
+        step = next(step for step in steps(path) if step["name"] == "Are the secrets set?")
+        done = _bash(step["run"], ROOT, environment)
+        assert done.returncode == 1
+        assert f"not set: {missing}." in done.stdout
+        assert "Settings > Secrets and variables > Actions" in done.stdout
+        assert "hush" not in done.stdout + done.stderr
+
+
+@pytest.fixture
+def market(address: str, monkeypatch: pytest.MonkeyPatch) -> Engine:
+    """A database with simulated bars until now, as if a loader kept it up to date, and nothing else."""
+    monkeypatch.setenv("NEON_CONN_STR", address)
+    engine = connect_only(load_settings())
+    migrate(engine)
+    store_bars(engine, "SIM", clean_bars(simulate_bars(datetime.now(UTC), bars=6_000, missing_share=0.0)).bars)
+    return engine
+
+
+def test_the_second_run_uses_what_the_first_one_left(market: Engine, prefect_api: str, tmp_path: Path) -> None:
+    """Each workflow twice, each time on a machine that remembers nothing; the registry in the database does."""
+    training, analysis = BY_NAME["weekly-training"], BY_NAME["analysis"]
+    with bot_api() as api:
+        # The first as it is on GitHub, with a Prefect server of its own; the others save its ten seconds.
+        _run(training, tmp_path / "1", {"limit": "3000"}, TELEGRAM_BASE_URL=api.base_url)
+        server = {"PREFECT_API_URL": prefect_api, "TELEGRAM_BASE_URL": api.base_url}
+        answered = _run(analysis, tmp_path / "2", {"disable_sleep_window": "yes"}, **server)
+        assert _base_of(answered, market) == _champion(market)
+        _run(training, tmp_path / "3", {"limit": "4000"}, **server)
+        answered = _run(analysis, tmp_path / "4", {"disable_sleep_window": "yes", "symbols": "SIM"}, **server)
+        assert _base_of(answered, market) == _champion(market)
+    found_nothing = "SELECT count(*) FROM model_events WHERE event = 'promoted' AND reason = 'there was no champion'"
+    assert rows(market, found_nothing) == [(1,)]  # the very first training; every later run met its model
+
+
+def _champion(market: Engine) -> str:
+    ((version,),) = rows(market, "SELECT version FROM model_versions WHERE status = 'champion'")
+    return version
+
+
+def _base_of(printed: str, market: Engine) -> str:
+    """The base of the model that an analysis says it has asked."""
+    (version,) = re.findall(r"^  model (SIM@\S+),", printed, flags=re.MULTILINE)
+    ((base,),) = rows(market, f"SELECT coalesce(parent, version) FROM model_versions WHERE version = '{version}'")
+    return base
+
+
+def _run(workflow: Path, folder: Path, inputs: dict[str, str], **environment: str) -> str:
+    """All `run:` steps of a workflow in bash, in order, in a fresh copy of this checkout; what they printed.
+
+    Only Python and the installation are not set up anew: this environment's are taken.
+    """
+    shutil.copytree(ROOT, folder / "checkout", ignore=shutil.ignore_patterns(*NOT_IN_A_CHECKOUT), symlinks=True)
+    assert [path.name for path in (folder / "checkout" / "models").iterdir()] == [".gitkeep"]
+    secrets = {"NEON_CONN_STR": os.environ["NEON_CONN_STR"], "TELEGRAM_BOT_TOKEN": TOKEN, "TELEGRAM_CHAT_ID": "42"}
+    machine = {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "HOME": str(folder),
+        "PYTHONPATH": str(folder / "checkout"),  # the copy, not the checkout that is installed here
+        **environment,
+    }
+    printed = ""
+    for step in steps(workflow):
+        if "run" in step:
+            own = {name: _value(value, secrets, inputs) for name, value in step.get("env", {}).items()}
+            done = _bash(step["run"], folder / "checkout", machine | own)
+            printed += done.stdout + done.stderr
+            assert done.returncode == 0, f"{step['name']}: {printed}"
+    assert TOKEN not in printed
+    return printed
+
+
+def _value(expression: str, secrets: dict[str, str], inputs: dict[str, str]) -> str:
+    """What GitHub puts in the place of the few expressions that the workflows use."""
+    kind, name, rest = re.fullmatch(r"\$\{\{ (secrets|inputs)\.(\w+)(.*) \}\}", expression).groups()  # type: ignore[union-attr]
+    if kind == "secrets":
+        return secrets[name]
+    default = re.fullmatch(r" \|\| '(\w+)'", rest)
+    return inputs.get(name, default[1] if default else "")
+
+
+def _bash(script: str, folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess:
+    """Run a step's script as a runner does when the step names no shell: by `bash -e` on a file."""
+    command = ["bash", "-e", "-c", script]
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )

@@ -22,6 +22,9 @@ SERVER_SETTINGS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     # Leases of taken slots outlive the server, so that a run whose end it missed does not keep its slot for ever.
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+    # What is kept of runs that are over: with every analysis an artifact with a picture, it would grow for ever.
+    "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+    "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(30 * 24 * 3_600),
     # Its own log; what flows say is told by the worker.
     "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
 }
@@ -69,7 +72,9 @@ def reached_at(host: str) -> str:
 
 def server_service(host: str, port: int, data_dir: Path) -> Service:
     """The server, its data in a database of its own on the embedded PostgreSQL unless you name another."""
-    environment = SERVER_SETTINGS | dict(os.environ)
+    # It unpacks its UI beside its own code unless told otherwise, where it may not be able to write.
+    unpacked = {"PREFECT_SERVER_UI_STATIC_DIRECTORY": str(data_dir / "prefect-ui")}
+    environment = SERVER_SETTINGS | unpacked | dict(os.environ)
     if not any(environment.get(name) for name in DATABASE_VARIABLES):
         address = start_embedded(data_dir, DATABASE)
         environment[DATABASE_VARIABLES[0]] = address.replace("postgresql://", "postgresql+asyncpg://").replace(

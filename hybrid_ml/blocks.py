@@ -24,6 +24,7 @@ THRESHOLDS_VARIABLE = "hybrid_ml_thresholds"
 SYNC_DRIVERS = {"psycopg2", "psycopg", "pg8000", "psycopg2cffi", "pypostgresql", "pygresql"}
 """All of them mean the same address; the program connects by psycopg2."""
 WANTED_DRIVER = "choose driver postgresql+psycopg2"
+CONNECTION_PARTS = ("username", "password", "host", "port", "database", "query")
 LONGEST_SHOWN = 60
 
 
@@ -91,8 +92,10 @@ def _url(block: Block) -> URL:
     try:
         if isinstance(info, str):
             return make_url(info.strip())
-        parts = {"username", "password", "host", "port", "database", "query"}
-        return URL.create(info["driver"], **{name: info[name] for name in parts & info.keys() if info[name]})
+        given = {name: info[name] for name in CONNECTION_PARTS if info.get(name)}
+        if str(given.get("host", "")).startswith("/"):  # the folder of a socket; it has no place before the path
+            given["query"] = {**given.get("query", {}), "host": given.pop("host")}
+        return URL.create(info["driver"], **given)
     except (ArgumentError, AttributeError, KeyError, TypeError, ValueError):
         raise BadInput(
             f"{block.told} holds no connection; give driver, host, database, user name and password, or an address "

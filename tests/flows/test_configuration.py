@@ -2,19 +2,25 @@
 
 import json
 import logging
+import os
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from datetime import timedelta
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import httpx
+import pandas as pd
 import pytest
 from prefect import flow
 from prefect.blocks.system import Secret
 from prefect.client.orchestration import get_client
+from prefect.context import hydrated_context, serialize_context
 from prefect.logging.handlers import APILogWorker
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.variables import Variable
@@ -25,11 +31,12 @@ from sqlalchemy.engine import make_url
 
 from deployments.blocks import set_up_blocks
 from flows.analysis import analysis
+from flows.replay import replay
 from hybrid_ml.blocks import DATABASE_BLOCK, THRESHOLDS_VARIABLE
 from hybrid_ml.errors import BadInput, ConfigurationUnreachable
 from hybrid_ml.offers import offer
 from hybrid_ml.reports import AnalysisReport
-from hybrid_ml.requests import AnalysisRequest
+from hybrid_ml.requests import AnalysisRequest, ReplayRequest
 from hybrid_ml.settings import load_settings
 from hybrid_ml.settings_told import settings_told
 from tasks import configuration
@@ -213,6 +220,55 @@ def test_one_flow_run_asks_once_and_its_stages_in_threads_wait_for_the_answer(
     assert reads == [configuration.SECONDS_IN_A_RUN]
     asking()
     assert len(reads) == 2
+
+
+@stage("bound", timeout_seconds=60, outside=True)
+def bound_here() -> tuple[int, float | None]:
+    return os.getpid(), load_settings().hybrid_ml_min_confidence
+
+
+def as_a_worker(sent: bytes) -> tuple[int, float | None]:
+    """As a worker of a cluster is sent a run's context and a task, and calls it."""
+    context, task = cloudpickle.loads(sent)
+    with hydrated_context(context):
+        return task()
+
+
+@flow
+def asking_elsewhere() -> tuple[int, float | None]:
+    with ProcessPoolExecutor(1, get_context("spawn")) as elsewhere:
+        return elsewhere.submit(as_a_worker, cloudpickle.dumps((serialize_context(), bound_here))).result()
+
+
+def test_a_stage_in_another_process_has_the_configuration_of_its_run(prefect_api: str) -> None:
+    thresholds({"min_confidence": 0.71})
+    process, confidence = asking_elsewhere()
+    assert process != os.getpid()
+    assert confidence == 0.71
+
+
+def test_a_replay_holds_to_the_variable_and_knows_when_it_has_changed(
+    market: Engine, bars: pd.DataFrame, tmp_path: Path
+) -> None:
+    asked = ReplayRequest(
+        symbols=["ABC"],
+        start=bars["time"].iloc[4_000].to_pydatetime(),
+        weeks=1,
+        cycle_minutes=480,
+        disable_sleep_window=True,
+        fast_mode=True,
+        work_path=tmp_path / "work",
+        predictions_path=tmp_path / "answers.parquet",
+    )
+    thresholds({"min_confidence": 0.999})
+    state, report = run(replay, asked)
+    assert state.is_completed(), report
+    answers = pd.read_parquet(tmp_path / "answers.parquet")
+    assert len(answers) > 3
+    assert answers["refused_by"].str.contains("confidence").all()
+    thresholds({"min_confidence": 0.998})
+    _, error = run(replay, asked)
+    assert "min_confidence was 0.999, now 0.998" in str(error)
 
 
 def test_setting_up_makes_what_is_missing_and_overwrites_nothing(prefect_api: str) -> None:

@@ -20,7 +20,7 @@ import pytest
 from prefect import flow
 from prefect.blocks.system import Secret
 from prefect.client.orchestration import get_client
-from prefect.context import hydrated_context, serialize_context
+from prefect.context import serialize_context
 from prefect.logging.handlers import APILogWorker
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.variables import Variable
@@ -43,6 +43,7 @@ from tasks import configuration
 from tasks.configuration import take_configuration_outside
 from tasks.stage import stage
 from tests.conftest import WORK
+from tests.flows.elsewhere import as_a_worker, bound_here
 from tests.flows.running import AS_OF, analyze, rows, run
 from tests.telegram_api import BotApi
 
@@ -222,25 +223,16 @@ def test_one_flow_run_asks_once_and_its_stages_in_threads_wait_for_the_answer(
     assert len(reads) == 2
 
 
-@stage("bound", timeout_seconds=60, outside=True)
-def bound_here() -> tuple[int, float | None]:
-    return os.getpid(), load_settings().hybrid_ml_min_confidence
-
-
-def as_a_worker(sent: bytes) -> tuple[int, float | None]:
-    """As a worker of a cluster is sent a run's context and a task, and calls it."""
-    context, task = cloudpickle.loads(sent)
-    with hydrated_context(context):
-        return task()
-
-
 @flow
 def asking_elsewhere() -> tuple[int, float | None]:
     with ProcessPoolExecutor(1, get_context("spawn")) as elsewhere:
         return elsewhere.submit(as_a_worker, cloudpickle.dumps((serialize_context(), bound_here))).result()
 
 
-def test_a_stage_in_another_process_has_the_configuration_of_its_run(prefect_api: str) -> None:
+def test_a_stage_in_another_process_has_the_configuration_of_its_run(
+    prefect_api: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", prefect_api)
     thresholds({"min_confidence": 0.71})
     process, confidence = asking_elsewhere()
     assert process != os.getpid()

@@ -3,7 +3,7 @@
 import sys
 
 from flows.__main__ import main
-from hybrid_ml.saved_model import load_saved_model, save_model, validate_model_on_recent_data
+from flows.saved_model import load_saved_model, save_model, validate_model_on_recent_data
 
 __all__ = ["load_saved_model", "save_model", "validate_model_on_recent_data"]
 

@@ -17,7 +17,7 @@ from hybrid_ml.signals.gates import refused_by
 from hybrid_ml.store.locks import SymbolLocks
 from tasks.alert import compose_alert, confirm_alert, send_alerts
 from tasks.fine_tune import fine_tune
-from tasks.load import load_model, load_window, open_run
+from tasks.load import load_model, load_window, open_run, settle_bounds
 from tasks.lock import lock_symbol
 from tasks.predict import pass_gates, predict
 from tasks.report import report_analysis
@@ -30,6 +30,7 @@ from tasks.validate import decide_fallback, validate_model
 def analysis(request: AnalysisRequest = AnalysisRequest()) -> State | AnalysisReport:
     """Ask every symbol's model about the next ten minutes; only a sure answer becomes an alert."""
     run = open_run(request, now=datetime.now(UTC))
+    request = settle_bounds(request)
     _, failures = collect(["outcomes"], lambda _: resolve_outcomes(run, request))
     quiet = request.quiet_hours
     if quiet.covers(run.as_of) and not request.disable_sleep_window:

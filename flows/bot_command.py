@@ -7,9 +7,10 @@ import sys
 from datetime import UTC, datetime
 from functools import partial
 
+from flows.outside import BOT, settings_for
 from hybrid_ml.bot.service import run_service
 from hybrid_ml.delivery import Deliverer
-from hybrid_ml.settings import Settings, load_settings
+from hybrid_ml.settings import Settings
 from hybrid_ml.store.engine import open_engine
 from hybrid_ml.telegram import Line, make_bot
 
@@ -18,7 +19,7 @@ def bot() -> None:
     """`hybrid-ml bot`: until SIGTERM or Ctrl-C."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until the service listens for it itself
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO, stream=sys.stderr)
-    settings = load_settings()
+    settings = settings_for(BOT)
     asyncio.run(run_service(settings, open_engine(settings), partial(datetime.now, UTC), partial(_deliver, settings)))
 
 

@@ -25,8 +25,9 @@ from prefect.client.schemas.objects import State
 from prefect.settings import get_current_settings
 
 from deployments.names import TAG
+from flows.outside import DATABASE, settings_for
 from hybrid_ml import console
-from hybrid_ml.errors import EXIT_FAILED, EXIT_INTERRUPTED
+from hybrid_ml.errors import EXIT_FAILED, EXIT_INTERRUPTED, HybridMLError
 from hybrid_ml.replay_console import show_replay
 from hybrid_ml.reports import AnalysisReport, BackfillReport, ReplayReport, ReviewReport, TrainingReport
 from hybrid_ml.requests import AnalysisRequest, BackfillRequest, ReplayRequest, ReviewRequest, TrainingRequest
@@ -36,6 +37,7 @@ from hybrid_ml.settings import load_settings
 from hybrid_ml.store.engine import connect_only, newest_revision, open_engine, shown
 from hybrid_ml.store.engine import migrate as migrate_schema
 from hybrid_ml.terminal import out
+from tasks.configuration import take_configuration_outside
 
 
 def train(request: TrainingRequest, *, json_output: bool) -> None:
@@ -87,7 +89,7 @@ def review(request: ReviewRequest, *, json_output: bool) -> None:
 
 def scaling(symbol: str | None, *, json_output: bool) -> None:
     """`hybrid-ml scaling`, `python check_progressive_scaling.py`."""
-    report = scaling_report(symbol, load_settings(), datetime.now(UTC))
+    report = scaling_report(symbol, settings_for(DATABASE), datetime.now(UTC))
     _show(report, json_output, lambda: console.show_scaling(report))
 
 
@@ -95,8 +97,12 @@ def check(*, json_output: bool) -> None:
     """`hybrid-ml check`, `python test_hybrid_ml.py`."""
     from hybrid_ml.checkup import check_up
 
-    findings = []
-    for finding in check_up(load_settings(), get_current_settings().api.url):
+    findings, unread = [], None
+    try:
+        take_configuration_outside()
+    except HybridMLError as error:  # the check-up tells what is wrong, and goes on
+        unread = str(error)
+    for finding in check_up(load_settings(), get_current_settings().api.url, unread):
         findings.append(finding)
         if not json_output:
             console.show_finding(finding)
@@ -123,7 +129,7 @@ def demo() -> None:
 
 def migrate() -> None:
     """`hybrid-ml migrate`."""
-    engine = connect_only(load_settings())
+    engine = connect_only(settings_for(DATABASE))
     migrate_schema(engine)
     out.print(f"the schema of {shown(engine)} is at revision {newest_revision()}")
 
@@ -134,7 +140,7 @@ def _run(flow: Flow, request: Any) -> Any:
     The database is opened first: what is wrong with it should be said at once, not after a server
     has been started and a task retried.
     """
-    open_engine(load_settings())
+    open_engine(settings_for(DATABASE))
     with tags(TAG):
         state: State[Any] = flow(request, return_state=True)  # type: ignore[assignment]
     report = state.result(raise_on_failure=False)

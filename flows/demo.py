@@ -3,9 +3,9 @@
 import os
 from datetime import UTC, datetime
 
+from flows.outside import DATABASE, settings_for
 from hybrid_ml.market.simulation import SIMULATED_SYMBOL
 from hybrid_ml.requests import AnalysisRequest, BackfillRequest, TrainingRequest
-from hybrid_ml.settings import load_settings
 
 BARS = 27_000
 DEMO_FOLDER = "demo"
@@ -17,13 +17,14 @@ def keep_apart() -> bool:
     With a production database configured the demonstration also keeps its data and model files in
     a folder of its own.
     """
-    settings = load_settings()
+    settings = settings_for(DATABASE)
     production = not settings.uses_embedded_database
     if production:
         os.environ["HYBRID_ML_DATA_DIR"] = str(settings.data_dir / DEMO_FOLDER)
         os.environ["HYBRID_ML_MODELS_DIR"] = str(settings.data_dir / DEMO_FOLDER / "models")
     for name in ("NEON_CONN_STR", "TELEGRAM_BOT_TOKEN", "TELEGRAM_CHAT_ID"):
         os.environ[name] = ""
+    os.environ["HYBRID_ML_BLOCKS"] = "false"
     return production
 
 

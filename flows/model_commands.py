@@ -8,8 +8,8 @@ from typing import TypeVar
 
 from pydantic import BaseModel
 
+from flows.outside import DATABASE, settings_for
 from hybrid_ml import model_console
-from hybrid_ml.settings import load_settings
 from hybrid_ml.store import model_catalogue
 from hybrid_ml.store.engine import open_engine
 
@@ -18,14 +18,14 @@ Report = TypeVar("Report", bound=BaseModel)
 
 def list_models(symbol: str | None, *, adapters: bool, json_output: bool) -> None:
     """`hybrid-ml models list`."""
-    with open_engine(load_settings()).connect() as connection:
+    with open_engine(settings_for(DATABASE)).connect() as connection:
         listing = model_catalogue.list_models(connection, symbol, datetime.now(UTC), adapters=adapters)
     _show(listing, json_output, model_console.show_listing)
 
 
 def show(version: str, *, json_output: bool) -> None:
     """`hybrid-ml models show`."""
-    with open_engine(load_settings()).connect() as connection:
+    with open_engine(settings_for(DATABASE)).connect() as connection:
         details = model_catalogue.describe_model(connection, version, datetime.now(UTC))
     _show(details, json_output, model_console.show_details)
 
@@ -34,7 +34,7 @@ def rollback(version: str, reason: str, *, json_output: bool) -> None:
     """`hybrid-ml models rollback`."""
     from hybrid_ml.model_keeping import roll_back
 
-    settings = load_settings()
+    settings = settings_for(DATABASE)
     done = roll_back(open_engine(settings), settings, version, reason, datetime.now(UTC))
     _show(done, json_output, model_console.show_rollback)
 
@@ -43,7 +43,7 @@ def export_to_file(version: str, path: Path, *, json_output: bool) -> None:
     """`hybrid-ml models export`."""
     from hybrid_ml.model_keeping import export_model
 
-    done = export_model(open_engine(load_settings()), version, path)
+    done = export_model(open_engine(settings_for(DATABASE)), version, path)
     _show(done, json_output, model_console.show_export)
 
 
@@ -51,7 +51,7 @@ def import_from_file(path: Path, *, json_output: bool) -> None:
     """`hybrid-ml models import`."""
     from hybrid_ml.model_keeping import import_model
 
-    settings = load_settings()
+    settings = settings_for(DATABASE)
     done = import_model(open_engine(settings), settings, path, datetime.now(UTC))
     _show(done, json_output, model_console.show_import)
 

@@ -9,7 +9,7 @@ from flows.ending import run_name
 from hybrid_ml.errors import BadInput
 from hybrid_ml.reports import ReplayReport
 from hybrid_ml.requests import ReplayRequest
-from tasks.load import open_run
+from tasks.load import open_run, settle_bounds
 from tasks.replay import load_past, open_folder, open_spread, replay_rivals, replay_weeks
 from tasks.replay_report import check_outputs, write_predictions, write_report
 
@@ -19,6 +19,7 @@ def replay(request: ReplayRequest) -> ReplayReport:
     """Train every Sunday and analyse every ten minutes of the past, exactly as live."""
     started = time.perf_counter()
     run = open_run(request, now=datetime.now(UTC))
+    request = settle_bounds(request)
     if len(run.symbols) != 1:
         raise BadInput(f"a replay is of one symbol; say which of {', '.join(run.symbols)} with --symbol NAME")
     symbol = run.symbols[0]

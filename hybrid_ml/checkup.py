@@ -20,6 +20,7 @@ from hybrid_ml.requests import Request
 from hybrid_ml.run import open_run
 from hybrid_ml.saved_model import load_saved_model
 from hybrid_ml.settings import Settings
+from hybrid_ml.settings_told import settings_in_a_line
 from hybrid_ml.signals.gates import LATEST_MINUTES
 from hybrid_ml.store import alerts
 from hybrid_ml.store import bars as stored_bars
@@ -43,9 +44,13 @@ class Finding:
 Part = Callable[[Settings], Finding]
 
 
-def check_up(settings: Settings, prefect_api_url: str | None) -> Iterator[Finding]:
-    """Look at each part in turn; a part that raises has failed, and the next one is still looked at."""
+def check_up(settings: Settings, prefect_api_url: str | None, unread: str | None = None) -> Iterator[Finding]:
+    """Look at each part in turn; a part that raises has failed, and the next one is still looked at.
+
+    `unread`: why the blocks of the Prefect server could not be read, if so; the rest is then without them.
+    """
     parts: dict[str, Part] = {
+        "settings": lambda settings: _settings(settings, unread),
         "database": _database,
         "schema": _schema,
         "clock": _clock,
@@ -63,6 +68,13 @@ def check_up(settings: Settings, prefect_api_url: str | None) -> Iterator[Findin
             yield Finding(
                 name, "failed", str(error) if isinstance(error, HybridMLError) else f"{type(error).__name__}: {error}"
             )
+
+
+def _settings(settings: Settings, unread: str | None) -> Finding:
+    """What differs from the defaults, and where it is stated."""
+    if unread:
+        return Finding("settings", "failed", f"{unread}; what follows goes without them")
+    return Finding("settings", "fine", settings_in_a_line(settings))
 
 
 def _database(settings: Settings) -> Finding:

@@ -28,6 +28,10 @@ class StoreUnreachable(StoreUnavailable):
     """The database does not answer; it may be asleep or restarting, so a task tries again."""
 
 
+class ConfigurationUnreachable(StoreUnreachable):
+    """The Prefect server does not hand out its blocks and Variable; it may be restarting, so a task tries again."""
+
+
 class AlertRefused(HybridMLError):
     """Telegram refused a message for good; repeating it would not help."""
 

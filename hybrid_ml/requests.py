@@ -2,7 +2,7 @@
 command line's flags and the deployment's parameters."""
 
 import re
-from dataclasses import fields, replace
+from dataclasses import replace
 from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,6 +11,7 @@ from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
 from hybrid_ml.signals.presets import PRESETS, Bounds, PresetName
 from hybrid_ml.signals.quiet_hours import DEFAULT_WINDOW, DEFAULT_ZONE, QuietHours
+from hybrid_ml.thresholds import THRESHOLDS, MaxEntropy, MaxSignals, MinConfidence, MinProbMargin
 
 Source = Literal["db", "csv", "demo"]
 LONGEST_SYMBOL = 64
@@ -152,14 +153,10 @@ class AnalysisRequest(Request, QuietHoursAsked):
     """Ask the saved model about the next ten minutes; fine-tune it first unless in fast mode."""
 
     preset: PresetName = Field("balanced", description="how sure an answer must be to become a signal")
-    min_confidence: float | None = Field(
-        None, ge=0, le=1, description="top probability needed, instead of the preset's"
-    )
-    min_prob_margin: float | None = Field(
-        None, ge=0, le=1, description="lead over the second class needed (preset: 0.20)"
-    )
-    max_entropy: float | None = Field(None, ge=0, le=1.1, description="largest entropy allowed, nats (preset: 0.85)")
-    max_signals: int | None = Field(None, ge=0, description="signals of one run at most, the surest first")
+    min_confidence: MinConfidence | None = Field(None, description="top probability needed, instead of the preset's")
+    min_prob_margin: MinProbMargin | None = Field(None, description="lead over the second class needed (preset: 0.20)")
+    max_entropy: MaxEntropy | None = Field(None, description="largest entropy allowed, nats (preset: 0.85)")
+    max_signals: MaxSignals | None = Field(None, description="signals of one run at most, the surest first")
     fast_mode: bool = Field(False, description="skip fine-tuning and ask the saved model as it is")
     fine_tune_rows: int = Field(1_000, ge=500, le=1_000, description="labelled rows a fine-tune looks at")
     enable_recent_penalty: bool = Field(False, description="ask for more confidence after poor recent signals")
@@ -171,7 +168,7 @@ class AnalysisRequest(Request, QuietHoursAsked):
     @property
     def bounds(self) -> Bounds:
         """The bounds of the preset, each replaced where the request states its own."""
-        stated = {item.name: getattr(self, item.name) for item in fields(Bounds)}
+        stated = {name: getattr(self, name) for name in THRESHOLDS}
         return replace(PRESETS[self.preset], **{name: value for name, value in stated.items() if value is not None})
 
 

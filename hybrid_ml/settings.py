@@ -1,8 +1,9 @@
-"""Where things are. The only reader of the environment and of `.env`."""
+"""Where things are. The only reader of the environment and of `.env`; what they leave open, the host may offer."""
 
 import json
 import os
 import re
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated
@@ -12,20 +13,32 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PrivateAttr,
     SecretStr,
     StringConstraints,
     ValidationError,
     field_validator,
 )
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from hybrid_ml.errors import BadInput
+from hybrid_ml.offers import Offer, offered
+from hybrid_ml.thresholds import MaxEntropy, MaxSignals, MinConfidence, MinProbMargin
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 MOST_NUM_THREADS = 4
 MAX_GAP_MINUTES = 30
 LOCK_WAIT_SECONDS = 120
+ENVIRONMENT, ENV_FILE, DEFAULT = "environment", ".env", "default"
+"""Where a value comes from, unless it was offered: then the offer says."""
 
 
 def project_folder() -> Path:
@@ -61,7 +74,10 @@ class Chat(BaseModel):
 
 
 class Settings(BaseSettings):
-    """Environment variables, each of which may also stand in `.env`; an empty one counts as unset."""
+    """Environment variables, each of which may also stand in `.env`; an empty one counts as unset.
+
+    The environment wins over `.env`, even with an empty one; both win over what is offered.
+    """
 
     model_config = SettingsConfigDict(env_file=(project_folder() / ".env", ".env"), extra="ignore", frozen=True)
 
@@ -87,6 +103,34 @@ class Settings(BaseSettings):
     hybrid_ml_dask_address: str = Field(
         "", description="scheduler for `replay --runner dask`, tcp://host:8786; unset: a cluster on this machine"
     )
+    hybrid_ml_min_confidence: MinConfidence | None = Field(None, description="top probability a signal needs")
+    hybrid_ml_min_prob_margin: MinProbMargin | None = Field(None, description="lead over the second class it needs")
+    hybrid_ml_max_entropy: MaxEntropy | None = Field(None, description="largest entropy it may have, nats")
+    hybrid_ml_max_signals: MaxSignals | None = Field(None, description="signals of one run at most")
+    hybrid_ml_blocks: bool = Field(True, description="whether blocks and the Variable of the Prefect server count")
+
+    _origins: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003  # the signature is pydantic-settings'
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """`load_settings` reads the sources, for it must know which of them a value is from."""
+        return (init_settings,)
+
+    def origin(self, name: str) -> str:
+        """Where the value of setting `name` is from: environment, .env, a block, a variable, or default."""
+        return self._origins.get(name, DEFAULT)
+
+    def source_told(self, name: str) -> str:
+        """What a person changes to change setting `name`: its block, else its environment variable."""
+        origin = self.origin(name)
+        return name.upper() if origin in (ENVIRONMENT, ENV_FILE, DEFAULT) else origin
 
     @property
     def symbols(self) -> list[str]:
@@ -168,14 +212,36 @@ def cores() -> int:
 
 def load_settings() -> Settings:
     """Read the environment now. Raises BadInput naming the variable when a value cannot be used."""
+    own = _own()
+    settings = _settled(own)
+    return _settled({**offered(), **own}) if settings.hybrid_ml_blocks and offered() else settings
+
+
+def _own() -> dict[str, Offer]:
+    """What environment and `.env` state; an empty variable hides its line in `.env`, and then counts as unset."""
+    from_file = {name: (value, ENV_FILE) for name, value in DotEnvSettingsSource(Settings)().items()}
+    from_environment = {name: (value, ENVIRONMENT) for name, value in EnvSettingsSource(Settings)().items()}
+    both = {**from_file, **from_environment}
+    return {name: Offer(value, origin) for name, (value, origin) in both.items() if value and value.strip()}
+
+
+def _settled(stated: Mapping[str, Offer]) -> Settings:
     try:
-        return Settings()
+        settings = Settings(**{name: each.value for name, each in stated.items()})  # type: ignore[arg-type]
     except ValidationError as error:
-        raise BadInput("; ".join(_told(item) for item in error.errors())) from None
+        raise BadInput("; ".join(_told(item, stated) for item in error.errors())) from None
+    settings._origins = {name: each.origin for name, each in stated.items()}
+    return settings
 
 
-def _told(problem: ErrorDetails) -> str:
-    """Which variable, and where in it; never its value, which may be secret."""
-    variable, *within = problem["loc"]
+def _told(problem: ErrorDetails, stated: Mapping[str, Offer]) -> str:
+    """Which variable or block, and where in it; its value only where that cannot be secret."""
+    name, *within = problem["loc"]
     where = "".join(f", entry {part + 1}" if isinstance(part, int) else f", {part}" for part in within)
-    return f"{str(variable).upper()}{where}: {problem['msg'].removeprefix('Value error, ')}"
+    said, source = problem["msg"].removeprefix("Value error, "), stated[str(name)]
+    if source.origin not in (ENVIRONMENT, ENV_FILE):
+        for part in _split(source.value):
+            said = said.replace(repr(part), "what it holds")
+        return f"{source.origin}{where}: {said}"
+    value = f" {source.value}" if str(name).startswith("hybrid_ml_") else ""
+    return f"{str(name).upper()}{value}{where}: {said}"

@@ -25,7 +25,10 @@ LONGEST_SECONDS = 4 * TIMEOUT_SECONDS
 """A message is under way this long at most, a picture that is refused and its text; a lease must be longer."""
 CONNECTIONS = 32
 PUBLIC_BASE_URL = "https://api.telegram.org/bot"
-UNKNOWN_BOT = "Telegram does not know the bot: check TELEGRAM_BOT_TOKEN, and TELEGRAM_BASE_URL if it is set"
+UNKNOWN_BOT = (
+    "Telegram does not know the bot: check TELEGRAM_BOT_TOKEN (or block telegram-bot-token), and TELEGRAM_BASE_URL if "
+    "it is set"
+)
 GRACE_SECONDS = 2.5
 LONGEST_SILENCE_SECONDS = 86_400.0
 NEVER_SENT = {

@@ -1,6 +1,7 @@
 """Load: the run's frame, bars, and the saved model."""
 
 from datetime import datetime
+from typing import TypeVar
 
 import pandas as pd
 
@@ -11,7 +12,7 @@ from hybrid_ml.learning.windows import ANALYSIS_BARS, training_window
 from hybrid_ml.market.bars import closed_before
 from hybrid_ml.market.simulation import simulate_bars
 from hybrid_ml.market.sources import read_bar_file
-from hybrid_ml.requests import Request
+from hybrid_ml.requests import AnalysisRequest, Request
 from hybrid_ml.run import Run, SavedModel
 from hybrid_ml.run import open_run as settle_run
 from hybrid_ml.settings import load_settings
@@ -19,7 +20,10 @@ from hybrid_ml.store import bars as stored_bars
 from hybrid_ml.store import models as registry
 from hybrid_ml.store import predictions
 from hybrid_ml.store.model_files import read_model, write_model
+from hybrid_ml.thresholds import THRESHOLDS, bounds_told, setting_of
 from tasks.stage import database, log, stage
+
+Asked = TypeVar("Asked", bound=AnalysisRequest)
 
 
 @stage("open run", timeout_seconds=120, outside=True)
@@ -29,6 +33,22 @@ def open_run(request: Request, now: datetime) -> Run:
         run = settle_run(request, load_settings(), stored_bars.symbols(connection), now)
     log().info("as of %s UTC: %s, bars from %s", f"{run.as_of:%Y-%m-%d %H:%M}", ", ".join(run.symbols), run.source)
     return run
+
+
+def settle_bounds(request: Asked) -> Asked:
+    """The request with the bounds that environment or Variable state where it states none; it says whose each is."""
+    settings = load_settings()
+    stated = {name: getattr(settings, setting_of(name)) for name in THRESHOLDS if getattr(request, name) is None}
+    stated = {name: value for name, value in stated.items() if value is not None}
+    settled = request.model_copy(update=stated)
+
+    def origin(name: str) -> str:
+        if name in stated:
+            return settings.origin(setting_of(name))
+        return f"preset {request.preset}" if getattr(request, name) is None else "this run"
+
+    log().info("bounds: %s", bounds_told(settled.bounds, origin))
+    return settled
 
 
 @stage("load bars {symbol}", timeout_seconds=120, outside=True)

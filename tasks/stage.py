@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from functools import wraps
 from typing import Any, TypeVar
 
 from prefect import task
@@ -15,6 +16,7 @@ from sqlalchemy import Engine
 from hybrid_ml.errors import HybridMLError, StoreUnreachable
 from hybrid_ml.settings import load_settings
 from hybrid_ml.store.engine import open_engine
+from tasks.configuration import take_configuration
 
 RETRY_DELAYS_SECONDS = [2.0, 5.0, 15.0]
 """Long enough for a suspended Neon or Supabase database to wake up."""
@@ -36,14 +38,29 @@ def stage(name: str, *, timeout_seconds: float, outside: bool = False) -> Callab
         if outside
         else {}
     )
-    decorate: Callable[[Stage], Stage] = task(
+    as_task: Callable[[Stage], Stage] = task(
         task_run_name=name,
         timeout_seconds=timeout_seconds,
         cache_policy=NO_CACHE,
         persist_result=False,
         **retries,
     )  # type: ignore[assignment]
+
+    def decorate(function: Stage) -> Stage:
+        return as_task(_configured(function) if outside else function)
+
     return decorate
+
+
+def _configured(function: Stage) -> Stage:
+    """`function` with the configuration of its flow run, in whichever process it runs."""
+
+    @wraps(function)
+    def configured(*arguments: Any, **named: Any) -> Any:
+        take_configuration()
+        return function(*arguments, **named)
+
+    return configured  # type: ignore[return-value]
 
 
 def worth_another_try(_: Task, __: TaskRun, state: State) -> bool:

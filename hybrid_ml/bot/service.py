@@ -79,7 +79,8 @@ def _check_configured(settings: Settings) -> None:
     if missing:
         raise BadInput(
             f"{' and '.join(missing)} not set: the bot needs the token @BotFather gave you as TELEGRAM_BOT_TOKEN "
-            "and the chats it may answer as TELEGRAM_CHAT_ID or TELEGRAM_CHATS (in the environment or in .env)"
+            "and the chats it may answer as TELEGRAM_CHAT_ID or TELEGRAM_CHATS (in the environment, in .env, or as "
+            "Secret blocks in the Prefect UI)"
         )
 
 

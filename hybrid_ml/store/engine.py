@@ -18,6 +18,7 @@ RECYCLE_SECONDS = 240
 STATEMENT_SECONDS = 10
 """Of services that must not wait for a database that fell silent."""
 MIGRATION_LOCK = 7_302_001
+SOURCE = "NEON_CONN_STR"
 EXAMPLE = "postgresql://USER:PASSWORD@HOST:5432/DATABASE"
 
 
@@ -30,7 +31,7 @@ def open_engine(settings: Settings) -> Engine:
     """
     if settings.uses_embedded_database:
         return _open_embedded(settings.data_dir)
-    return _open_external(settings.neon_conn_str.get_secret_value().strip())
+    return _open_external(settings.neon_conn_str.get_secret_value().strip(), settings.source_told("neon_conn_str"))
 
 
 @cache
@@ -44,8 +45,8 @@ def _open_embedded(data_dir: Path) -> Engine:
 
 
 @cache
-def _open_external(address: str) -> Engine:
-    engine = _reachable(address)
+def _open_external(address: str, source: str) -> Engine:
+    engine = _reachable(address, source)
     with engine.connect() as connection:
         revision = _revision(connection)
     if revision != newest_revision():
@@ -57,18 +58,18 @@ def _open_external(address: str) -> Engine:
 
 
 def connect_only(settings: Settings) -> Engine:
-    """The engine for NEON_CONN_STR (or the embedded database), reachable, its schema not looked at."""
+    """The engine for the configured database (or the embedded database), reachable, its schema not looked at."""
     if settings.uses_embedded_database:
         return _engine(start_embedded(settings.data_dir))
-    return _reachable(settings.neon_conn_str.get_secret_value().strip())
+    return _reachable(settings.neon_conn_str.get_secret_value().strip(), settings.source_told("neon_conn_str"))
 
 
-def _reachable(address: str) -> Engine:
-    engine = _engine(address)
+def _reachable(address: str, source: str) -> Engine:
+    engine = _engine(address, source)
     try:
         engine.connect().close()
     except OperationalError as error:
-        raise StoreUnreachable(_connection_problem(engine, error)) from None
+        raise StoreUnreachable(_connection_problem(engine, error, source)) from None
     return engine
 
 
@@ -86,9 +87,9 @@ def shown(engine: Engine) -> str:
 
 
 @cache
-def _engine(address: str) -> Engine:
+def _engine(address: str, source: str = SOURCE) -> Engine:
     return create_engine(
-        parse_address(address),
+        parse_address(address, source),
         pool_pre_ping=True,
         pool_recycle=RECYCLE_SECONDS,
         hide_parameters=True,  # an error may end in a log, and a parameter hold what a chat was told
@@ -96,32 +97,35 @@ def _engine(address: str) -> Engine:
     )
 
 
-def parse_address(address: str) -> URL:
-    """`address` as SQLAlchemy wants it; raises StoreUnavailable without repeating what may be secret."""
+def parse_address(address: str, source: str = SOURCE) -> URL:
+    """`address` as SQLAlchemy wants it; raises StoreUnavailable without repeating what may be secret.
+
+    `source`: the variable or block that states it, for errors to name.
+    """
     try:
         url = make_url(address)
         # psycopg2 would take any text; a host or a socket folder must be there to connect to.
         placed = bool(url.host or url.query.get("host")) and bool(url.database)
     except (ArgumentError, ValueError):
         raise StoreUnavailable(
-            f"NEON_CONN_STR is not a connection string; it should look like {EXAMPLE} "
+            f"{source} is not a connection string; it should look like {EXAMPLE} "
             "(percent-encode special characters in the password)"
         ) from None
     if url.drivername not in ("postgres", "postgresql", "postgresql+psycopg2"):
-        raise StoreUnavailable(f"NEON_CONN_STR begins with {url.drivername}://; it should look like {EXAMPLE}")
+        raise StoreUnavailable(f"{source} begins with {url.drivername}://; it should look like {EXAMPLE}")
     if not placed:
-        raise StoreUnavailable(f"NEON_CONN_STR names no host or no database; it should look like {EXAMPLE}")
+        raise StoreUnavailable(f"{source} names no host or no database; it should look like {EXAMPLE}")
     return url.set(drivername="postgresql+psycopg2")
 
 
-def _connection_problem(engine: Engine, error: OperationalError) -> str:
+def _connection_problem(engine: Engine, error: OperationalError, source: str) -> str:
     said = " ".join(str(error.orig).split())
     password = engine.url.password
     if password:
         said = said.replace(str(password), "***")
     if "no password supplied" in said:
-        return f"NEON_CONN_STR holds no password for {shown(engine)}; write it as {EXAMPLE}"
-    return f"cannot reach the database at {shown(engine)}: {said}; check NEON_CONN_STR and that the server is up"
+        return f"{source} holds no password for {shown(engine)}; write it as {EXAMPLE}"
+    return f"cannot reach the database at {shown(engine)}: {said}; check {source} and that the server is up"
 
 
 def newest_revision() -> str:

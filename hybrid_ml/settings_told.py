@@ -1,0 +1,68 @@
+"""Every setting, what it is, and where that comes from: for `hybrid-ml status` and `hybrid-ml check`."""
+
+from collections.abc import Callable
+
+from pydantic import BaseModel
+
+from hybrid_ml.errors import StoreUnavailable
+from hybrid_ml.settings import DEFAULT, Settings
+from hybrid_ml.store.engine import parse_address
+
+MASKED = "********"
+
+
+class SettingTold(BaseModel):
+    """One setting for a person's eyes: its variable, its value with secrets masked, where the value comes from."""
+
+    name: str
+    shown: str
+    origin: str
+
+
+def settings_told(settings: Settings) -> list[SettingTold]:
+    """A row a setting, in the order of `.env.example`."""
+    return [
+        SettingTold(name=name.upper(), shown=SHOWN.get(name, _plain(name))(settings), origin=settings.origin(name))
+        for name in type(settings).model_fields
+    ]
+
+
+def settings_in_a_line(settings: Settings) -> str:
+    """What differs from the defaults, and who says so."""
+    stated = [row for row in settings_told(settings) if row.origin != DEFAULT]
+    return "; ".join(f"{row.name} {row.shown} ({row.origin})" for row in stated) or "all at their defaults"
+
+
+def _database(settings: Settings) -> str:
+    if settings.uses_embedded_database:
+        return "the embedded PostgreSQL"
+    try:
+        url = parse_address(settings.neon_conn_str.get_secret_value().strip())
+    except StoreUnavailable:
+        return MASKED
+    return f"{url.host or 'localhost'}:{url.port or 5432}/{url.database}"
+
+
+def _token(settings: Settings) -> str:
+    return MASKED if settings.telegram_bot_token.get_secret_value() else "not set"
+
+
+def _chats(count: int) -> str:
+    """A chat's number stands in a Secret block, so it is not repeated."""
+    return f"{count} chat{'s' * (count > 1)}" if count else "not set"
+
+
+def _plain(name: str) -> Callable[[Settings], str]:
+    def shown(settings: Settings) -> str:
+        value = getattr(settings, name)
+        return "not set" if value in ("", None) else str(value)
+
+    return shown
+
+
+SHOWN: dict[str, Callable[[Settings], str]] = {
+    "neon_conn_str": _database,
+    "telegram_bot_token": _token,
+    "telegram_chat_id": lambda settings: _chats(sum(map(bool, settings.telegram_chat_id.split(",")))),
+    "telegram_chats": lambda settings: _chats(len(settings.telegram_chats)),
+}

@@ -1,0 +1,21 @@
+"""A stage in another process, as a worker of a cluster runs it; loads nothing of the tests' own settings."""
+
+import os
+
+import cloudpickle
+from prefect.context import hydrated_context
+
+from hybrid_ml.settings import load_settings
+from tasks.stage import stage
+
+
+@stage("bound", timeout_seconds=60, outside=True)
+def bound_here() -> tuple[int, float | None]:
+    return os.getpid(), load_settings().hybrid_ml_min_confidence
+
+
+def as_a_worker(sent: bytes) -> tuple[int, float | None]:
+    """Take a run's context and a task, and call it."""
+    context, task = cloudpickle.loads(sent)
+    with hydrated_context(context):
+        return task()

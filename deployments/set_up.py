@@ -16,6 +16,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.workers.process import ProcessWorker
 
 from deployments.automations import set_up_automation
+from deployments.blocks import set_up_blocks
 from deployments.names import POOL
 from hybrid_ml.errors import BadInput, ServiceUnavailable
 from hybrid_ml.settings import project_folder
@@ -24,13 +25,14 @@ DEPLOY_SECONDS = 180
 
 
 def set_up() -> list[str]:
-    """Bring the server up to date; returns the names of the deployments. Idempotent."""
+    """Bring the server up to date; returns what there is now, and what was made. Idempotent."""
     with get_client(sync_client=True) as client:
         set_up_pool(client)
         deploy()
         remove_other_schedules(client)
         set_up_automation(client)
-    return [name for name, _ in stated_deployments()]
+        made = set_up_blocks(client)
+    return [f"deployment {name}" for name, _ in stated_deployments()] + made
 
 
 def set_up_pool(client: SyncPrefectClient) -> None:

@@ -23,10 +23,12 @@ from deployments.set_up import stated_deployments
 from hybrid_ml.bot.facts import SymbolStatus
 from hybrid_ml.errors import HybridMLError
 from hybrid_ml.run import without_simulated
-from hybrid_ml.settings import Settings
+from hybrid_ml.settings import Settings, load_settings
+from hybrid_ml.settings_told import SettingTold, settings_told
 from hybrid_ml.store import bars as stored_bars
 from hybrid_ml.store import bot as bot_store
 from hybrid_ml.store.engine import open_engine, shown
+from tasks.configuration import take_configuration_outside
 
 ENDED = [StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED]
 
@@ -62,6 +64,7 @@ class Status(BaseModel):
     database: str | None = None
     symbols: list[SymbolStatus] = []
     deliveries: dict[str, int] = {}
+    settings: list[SettingTold] = []
     problems: list[str] = []
 
 
@@ -140,11 +143,18 @@ def next_told(found: DeploymentStatus) -> str:
     return f"{found.next_run.astimezone(UTC):%a %Y-%m-%d %H:%M:%S}" if found.next_run else "by hand"
 
 
-def look(settings: Settings, now: datetime) -> Status:
+def look(now: datetime) -> Status:
     """All of it, of whatever can be reached; what cannot is a problem with its remedy, and no error."""
     status = Status(as_of=now)
     _look_at_server(status)
-    _look_at_database(status, settings)
+    try:
+        if status.server:
+            take_configuration_outside()
+        settings = load_settings()
+        status.settings = settings_told(settings)
+        _look_at_database(status, settings)
+    except HybridMLError as error:
+        status.problems.append(str(error))
     return status
 
 
@@ -171,15 +181,11 @@ def _look_at_server(status: Status) -> None:
 
 
 def _look_at_database(status: Status, settings: Settings) -> None:
-    try:
-        engine = open_engine(settings)
-        status.database = shown(engine)
-        with engine.connect() as connection:
-            symbols = settings.symbols or without_simulated(stored_bars.symbols(connection))
-            found = bot_store.status(connection, symbols, "", [], status.as_of)
-    except HybridMLError as error:
-        status.problems.append(str(error))
-        return
+    engine = open_engine(settings)
+    status.database = shown(engine)
+    with engine.connect() as connection:
+        symbols = settings.symbols or without_simulated(stored_bars.symbols(connection))
+        found = bot_store.status(connection, symbols, "", [], status.as_of)
     status.symbols, status.deliveries = found.symbols, found.deliveries
     if not symbols:
         status.problems.append("there are no bars; load some with `hybrid-ml backfill`")

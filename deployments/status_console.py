@@ -8,6 +8,7 @@ from rich.table import Table
 from deployments.status import DeploymentStatus, Status, next_told
 from hybrid_ml.bot.facts import LastAnswer, SymbolStatus
 from hybrid_ml.market.bars import age_minutes
+from hybrid_ml.settings_told import SettingTold
 from hybrid_ml.terminal import CROSS, TICK, out
 
 
@@ -22,6 +23,8 @@ def show_status(status: Status) -> None:
         out.print(_symbols(status.symbols, status.as_of))
     if status.deliveries:
         out.print("alerts of the last day: " + ", ".join(f"{n} {state}" for state, n in status.deliveries.items()))
+    if status.settings:
+        out.print(_settings(status.settings))
     for problem in status.problems:
         out.print(f"[yellow]![/yellow] {escape(problem)}")
 
@@ -51,6 +54,13 @@ def _symbols(found: list[SymbolStatus], now: datetime) -> Table:
             _moment(each.model_trained_until, now),
             _answer(each.last),
         )
+    return table
+
+
+def _settings(found: list[SettingTold]) -> Table:
+    table = Table("setting", "value", "from", box=None, padding=(0, 2))
+    for each in found:
+        table.add_row(each.name, escape(each.shown), escape(each.origin))
     return table
 
 

@@ -8,13 +8,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from deployments.running import mark_running, running
 from deployments.server import check_address, check_port, reached_at, server_service, wait_until_ready
 from deployments.supervisor import Service, Supervisor
 from deployments.worker import WORKER_SETTINGS
-from hybrid_ml.errors import ServiceUnavailable
-from hybrid_ml.settings import Settings, load_settings
+from hybrid_ml.errors import HybridMLError, ServiceUnavailable
+from hybrid_ml.offers import offer
+from hybrid_ml.settings import DEFAULT, ENV_FILE, ENVIRONMENT, Settings, load_settings
 from hybrid_ml.store.embedded import keep_embedded_running, start_embedded
 from hybrid_ml.store.engine import connect_only, migrate, newest_revision, shown
 from hybrid_ml.terminal import out
@@ -53,15 +55,18 @@ def up(host: str, port: int) -> None:
     if found:
         out.print(f"it is up already, since {found['started_at']}, process {found['pid']}: {found['ui_url']}")
         return
-    settings, given = load_settings(), os.environ.get("PREFECT_API_URL")
+    given = os.environ.get("PREFECT_API_URL")
     api_url = given or f"http://{reached_at(host)}:{port}/api"
     about = {"pid": os.getpid(), "api_url": api_url, "ui_url": ui_url(api_url)}
     supervisor, stop = Supervisor(tell), Stop()
     with mark_running(about | {"started_at": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"}), stopping(supervisor, stop):
+        data_dir = load_settings().data_dir
+        start_embedded(data_dir)  # the project's data where no other database is named, and Prefect's own
+        start_server(supervisor, data_dir, api_url, None if given else (host, port))
+        settings = take_settings()
         open_database(settings)
-        start_server(supervisor, settings, api_url, None if given else (host, port))
         start_work(supervisor, settings, api_url)
-        keep_going(supervisor, settings)
+        keep_going(supervisor, data_dir)
 
 
 @contextmanager
@@ -79,30 +84,48 @@ def stopping(supervisor: Supervisor, stop: Stop) -> Iterator[None]:
         out.print("stopped")
 
 
-def open_database(settings: Settings) -> None:
-    """The embedded PostgreSQL or the given one, at the newest schema."""
-    if not settings.uses_embedded_database:
-        start_embedded(settings.data_dir)  # Prefect's own data lies there
-    engine = connect_only(settings)
-    migrate(engine)
-    out.print(f"database   {shown(engine)}, schema {newest_revision()}")
-
-
-def start_server(supervisor: Supervisor, settings: Settings, api_url: str, own: tuple[str, int] | None) -> None:
+def start_server(supervisor: Supervisor, data_dir: Path, api_url: str, own: tuple[str, int] | None) -> None:
     """The server of PREFECT_API_URL, or one of our own; then everything it must know."""
     os.environ["PREFECT_API_URL"] = api_url
     if own is None:
         wait_until_ready(api_url, lambda: False, lambda: time.sleep(0.2), GIVEN_SERVER_SECONDS)
     else:
         check_port(*own)
-        os.environ.setdefault("PREFECT_HOME", str(settings.data_dir / "prefect"))
+        os.environ.setdefault("PREFECT_HOME", str(data_dir / "prefect"))
         if os.environ.get("PREFECT_SERVER_API_AUTH_STRING"):
             os.environ.setdefault("PREFECT_API_AUTH_STRING", os.environ["PREFECT_SERVER_API_AUTH_STRING"])
-        start_own_server(supervisor, server_service(*own, settings.data_dir), api_url)
+        start_own_server(supervisor, server_service(*own, data_dir), api_url)
     out.print(f"server     {ui_url(api_url)}")
     from deployments.set_up import set_up  # with the server's address in the environment
 
-    out.print(f"set up     {', '.join(set_up())}")
+    for line in set_up():
+        out.print(f"set up     {line}")
+
+
+def take_settings() -> Settings:
+    """The settings, the UI's among them. What cannot be used there is told; it is mended there, so the UI stays up."""
+    from tasks.configuration import take_configuration_outside
+
+    try:
+        take_configuration_outside()
+        return load_settings()
+    except HybridMLError as error:
+        tell("settings", str(error))
+        offer({})
+        return load_settings()
+
+
+def open_database(settings: Settings) -> None:
+    """Bring the database in use to the newest schema; where a block names it, one that cannot be used is told."""
+    try:
+        engine = connect_only(settings)
+        migrate(engine)
+    except HybridMLError as error:
+        if settings.origin("neon_conn_str") in (ENVIRONMENT, ENV_FILE, DEFAULT):
+            raise
+        tell("database", str(error))
+    else:
+        out.print(f"database   {shown(engine)}, schema {newest_revision()}")
 
 
 def start_own_server(supervisor: Supervisor, service: Service, api_url: str) -> None:
@@ -133,7 +156,7 @@ def start_work(supervisor: Supervisor, settings: Settings, api_url: str) -> None
     )
 
 
-def keep_going(supervisor: Supervisor, settings: Settings) -> None:
+def keep_going(supervisor: Supervisor, data_dir: Path) -> None:
     """Tell what the services say and start again what ends, until interrupted."""
     from deployments.status import are_ready, next_runs_told
 
@@ -147,7 +170,7 @@ def keep_going(supervisor: Supervisor, settings: Settings) -> None:
     while True:
         supervisor.watch()
         if time.monotonic() - looked > DATABASE_LOOK_SECONDS:
-            problem = keep_embedded_running(settings.data_dir)
+            problem = keep_embedded_running(data_dir)
             if problem:
                 tell("database", problem)
             looked = time.monotonic()

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 
 from deployments.running import join_running_server
 from hybrid_ml.errors import EXIT_FAILED, BadInput
-from hybrid_ml.settings import load_settings
 from hybrid_ml.terminal import out
 
 
@@ -15,8 +14,8 @@ def deploy() -> None:
     _need_server()
     from deployments.set_up import set_up
 
-    for name in set_up():
-        out.print(name)
+    for line in set_up():
+        out.print(line)
 
 
 def worker(name: str | None, *, cold: bool) -> None:
@@ -33,7 +32,7 @@ def status(*, json_output: bool) -> None:
     from deployments.status import look
     from deployments.status_console import show_status
 
-    found = look(load_settings(), datetime.now(UTC))
+    found = look(datetime.now(UTC))
     if json_output:
         sys.stdout.write(found.model_dump_json(indent=2) + "\n")
     else:

@@ -1,5 +1,6 @@
 """The settings of commands that are no runs: they heed the same blocks and the same Variable as runs do."""
 
+from deployments.running import join_running_server
 from hybrid_ml.settings import DEFAULT, Settings, load_settings
 
 DATABASE = ("neon_conn_str",)
@@ -14,6 +15,7 @@ def settings_for(needed: tuple[str, ...]) -> Settings:
     """
     settings = load_settings()
     if settings.hybrid_ml_blocks and any(settings.origin(name) == DEFAULT for name in needed):
+        join_running_server()
         from tasks.configuration import take_configuration_outside
 
         take_configuration_outside()

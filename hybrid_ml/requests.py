@@ -88,7 +88,7 @@ class TrainingRequest(Request):
     full_report: bool = Field(
         False,
         title="Hold-out in full",
-        validation_alias=AliasChoices("validate", "full_report"),
+        validation_alias=AliasChoices("full_report", "validate"),
         description="also print confusion matrix, precision of each class and calibration; the page in the UI "
         "always has them",
     )

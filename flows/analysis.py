@@ -46,7 +46,7 @@ def analysis(request: AnalysisRequest = AnalysisRequest()) -> State | AnalysisRe
     failures += unanswered + unworded + unsaved + unsent
     failures += [Failure(symbol=each.symbol, error=problem) for each in analyses for problem in each.problems]
     report = AnalysisReport(as_of=run.as_of, asleep=False, analyses=analyses, failures=failures)
-    report_analysis(report)
+    report_analysis(report, {each.symbol: each.window.grid for each in saved}, quiet.zone)
     return ended(report)
 
 
@@ -135,6 +135,7 @@ def _analysis(proposal: Proposal, alert: str | None, problems: list[str], stage_
         symbol=proposal.symbol,
         bar_time=proposal.window.bar_time,
         close=proposal.window.close,
+        threshold=model.base.label_threshold,
         probabilities={"down": answer.down, "flat": answer.flat, "up": answer.up},
         direction=answer.direction,
         confidence=answer.confidence,

@@ -9,22 +9,24 @@ from hybrid_ml.errors import BadInput
 from hybrid_ml.market.simulation import SIMULATED_SYMBOL
 from hybrid_ml.reports import BackfillReport
 from hybrid_ml.requests import BackfillRequest
-from tasks.backfill import read_bars, simulate, store_bars
+from tasks.backfill import measure_bars, read_bars, simulate, store_bars
+from tasks.report import report_quality
 
 
 @flow(name="backfill", flow_run_name="backfill {request.symbol}")
 def backfill(request: BackfillRequest) -> BackfillReport:
     """Load bars into the database; loading the same ones again does no harm."""
-    started = time.perf_counter()
+    started, now = time.perf_counter(), datetime.now(UTC)
     if request.source == "demo":
         symbol, source = SIMULATED_SYMBOL, f"the simulated market (seed {request.seed})"
-        cleaned = simulate(request.until or datetime.now(UTC), request.bars, request.seed, request.sessions)
+        cleaned = simulate(request.until or now, request.bars, request.seed, request.sessions)
     else:
         symbol, source = str(request.symbol), str(request.csv_path)
         cleaned = read_bars(request.csv_path)
     written = store_bars(symbol, source, cleaned)
     if cleaned.bars.empty:
         raise BadInput(f"{source}: no usable bar in {len(cleaned.set_aside):,} rows: {_told(cleaned.reasons)}")
+    report_quality(symbol, measure_bars(symbol, cleaned, now))
     times = cleaned.bars["time"]
     return BackfillReport(
         symbol=symbol,

@@ -5,7 +5,7 @@ from pathlib import Path
 from pydantic import BaseModel, Field
 from pydantic_settings import CliApp, CliSubCommand, get_subcommand
 
-from hybrid_ml.requests import Symbol
+from hybrid_ml.fields import Symbol
 
 
 class Output(BaseModel):

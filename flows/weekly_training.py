@@ -10,12 +10,13 @@ from prefect.client.schemas.objects import State
 
 from flows.ending import collect, ended, locks, run_name
 from hybrid_ml.learning.model import HybridModel
+from hybrid_ml.learning.promotion import Promotion
 from hybrid_ml.reports import Training, TrainingReport
 from hybrid_ml.requests import TrainingRequest
 from hybrid_ml.run import Run
 from tasks.load import load_training_window, open_run
 from tasks.lock import lock_symbol
-from tasks.report import report_training
+from tasks.report import report_quality, report_training
 from tasks.save import prune_models, save_base, save_copy
 from tasks.train import choose_rows, fit_base
 from tasks.validate import compare_with_champion, validate_data, validate_on_hold_out
@@ -33,7 +34,7 @@ def weekly_training(request: TrainingRequest = TrainingRequest()) -> State | Tra
 
     trainings, failures = collect(run.symbols, train_alone)
     report = TrainingReport(trainings=trainings, failures=failures)
-    report_training(report)
+    report_training(report, run)
     return ended(report)
 
 
@@ -49,17 +50,17 @@ def train_symbol(
     started = time.perf_counter()
     week, row_limit = choose_rows(symbol, run, week, limit)
     window = load_training_window(symbol, run, row_limit)
-    validate_data(symbol, run, window)
+    report_quality(symbol, validate_data(symbol, run, window))
     model, hold_out = fit_base(symbol, run, window, week, row_limit, kind)
     model = validate_on_hold_out(symbol, run, model, hold_out)
     promotion = compare_with_champion(symbol, run, model, hold_out)
     promotion = save_base(symbol, model, promotion)
     path = save_copy(symbol, run, model)
     prune_models(symbol)
-    return _training(model, promotion.promoted, promotion.reason, time.perf_counter() - started, path)
+    return _training(model, promotion, time.perf_counter() - started, path)
 
 
-def _training(model: HybridModel, promoted: bool, reason: str, seconds: float, path: Path | None) -> Training:
+def _training(model: HybridModel, promotion: Promotion, seconds: float, path: Path | None) -> Training:
     base = model.base
     return Training(
         symbol=base.symbol,
@@ -70,8 +71,11 @@ def _training(model: HybridModel, promoted: bool, reason: str, seconds: float, p
         rows=base.rows,
         trained_until=base.trained_until,
         metrics=base.metrics,
-        promoted=promoted,
-        reason=reason,
+        promoted=promotion.promoted,
+        reason=promotion.reason,
+        champion=promotion.champion,
+        challenger_log_loss=promotion.challenger_log_loss,
+        comparison=promotion.comparison,
         seconds=round(seconds, 3),
         path=path,
     )

@@ -1,13 +1,15 @@
 """The picture of an alert: two hours of closes, the band of the next ten minutes, and the call.
 
 Made for a phone (800 x 500 pixels, large print), and for the way of an alert: everything is placed by
-hand, since matplotlib's own layout and date axis take longer than the rest of the picture.
+hand, since matplotlib's own layout and date axis take longer than the rest of the picture. Smaller, and
+with the chances, it is also the picture of an answer's page.
 """
 
 from __future__ import annotations
 
 import math
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING
@@ -31,6 +33,11 @@ GAP_WORTH_A_WORD_MINUTES = 15
 INCHES = (8.0, 5.0)
 PLACE = (0.135, 0.13, 0.69, 0.75)
 """Of the axes in the picture: left, bottom, width, height, as shares of it."""
+PLACE_BELOW_CHANCES = (0.135, 0.13, 0.69, 0.66)
+PLACE_OF_CHANCES = (0.135, 0.82, 0.69, 0.055)
+DOTS_PER_INCH_OF_A_PAGE = 80
+NARROWEST_TOLD = 0.12
+"""A smaller chance has no room for its figure in the strip."""
 TITLE_SIZE, TEXT_SIZE = 20, 13
 LONGEST_SYMBOL_SHOWN = 18
 PRICE_TICKS, MOST_DECIMALS = 5, 9
@@ -63,18 +70,21 @@ def call_chart(
     threshold: float,
     zone: str,
     simulated: bool = False,
+    chances: Mapping[str, float] | None = None,
 ) -> bytes:
     """PNG of the last two hours of `bars` and what is said about the next ten minutes.
 
     `bars`: at least one, oldest first, with `close` and `time` (open of the minute, UTC), which may be the
     index, as in the grid of a window; missing minutes are left open. `threshold`: |log return| beyond which
     the outcome is UP or DOWN. `zone`: IANA name of the reader's time zone. A symbol that the font cannot
-    write is left out.
+    write is left out. `chances` of down, flat and up: drawn as a strip, in a picture of 640 x 400 pixels.
     """
     times = pd.DatetimeIndex(bars["time"] if "time" in bars.columns else bars.index)
     view = _view(times, bars["close"].to_numpy(dtype=np.float64), threshold)
-    figure = _figure()
-    axes = figure.add_axes(PLACE)
+    figure = _figure(DOTS_PER_INCH if chances is None else DOTS_PER_INCH_OF_A_PAGE)
+    axes = figure.add_axes(PLACE if chances is None else PLACE_BELOW_CHANCES)
+    if chances is not None:
+        _draw_chances(figure.add_axes(PLACE_OF_CHANCES), chances)
     _draw_past(axes, view)
     _draw_call(axes, view, direction)
     _draw_times(axes, times[-1] + BAR_LENGTH, zone)
@@ -97,6 +107,20 @@ def _view(times: pd.DatetimeIndex, closes: NDArray[np.float64], threshold: float
     below, above = close * math.exp(-threshold), close * math.exp(threshold)
     height = max(float(np.max(closes) - np.min(closes)), above - below, 1e-4 * close)
     return _View(minutes, closes, close, below, above, max(2 * (above - close), 0.12 * height))
+
+
+def _draw_chances(axes: Axes, chances: Mapping[str, float]) -> None:
+    """One strip of three lengths."""
+    left = 0.0
+    for name, chance in chances.items():
+        axes.barh(0, chance, left=left, color=COLOURS[name], height=1)
+        if chance >= NARROWEST_TOLD:
+            told = f"{name} {100 * chance:.0f} %"
+            axes.text(left + chance / 2, 0, told, ha="center", va="center_baseline", color="white", fontsize=TEXT_SIZE)
+        left += chance
+    axes.set_xlim(0, left)
+    axes.set_ylim(-0.5, 0.5)
+    axes.set_axis_off()
 
 
 def _draw_past(axes: Axes, view: _View) -> None:
@@ -179,10 +203,10 @@ def _shown(symbol: str) -> str:
     return symbol if len(symbol) <= LONGEST_SYMBOL_SHOWN else symbol[: LONGEST_SYMBOL_SHOWN - 1] + "…"
 
 
-def _figure() -> Figure:
+def _figure(dots_per_inch: int) -> Figure:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=INCHES, dpi=DOTS_PER_INCH)
+    figure = Figure(figsize=INCHES, dpi=dots_per_inch)
     FigureCanvasAgg(figure)
     return figure

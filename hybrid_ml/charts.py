@@ -144,6 +144,35 @@ def running_accuracy_chart(
     return _png(figure)
 
 
+def scaling_chart(weeks: pd.DataFrame, week: int) -> bytes:
+    """Row limit of each week, and how many rows its base learnt from. Columns: week (label), row_limit, rows.
+
+    `week`: place of the one that is now.
+    """
+    figure = _figure(6.4, 2.8)
+    axes = figure.subplots()
+    axes.bar(weeks["week"], weeks["row_limit"], color="white", edgecolor=GREY, label="row limit")
+    axes.bar(weeks["week"], weeks["rows"], color=BLUE, width=0.6, label="rows of its newest training")
+    axes.get_xticklabels()[week].set_fontweight("bold")
+    axes.yaxis.set_major_formatter(lambda rows, _: f"{rows:,.0f}")
+    axes.set_xlabel("week of progressive scaling (bold: now)")
+    axes.grid(axis="y", alpha=0.3)
+    figure.legend(loc="outside upper left", ncols=2, fontsize=9)
+    return _png(figure)
+
+
+def importance_chart(shares: Mapping[str, float]) -> bytes:
+    """Share of the gain that each feature brought, by name, the greatest first."""
+    figure = _figure(6.4, 0.6 + 0.24 * len(shares))
+    axes = figure.subplots()
+    axes.barh(list(shares)[::-1], list(shares.values())[::-1], color=BLUE, height=0.7)
+    axes.xaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
+    axes.tick_params(labelsize=9)
+    axes.grid(axis="x", alpha=0.3)
+    axes.set_xlabel("share of the gain")
+    return _png(figure)
+
+
 def _reliability(axes: Axes, bins: pd.DataFrame, whole: bool) -> None:
     axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1, label="perfect")
     reach = np.stack([bins["came_true"] - bins["low"], bins["high"] - bins["came_true"]])

@@ -6,9 +6,9 @@ from typing import Any, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, field_validator
 
 from hybrid_ml.errors import ModelUnavailable
+from hybrid_ml.fields import Symbol
 from hybrid_ml.learning.model import HybridModel
 from hybrid_ml.learning.model_bytes import TIMES
-from hybrid_ml.requests import Symbol
 
 MOST = 2**31 - 1
 """The largest integer that the registry's columns take."""

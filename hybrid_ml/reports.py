@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from hybrid_ml.learning.comparison import Comparison
 from hybrid_ml.replay.advice import Advice
 from hybrid_ml.review.deliveries import Deliveries
 from hybrid_ml.review.findings import Watch
@@ -21,7 +22,11 @@ class Failure(BaseModel):
 
 
 class Training(BaseModel):
-    """One trained base. `seconds` is the wall time from first bar read to model saved."""
+    """One trained base. `seconds` is the wall time from first bar read to model saved.
+
+    `champion`: version of the one it was compared with, on rows neither had seen; `challenger_log_loss`
+    and `comparison` (nats) are None where nothing could be compared.
+    """
 
     symbol: str
     version: str
@@ -33,6 +38,9 @@ class Training(BaseModel):
     metrics: dict[str, Any]
     promoted: bool
     reason: str
+    champion: str | None = None
+    challenger_log_loss: float | None = None
+    comparison: Comparison | None = None
     seconds: float
     path: Path | None = None
 
@@ -65,6 +73,7 @@ class ModelSummary(BaseModel):
 class Analysis(BaseModel):
     """One symbol's ten-minute answer.
 
+    `threshold`: |log return| beyond which the outcome is DOWN or UP.
     `fallback`: why a model was trained from scratch in this run and what came of it, None if not.
     `refit_told`: what unseen rows said of the whole refit that fine-tuning stepped towards.
     `alert`: the states its deliveries came to (sent, logged, paused), "not sent to all", "no chat wants
@@ -75,6 +84,7 @@ class Analysis(BaseModel):
     symbol: str
     bar_time: datetime
     close: float
+    threshold: float
     probabilities: dict[str, float]
     direction: str
     confidence: float
@@ -160,12 +170,16 @@ class ReviewReport(SymbolsReport):
 
 
 class ScalingStep(BaseModel):
-    """One week of progressive scaling; `begins` is None before the first base, `trained` what became of it."""
+    """One week of progressive scaling; `begins` is None before the first base.
+
+    `trained`: each base of that week and what became of it; `rows`: how many rows each learnt from.
+    """
 
     week: int
     row_limit: int
     begins: datetime | None
     trained: list[str]
+    rows: list[int]
 
 
 class ScalingReport(BaseModel):

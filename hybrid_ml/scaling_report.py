@@ -27,16 +27,18 @@ def scaling_report(symbol: str | None, settings: Settings, now: datetime) -> Sca
         ).scalar_one()
     week = week_number(first, now)
     trained: dict[int, list[str]] = {}
+    rows: dict[int, list[int]] = {}
     for base in bases:
-        trained.setdefault(min(base["week"], FULL_WEEK), []).append(
-            f"{base['version']} ({base['rows']:,} rows, {base['status']})"
-        )
+        step = min(base["week"], FULL_WEEK)
+        trained.setdefault(step, []).append(f"{base['version']} ({base['rows']:,} rows, {base['status']})")
+        rows.setdefault(step, []).append(base["rows"])
     steps = [
         ScalingStep(
             week=step,
             row_limit=row_limit(step),
             begins=None if first is None else first + timedelta(weeks=step),
             trained=trained.get(step, []),
+            rows=rows.get(step, []),
         )
         for step in range(FULL_WEEK + 1)
     ]

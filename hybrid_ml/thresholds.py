@@ -11,7 +11,7 @@ from hybrid_ml.signals.presets import Bounds
 MinConfidence = Annotated[float, Field(ge=0, le=1)]
 MinProbMargin = Annotated[float, Field(ge=0, le=1)]
 MaxEntropy = Annotated[float, Field(ge=0, le=1.1)]
-MaxSignals = Annotated[int, Field(ge=0)]
+MaxSignals = Annotated[int, Field(ge=0, le=10_000)]
 
 THRESHOLDS = tuple(item.name for item in fields(Bounds))
 """Their names, as in `Bounds`: min_confidence, min_prob_margin, max_entropy (nats), max_signals (a run)."""

@@ -5,9 +5,12 @@ from pathlib import Path
 
 from hybrid_ml.console import progress
 from hybrid_ml.errors import BadInput
-from hybrid_ml.market.bars import CleanBars, clean_bars
+from hybrid_ml.learning.scaling import FULL_ROW_LIMIT
+from hybrid_ml.market.bars import CleanBars, clean_bars, to_grid
+from hybrid_ml.market.quality import DataQuality, measure_quality
 from hybrid_ml.market.simulation import simulate_bars
 from hybrid_ml.market.sources import read_bar_file
+from hybrid_ml.settings import load_settings
 from hybrid_ml.store import bars as stored_bars
 from tasks.stage import database, log, stage
 
@@ -39,3 +42,13 @@ def store_bars(symbol: str, source: str, cleaned: CleanBars) -> int:
     stored_bars.store_set_aside(engine, symbol, source, cleaned)
     log().info("%s: %s of %s bars were new or different", symbol, f"{written:,}", f"{len(cleaned.bars):,}")
     return written
+
+
+@stage("validate data {symbol}", timeout_seconds=600)
+def measure_bars(symbol: str, cleaned: CleanBars, now: datetime) -> DataQuality:
+    """Counts and warnings about the newest bars of a load, as many as a training could want."""
+    newest = cleaned.bars.tail(FULL_ROW_LIMIT).reset_index(drop=True)
+    quality = measure_quality(to_grid(newest, load_settings().hybrid_ml_max_gap_minutes), now)
+    for warning in quality.warnings:
+        log().warning("%s: %s", symbol, warning)
+    return quality

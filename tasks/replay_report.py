@@ -1,6 +1,5 @@
 """What a person gets out of a replay: the answers as a file, a report to read, an artifact in the Prefect UI."""
 
-from base64 import b64encode
 from pathlib import Path
 
 import pandas as pd
@@ -8,6 +7,7 @@ from prefect.artifacts import create_markdown_artifact
 from pydantic_core import to_json
 
 from hybrid_ml.errors import BadInput
+from hybrid_ml.markdown import inline
 from hybrid_ml.outputs import refuse_unwritable_file, refuse_unwritable_folder, told, write_parquet
 from hybrid_ml.replay.account import account, curves, weekly_curves
 from hybrid_ml.replay.folder import ReplayFolder
@@ -66,8 +66,7 @@ def write_report(
             write_atomically(place / name, picture)
         write_atomically(place / "report.json", json)
         write_atomically(place / "report.md", report_markdown(report, {name: name for name in pictures}).encode())
-    inline = {name: f"data:image/png;base64,{b64encode(picture).decode()}" for name, picture in pictures.items()}
-    shown = {name: address for name, address in inline.items() if name not in BY_WEEK}
+    shown = {name: inline(picture) for name, picture in pictures.items() if name not in BY_WEEK}
     create_markdown_artifact(report_markdown(report, shown), key="replay", description=f"Replay of {symbol}")
     log().info("%s: the report is in %s", symbol, place)
     return report

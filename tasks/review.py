@@ -1,6 +1,5 @@
 """Review: what the ledger says of the last weeks, looked at symbol by symbol, told to whoever looks."""
 
-from base64 import b64encode
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
@@ -8,6 +7,7 @@ import pandas as pd
 from prefect.artifacts import create_markdown_artifact
 from pydantic_core import to_json
 
+from hybrid_ml.markdown import inline
 from hybrid_ml.market.bars import closed_before
 from hybrid_ml.outputs import refuse_unwritable_folder, told
 from hybrid_ml.reports import Failure, ReviewReport
@@ -106,9 +106,9 @@ def report_review(report: ReviewReport, answers: pd.DataFrame) -> None:
     """The artifact, and where asked for Markdown, charts and JSON in a folder."""
     pictures = draw(report, answers)
     _write_files(report, pictures)
-    inline = {name: f"data:image/png;base64,{b64encode(picture).decode()}" for name, picture in pictures.items()}
+    shown = {name: inline(picture) for name, picture in pictures.items()}
     create_markdown_artifact(
-        report_markdown(report, inline), key="review", description="; ".join(report.found) or "Nothing found"
+        report_markdown(report, shown), key="review", description="; ".join(report.found) or "Nothing found"
     )
 
 

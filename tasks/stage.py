@@ -79,6 +79,14 @@ for _engine_logger in ("prefect.task_runs", "prefect.flow_runs"):
     logging.getLogger(_engine_logger).addFilter(_without_traceback)
 
 
+def _said_again_in_words(record: logging.LogRecord) -> bool:
+    """Of parameters that do not fit Prefect logs pydantic's list of dictionaries, and next, and in the state, words."""
+    return not record.getMessage().startswith("Parameter validation failed for flow")
+
+
+logging.getLogger("prefect.flows").addFilter(_said_again_in_words)
+
+
 def log() -> logging.Logger | logging.LoggerAdapter[Any]:
     """The run's logger, or a plain one where no run is going on."""
     try:

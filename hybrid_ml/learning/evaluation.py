@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix, log_loss
 
+from hybrid_ml.learning.intervals import wilson_edges
 from hybrid_ml.learning.model import CLASS_COUNT, HybridModel
 from hybrid_ml.learning.rows import Rows
 
@@ -34,7 +36,7 @@ def evaluate(
     training rows; `accuracy` beside `majority_accuracy`, that of always naming the class that turned
     out most frequent in these very rows (harder than any constant guess made beforehand).
     `calibration_error` is the expected calibration error of the top class over ten equal-width bins
-    (Guo et al., "On Calibration of Modern Neural Networks", 2017).
+    (Guo et al., "On Calibration of Modern Neural Networks", 2017); `reliability` holds the bins.
     """
     counts = np.bincount(labels, minlength=CLASS_COUNT)
     prior = np.asarray(class_prior, dtype=np.float64)
@@ -46,6 +48,7 @@ def evaluate(
         "log_loss": float(log_loss(labels, probabilities, labels=everything)),
         "prior_log_loss": float(-np.mean(np.log(prior[labels]))),
         "calibration_error": calibration_error(probabilities, labels),
+        "reliability": reliability(probabilities, labels).to_dict("records"),
         "confusion": confusion_matrix(labels, probabilities.argmax(axis=1), labels=everything).tolist(),
     }
 
@@ -57,6 +60,22 @@ def calibration_error(probabilities: NDArray[np.float64], labels: NDArray[np.int
     place = np.minimum((confidence * CALIBRATION_BINS).astype(np.intp), CALIBRATION_BINS - 1)
     gap = np.bincount(place, weights=confidence - right, minlength=CALIBRATION_BINS)
     return float(np.abs(gap).sum() / len(labels))
+
+
+def reliability(chances: NDArray[np.float64], truth: NDArray[np.int64]) -> pd.DataFrame:
+    """Stated chance of the top class against how often it came true, in the bins of the calibration error.
+
+    Columns: stated (mean chance), came_true (share), rows, low, high (Wilson, 90 %); empty bins are left out.
+    """
+    stated, right = chances.max(axis=1), chances.argmax(axis=1) == truth
+    place = np.minimum((stated * CALIBRATION_BINS).astype(np.intp), CALIBRATION_BINS - 1)
+    rows = np.bincount(place, minlength=CALIBRATION_BINS)
+    there = rows > 0
+    count = rows[there]
+    hits = np.bincount(place, weights=right, minlength=CALIBRATION_BINS)[there]
+    low, high = wilson_edges(hits, count)
+    sums = np.bincount(place, weights=stated, minlength=CALIBRATION_BINS)[there]
+    return pd.DataFrame({"stated": sums / count, "came_true": hits / count, "rows": count, "low": low, "high": high})
 
 
 def log_losses(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> NDArray[np.float64]:

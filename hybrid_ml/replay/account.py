@@ -8,11 +8,12 @@ from typing import Any
 
 import pandas as pd
 
+from hybrid_ml.learning.evaluation import reliability
 from hybrid_ml.learning.scaling import WEEK
 from hybrid_ml.market.bars import BAR_LENGTH
 from hybrid_ml.replay.advice import advise
 from hybrid_ml.replay.standing import compare_methods, gain_of_larger_window
-from hybrid_ml.replay.worth import Known, blind_precision, measure, precision_by_coverage, reliability
+from hybrid_ml.replay.worth import Known, blind_precision, measure, precision_by_coverage
 from hybrid_ml.reports import ReplayReport
 from hybrid_ml.requests import ReplayRequest
 

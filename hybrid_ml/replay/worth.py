@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from hybrid_ml.learning.evaluation import CALIBRATION_BINS, calibration_error
+from hybrid_ml.learning.evaluation import calibration_error
 from hybrid_ml.learning.intervals import wilson, wilson_edges
 from hybrid_ml.market.labels import CLASSES, DOWN, FLAT, UP, label
 
@@ -144,22 +144,6 @@ def precision_by_coverage(chances: NDArray[np.float64], truth: NDArray[np.int64]
             "coin": moved[rows - 1] / rows / 2,
         }
     )
-
-
-def reliability(chances: NDArray[np.float64], truth: NDArray[np.int64]) -> pd.DataFrame:
-    """Stated chance of the top class against how often it came true, in the bins of the calibration error.
-
-    Columns: stated (mean chance), came_true (share), rows, low, high (Wilson, 90 %); empty bins are left out.
-    """
-    stated, right = chances.max(axis=1), chances.argmax(axis=1) == truth
-    place = np.minimum((stated * CALIBRATION_BINS).astype(np.intp), CALIBRATION_BINS - 1)
-    rows = np.bincount(place, minlength=CALIBRATION_BINS)
-    there = rows > 0
-    count = rows[there]
-    hits = np.bincount(place, weights=right, minlength=CALIBRATION_BINS)[there]
-    low, high = wilson_edges(hits, count)
-    sums = np.bincount(place, weights=stated, minlength=CALIBRATION_BINS)[there]
-    return pd.DataFrame({"stated": sums / count, "came_true": hits / count, "rows": count, "low": low, "high": high})
 
 
 def signals(known: Known, fee_bps: float) -> dict[str, Any]:

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from hybrid_ml.learning.evaluation import calibration_error
+from hybrid_ml.learning.evaluation import calibration_error, reliability
 from hybrid_ml.market.bars import BAR_LENGTH
 from hybrid_ml.market.labels import CLASSES, FLAT, HORIZON_MINUTES
-from hybrid_ml.replay.worth import Known, blind_precision, reliability, signals
+from hybrid_ml.replay.worth import Known, blind_precision, signals
 
 KNOWN_AFTER = BAR_LENGTH * (1 + HORIZON_MINUTES)
 """From the opening of a bar until its outcome is known."""

@@ -3,7 +3,8 @@
 import pandas as pd
 
 from hybrid_ml import charts
-from hybrid_ml.replay.worth import Known, blind_precision, precision_by_coverage, reliability
+from hybrid_ml.learning.evaluation import reliability
+from hybrid_ml.replay.worth import Known, blind_precision, precision_by_coverage
 from hybrid_ml.reports import ReviewReport
 from hybrid_ml.review.measures import running_accuracy
 from hybrid_ml.review.report import ACCURACY, COVERAGE, RELIABILITY

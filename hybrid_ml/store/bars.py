@@ -69,6 +69,12 @@ def store_set_aside(engine: Engine, symbol: str, source: str, cleaned: CleanBars
             connection.execute(query("set_aside"), rows)
 
 
+def count_set_aside(connection: Connection, symbol: str) -> dict[str, int]:
+    """How many rows of files could not be used, by reason, the most frequent first."""
+    counted = connection.execute(query("count_set_aside"), {"symbol": symbol})
+    return {str(reason): int(rows) for reason, rows in counted}
+
+
 def recent_bars(connection: Connection, symbol: str, until: datetime, count: int) -> pd.DataFrame:
     """The newest `count` bars of `symbol` that opened at or before `until`, oldest first (BAR_COLUMNS)."""
     cursor = connection.connection.cursor()

@@ -35,6 +35,7 @@ STAGES = {
         "choose_rows",
         "load_training_window",
         "validate_data",
+        "report_quality",
         "fit_base",
         "validate_on_hold_out",
         "compare_with_champion",

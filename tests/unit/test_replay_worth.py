@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hybrid_ml.learning.evaluation import calibration_error
+from hybrid_ml.learning.evaluation import calibration_error, reliability
 from hybrid_ml.market.labels import CLASSES
 from hybrid_ml.replay.worth import (
     Known,
@@ -15,7 +15,6 @@ from hybrid_ml.replay.worth import (
     measure,
     precision_at,
     precision_by_coverage,
-    reliability,
 )
 
 NOON = datetime(2024, 3, 5, 12, tzinfo=UTC)

@@ -206,10 +206,31 @@ def test_a_backfill_of_the_simulated_market_needs_nothing_else() -> None:
     assert BackfillRequest(source="demo", until="2024-06-01T12:00").until == datetime(2024, 6, 1, 12, tzinfo=UTC)
 
 
-@pytest.mark.parametrize("kind", [Request, TrainingRequest, AnalysisRequest, BackfillRequest])
-def test_every_field_is_described_for_the_form_and_for_help(kind: Any) -> None:
-    described = kind.model_json_schema()["properties"]
-    assert all(field.get("description") for field in described.values())
+FORMS = [TrainingRequest, AnalysisRequest, ReplayRequest, ReviewRequest, BackfillRequest]
+
+
+@pytest.mark.parametrize("kind", FORMS)
+def test_every_field_of_a_form_is_one_bounded_input_with_words_beside_it(kind: Any) -> None:
+    for name, field in kind.model_json_schema()["properties"].items():
+        assert field["title"], name
+        assert field["description"], name
+        assert "--" not in field["description"], f"{name} speaks of flags, which a form has not"
+        assert "type" in field, f"{name} would be a choice between kinds of input"
+        if field["type"] in ("number", "integer"):
+            assert {"minimum", "exclusiveMinimum"} & set(field), f"{name} has no lower bound"
+            assert "maximum" in field, f"{name} has no upper bound"
+
+
+@pytest.mark.parametrize("kind", FORMS)
+def test_a_field_left_empty_has_no_default_in_the_form_and_any_other_has_that_of_the_request(kind: Any) -> None:
+    schema = kind.model_json_schema()
+    for name, field in schema["properties"].items():
+        model_field = kind.model_fields[name]
+        if model_field.is_required() or model_field.default is None:
+            assert "default" not in field
+        else:
+            assert field["default"] == model_field.default
+    assert schema.get("required", []) == [name for name, one in kind.model_fields.items() if one.is_required()]
 
 
 def test_quiet_hours_are_the_night_in_india_unless_told_otherwise() -> None:

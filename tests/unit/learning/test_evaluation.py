@@ -94,6 +94,9 @@ def test_judging_uses_the_threshold_and_prior_the_model_was_made_with(model: Hyb
     expected = evaluate(softmax(scores / model.base.temperature), labels, model.base.class_prior)
     found = judge(model, rows)
     assert found.pop("confusion") == expected.pop("confusion")
+    bins, expected_bins = found.pop("reliability"), expected.pop("reliability")
+    assert sum(each["rows"] for each in bins) == len(rows)
+    assert bins == [pytest.approx(each) for each in expected_bins]
     assert found == pytest.approx(expected)
 
 

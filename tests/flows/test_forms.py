@@ -1,0 +1,87 @@
+"""The forms of the Prefect UI: what the server takes and refuses, and what a person then reads."""
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.exceptions import PrefectHTTPStatusError
+
+from flows.analysis import analysis
+from flows.backfill import backfill
+from flows.review import review
+from flows.weekly_training import weekly_training
+from tests.conftest import ROOT
+
+FLOWS = {"weekly-training": weekly_training, "analysis": analysis, "review": review, "backfill": backfill}
+STATED = {
+    each["name"]: each["parameters"] for each in yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+}
+
+
+@pytest.fixture(scope="module")
+def deployments(prefect_api: str) -> Iterator[dict[str, Any]]:
+    """Every flow with the parameters of prefect.yaml on the server, for as long as these tests take."""
+    with get_client(sync_client=True) as client:
+        made = {
+            name: client.read_deployment(flow.to_deployment(f"form of {name}", parameters=STATED[name]).apply())
+            for name, flow in FLOWS.items()
+        }
+        yield made
+        for deployment in made.values():
+            client.delete_deployment(deployment.id)
+
+
+def order(client: SyncPrefectClient, deployment: Any, request: dict[str, Any]) -> Any:
+    """A run as the form orders it, taken back at once so that nobody runs it."""
+    run = client.create_flow_run_from_deployment(deployment.id, parameters={"request": request})
+    client.delete_flow_run(run.id)
+    return run.parameters["request"]
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "value", "reason"),
+    [
+        ("analysis", "min_confidence", 1.7, "1.7 is greater than the maximum of 1"),
+        ("analysis", "fine_tune_rows", 5, "5 is less than the minimum of 500"),
+        ("analysis", "max_signals", -1, "-1 is less than the minimum of 0"),
+        ("analysis", "preset", "reckless", "'reckless' is not one of ['conservative', 'balanced'"),
+        ("analysis", "sleep_window", "9-17", "'9-17' does not match"),
+        ("weekly-training", "limit", 10, "10 is less than the minimum of 2000"),
+        ("weekly-training", "week", "two", "'two' is not"),
+        ("review", "days", 0, "0 is less than the minimum of 1"),
+        ("backfill", "bars", 0, "0 is less than the minimum of 1"),
+    ],
+)
+def test_the_server_refuses_what_is_out_of_bounds_and_names_field_and_bound(
+    deployments: dict[str, Any], name: str, field: str, value: Any, reason: str
+) -> None:
+    with get_client(sync_client=True) as client, pytest.raises(PrefectHTTPStatusError) as refused:
+        order(client, deployments[name], {field: value})
+    assert f"'request.{field}'. Failure reason: {reason}" in refused.value.response.json()["detail"]
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_the_form_as_it_opens_is_taken_and_so_are_fields_left_empty(deployments: dict[str, Any], name: str) -> None:
+    deployment = deployments[name]
+    schema = deployment.parameter_openapi_schema
+    fields = next(one for one in schema["definitions"].values() if one["title"].endswith("Request"))["properties"]
+    shown = {field: one["default"] for field, one in fields.items() if "default" in one}
+    asked = {**shown, **deployment.parameters.get("request", {})}
+    empty = {field: None for field in fields if field not in asked}
+    with get_client(sync_client=True) as client:
+        assert order(client, deployment, asked) == asked
+        order(client, deployment, {**asked, **empty})
+
+
+def test_fields_that_do_not_go_together_fail_the_run_in_words(
+    prefect_api: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        state: Any = weekly_training({"limit": 5_000, "week": 2}, return_state=True)  # type: ignore[arg-type]
+    assert state.name == "Failed"
+    assert "--limit 5000 and --week 2 exclude each other; give one of them" in state.message
+    assert "pydantic.dev" not in state.message + caplog.text
+    assert len(state.message) < 300

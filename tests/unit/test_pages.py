@@ -1,0 +1,230 @@
+"""Pages of the Prefect UI: what a person reads of a symbol after a run."""
+
+import re
+import string
+from datetime import UTC, datetime, timedelta
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.image import imread
+
+from hybrid_ml.learning.comparison import Comparison
+from hybrid_ml.markdown import inline
+from hybrid_ml.market.bars import to_grid
+from hybrid_ml.market.quality import DataQuality, measure_quality
+from hybrid_ml.pages import training as training_pages
+from hybrid_ml.pages.analysis import MOST_PICTURES, analysis_page, answer_picture, pictured, run_page
+from hybrid_ml.pages.keys import page_key
+from hybrid_ml.pages.quality import quality_page
+from hybrid_ml.pages.training import training_page, training_pictures, untrained_page
+from hybrid_ml.reports import (
+    Analysis,
+    AnalysisReport,
+    Failure,
+    ModelSummary,
+    ScalingReport,
+    ScalingStep,
+    Training,
+    TrainingReport,
+)
+from hybrid_ml.signals.gates import Verdict
+from tests.simulated import simulated_bars
+
+NOON = datetime(2024, 3, 5, 12, tzinfo=UTC)
+MOST_BYTES = 15_000
+"""Of a picture: 144 a day of each symbol stay in Prefect's database."""
+SYMBOLS = st.text(st.sampled_from(string.ascii_letters + string.digits + "/-._ ^é₿"), min_size=1, max_size=64)
+
+
+def an_analysis(**changes: Any) -> Analysis:
+    values = {
+        "symbol": "ABC",
+        "bar_time": NOON,
+        "close": 50.0,
+        "threshold": 0.01,
+        "probabilities": {"down": 0.2, "flat": 0.3, "up": 0.5},
+        "direction": "up",
+        "confidence": 0.5,
+        "margin": 0.2,
+        "entropy": 1.03,
+        "signal": False,
+        "refused_by": ["confidence"],
+        "gates": [Verdict("confidence", 0.5, 0.6, False, "top probability at least 0.600")],
+        "model": ModelSummary(version="ABC@1", kind="base", trained_until=NOON),
+        "recent_accuracy": 0.4,
+        "recent_rows": 200,
+        "recent_majority_accuracy": 0.38,
+        "fell_back": False,
+        "fallback": None,
+        "degraded": False,
+        "fine_tune_step": 0.0,
+        "refit_told": "gain -0.0200 nats, standard error 0.0100, 200 rows",
+        "alert": None,
+        "stage_ms": {},
+    }
+    return Analysis(**{**values, **changes})
+
+
+def a_training(**changes: Any) -> Training:
+    values = {
+        "symbol": "ABC", "version": "ABC@2", "kind": "base", "week": 1, "row_limit": 33_000, "rows": 33_000,
+        "trained_until": NOON,
+        "metrics": {
+            "accuracy": 0.4, "majority_accuracy": 0.38, "log_loss": 1.05, "prior_log_loss": 1.09,
+            "calibration_error": 0.02, "rows": 60, "confusion": [[10, 5, 5], [4, 12, 4], [0, 0, 20]],
+            "reliability": [{"stated": 0.4, "came_true": 0.5, "rows": 60, "low": 0.4, "high": 0.6}],
+            "importance": {f"feature_{place}": 0.05 - place / 1_000 for place in range(20)},
+        },
+        "promoted": False, "reason": "log loss 1.0500 against the champion's 1.0490", "seconds": 9.0,
+    }  # fmt: skip
+    return Training(**{**values, **changes})
+
+
+def a_scaling() -> ScalingReport:
+    steps = [
+        ScalingStep(week=week, row_limit=23_000 + 10_000 * week, begins=NOON + timedelta(weeks=week),
+                    trained=[f"ABC@{place}" for place in range(5)] if week == 1 else [],
+                    rows=[33_000] * 5 if week == 1 else [])
+        for week in range(6)
+    ]  # fmt: skip
+    return ScalingReport(symbol="ABC", bars=40_000, week=1, row_limit=33_000, first_base_at=NOON, steps=steps)
+
+
+def size(png: bytes) -> tuple[int, ...]:
+    return tuple(imread(BytesIO(png)).shape[:2])
+
+
+def test_a_plain_symbol_is_its_own_key() -> None:
+    assert page_key("analysis", "BTCUSD") == "analysis-btcusd"
+    assert page_key("data-quality", "NIFTY50") == "data-quality-nifty50"
+
+
+@given(st.lists(SYMBOLS, unique=True, max_size=30), st.sampled_from(["analysis", "training", "data-quality"]))
+def test_no_two_symbols_share_a_key_and_prefect_takes_each(symbols: list[str], kind: str) -> None:
+    family = {*symbols, "BTCUSD", "btcusd", "BTC/USD", "BTC-USD", "BTC_USD", "₿", "é", "A" * 64, "A" * 63}
+    keys = {page_key(kind, symbol) for symbol in family}
+    assert len(keys) == len(family)
+    assert all(re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", key) for key in keys)
+    assert keys == {page_key(kind, symbol) for symbol in family}
+
+
+def test_an_answer_tells_chances_gates_model_and_what_unseen_rows_said() -> None:
+    told = analysis_page(an_analysis(stage_ms={"load": 20.0, "predict": 5.0}), None)
+    assert "# ABC: UP, no signal (confidence)" in told
+    assert "| flat | 0.300 | ██████ | it is between the two |" in told
+    assert "under 49.502492" in told
+    assert "| ✗ | confidence | 0.500 | 0.600 | top probability at least 0.600 |" in told
+    assert "accuracy 0.400 on 200 recent rows (most frequent class: 0.380)" in told
+    assert "fine-tuning kept the base; the whole refit on unseen rows: gain -0.0200 nats" in told
+    assert "Took 25 ms: load 20, predict 5." in told
+    assert not {"Degraded", "Fallback", "Alert", "Problem", "data:image"} & set(re.findall(r"[A-Za-z:]+", told))
+
+
+def test_fallback_degraded_alert_and_problems_stand_at_the_top() -> None:
+    poor = an_analysis(
+        fallback="accuracy 0.400 is under 0.45; trained from scratch", degraded=True, alert="sent", problems=["no disk"]
+    )
+    above, _ = analysis_page(poor, b"png").split("![")
+    for told in (
+        "**Alert**: sent.",
+        "**Degraded**",
+        "**Fallback**: accuracy 0.400 is under 0.45",
+        "**Problem**: no disk",
+    ):
+        assert told in above
+
+
+def test_a_long_meaning_is_broken_and_markup_in_words_stays_words() -> None:
+    gate = Verdict("recent_accuracy", 0.4, 0.5, False, "accuracy on 200 recent rows at least 0.50, having been | under")
+    told = analysis_page(an_analysis(gates=[gate]), None)
+    row = next(line for line in told.splitlines() if "recent" in line and "✗" in line)
+    assert "<br>" in row
+    assert max(len(part) for part in row.split("|")[5].split("<br>")) <= 48
+    assert "\\|" in row
+
+
+def test_the_picture_of_an_answer_is_small_and_shows_the_chances() -> None:
+    bars = to_grid(simulated_bars(300))
+    picture = answer_picture(an_analysis(close=float(bars["close"].iloc[-1])), bars, "Asia/Kolkata")
+    assert size(picture) == (400, 640)
+    assert len(picture) <= MOST_BYTES
+    other = answer_picture(an_analysis(probabilities={"down": 0.1, "flat": 0.4, "up": 0.5}), bars, "Asia/Kolkata")
+    strips = [imread(BytesIO(one))[52:66, 90:520, :3] for one in (picture, other)]
+    assert np.abs(strips[0] - strips[1]).max() > 0.2
+    assert inline(picture) in analysis_page(an_analysis(), picture)
+
+
+def test_a_large_run_draws_its_signals_only_and_not_too_many_of_them() -> None:
+    many = [an_analysis(symbol=f"S{place}", signal=place % 9 == 0) for place in range(200)]
+    assert pictured(many[:MOST_PICTURES]) == {each.symbol for each in many[:MOST_PICTURES]}
+    assert pictured(many) == {f"S{place}" for place in range(0, 9 * MOST_PICTURES, 9)}
+    assert pictured([]) == set()
+
+
+def test_the_page_of_a_run_has_signals_first_and_tells_busy_from_failed() -> None:
+    analyses = [an_analysis(), an_analysis(symbol="A_B", signal=True, alert="sent", degraded=True)]
+    failures = [Failure(symbol="XYZ", error="another run is at it", busy=True), Failure(symbol="N", error="no | bars")]
+    told = run_page(AnalysisReport(as_of=NOON, asleep=False, analyses=analyses, failures=failures))
+    assert "2 answers, 1 signals" in told
+    assert told.index("| A\\_B | UP | 0.500 | signal | sent | degraded |") < told.index("| ABC |")
+    assert told.index("## Failed\n\n- **N**: no \\| bars") < told.index("## Left to another run\n\n- **XYZ**")
+
+
+def test_a_training_stands_beside_guessing_and_its_champion() -> None:
+    compared = a_training(
+        champion="ABC@1", challenger_log_loss=1.05, comparison=Comparison(-0.001, 0.0009, 1_900), promoted=False
+    )
+    told = training_page(compared, a_scaling(), {})
+    assert "# ABC: the champion stays" in told
+    assert "| accuracy | 0.400 | 0.380 |" in told
+    assert "| log loss, nats | 1.0500 | 1.0900 |" in told
+    assert "| was down | 10 | 5 | 5 | 0.500 |" in told
+    assert "| precision | 0.714 | 0.706 | 0.690 |  |" in told
+    assert "| champion `ABC@1` | 1.0490 |" in told
+    assert "| gain of the challenger | -0.0010 |" in told
+    assert "| standard error of the gain | 0.0009 |" in told
+    assert "✗ The champion stays: log loss 1.0500 against the champion's 1.0490." in told
+    assert "ABC@4<br>ABC@3<br>ABC@2<br>and 2 before" in told
+    assert "data:image" not in told
+
+
+def test_a_first_training_was_compared_with_nothing() -> None:
+    told = training_page(a_training(promoted=True, reason="there was no champion"), a_scaling(), {})
+    assert "# ABC: promoted" in told
+    assert "there was no champion." in told
+    assert "standard error" not in told
+
+
+def test_the_pictures_of_a_training_are_small_and_all_on_its_page() -> None:
+    pictures = training_pictures(a_training(), a_scaling())
+    assert set(pictures) == set(training_pages.CAPTIONS)
+    assert max(map(len, pictures.values())) <= MOST_BYTES
+    assert training_page(a_training(), a_scaling(), pictures).count("](data:image/png;base64,") == 3
+
+
+def test_symbols_without_a_new_model_are_named() -> None:
+    report = TrainingReport(trainings=[], failures=[Failure(symbol="N", error="no bars")])
+    assert "## Failed\n\n- **N**: no bars" in untrained_page(report)
+
+
+def test_bars_are_told_with_warnings_and_what_was_set_aside() -> None:
+    quality = measure_quality(to_grid(simulated_bars(300)), NOON + timedelta(days=900))
+    told = quality_page("DEMO", quality, {"high | low": 3})
+    assert "# Bars of DEMO (simulated data)" in told
+    assert re.search(r"## Warnings\n\n- the newest bar is [\d.,]+ days old", told)
+    assert f"| minutes looked at | {quality.bars:,} |  |" in told
+    assert "| 3 | high \\| low |" in told
+
+
+@pytest.mark.parametrize(("minutes", "told"), [(3.2, "3 minutes"), (600.0, "10.0 hours")])
+def test_good_bars_have_no_warnings_and_an_age(minutes: float, told: str) -> None:
+    quality = DataQuality(1_000, NOON, NOON, 2, 0.031, 0.05, 0.1, minutes)
+    page = quality_page("ABC", quality, {})
+    assert "No warnings." in page
+    assert f"{told} before this look" in page
+    assert "| without a bar | 31 | 3.1%" in page
+    assert "None." in page

@@ -36,9 +36,6 @@ os.environ.update(
         "HYBRID_ML_NUM_THREADS": "2",
         "PREFECT_HOME": str(WORK / "prefect"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        # A synchronous flow that sends heartbeats ends a second late, as Prefect waits for the thread that
-        # sends them. No single setting switches them off: an empty one is no number. The whole group may.
-        "PREFECT_FLOWS": '{"heartbeat_frequency": null}',
         # Threads that wait for others must not keep a core busy that the other test processes need.
         "OMP_WAIT_POLICY": "passive",
     }
@@ -47,7 +44,7 @@ os.environ.update(
 from hybrid_ml.settings import load_settings  # noqa: E402
 from hybrid_ml.store.embedded import start_embedded  # noqa: E402  # after the environment is clean
 from hybrid_ml.store.engine import connect_only, migrate, open_engine  # noqa: E402
-from tests.databases import database  # noqa: E402
+from tests.databases import administrate, database  # noqa: E402
 from tests.faults.table import TABLE  # noqa: E402
 
 settings.register_profile("repeatable", derandomize=True, max_examples=25, deadline=None, database=None)
@@ -65,7 +62,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 @pytest.fixture(scope="session")
 def server() -> str:
     """Address of a database on a real PostgreSQL that lives as long as the session."""
-    return start_embedded(WORK, "postgres")
+    address = start_embedded(WORK, "postgres")
+    # These databases need not outlive a power cut, and making and dropping one waits for the disk otherwise.
+    administrate(address, "ALTER SYSTEM SET fsync = off")
+    administrate(address, "SELECT pg_reload_conf()")
+    return address
 
 
 @pytest.fixture
@@ -113,9 +114,9 @@ def prefect_api() -> Iterator[str]:
     try:
         _wait_until_healthy(url, process)
         from prefect.logging.handlers import APILogWorker
-        from prefect.settings import PREFECT_API_URL, temporary_settings
+        from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-        with temporary_settings({PREFECT_API_URL: url}):
+        with temporary_settings({PREFECT_API_URL: url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
             yield url
             APILogWorker.instance().drain()  # while there is still a server to tell
     finally:
@@ -146,6 +147,12 @@ def _wait_until_healthy(url: str, process: subprocess.Popen, seconds: float = 18
     raise RuntimeError(f"the Prefect server did not start: {(WORK / 'prefect-server.log').read_text()[-2000:]}")
 
 
+WITHOUT_HEARTBEATS = {"PREFECT_FLOWS": '{"heartbeat_frequency": null}'}
+"""A synchronous flow that sends heartbeats ends a second late: Prefect waits for the thread that sends them.
+
+PREFECT_FLOWS_HEARTBEAT_FREQUENCY takes numbers only, and PREFECT_FLOWS overrides it: not for tests of heartbeats.
+"""
+
 Command = Callable[..., subprocess.CompletedProcess]
 
 
@@ -158,7 +165,7 @@ def command(home: Path, prefect_api: str) -> Command:
         return subprocess.run(
             program or [str(Path(sys.executable).with_name("hybrid-ml")), *arguments],
             cwd=ROOT,
-            env={**os.environ, "PREFECT_API_URL": prefect_api, **environment},
+            env={**os.environ, "PREFECT_API_URL": prefect_api, **WITHOUT_HEARTBEATS, **environment},
             capture_output=True,
             text=True,
             timeout=300,

@@ -3,6 +3,7 @@
 import atexit
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -22,6 +23,9 @@ WORK = Path(tempfile.mkdtemp(prefix="hybrid-ml-tests-"))
 atexit.register(shutil.rmtree, WORK, ignore_errors=True)  # last of all: the database stops before
 for name in [name for name in os.environ if name.startswith(("PREFECT_", "HYBRID_ML_", "TELEGRAM_"))]:
     del os.environ[name]
+# Who starts the tests in the background of a script has Ctrl-C ignored, and every command they start inherits that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.update(
     {
         "NEON_CONN_STR": "",

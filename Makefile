@@ -1,6 +1,8 @@
 # The few things people do here. `make demo` and `make test` need Python 3.11+ with pip and venv, and make.
 
 PYTHON ?= python3
+# Tests wait for servers and processes more than they compute: more of them run at once than there are cores.
+TEST_PROCESSES ?= 4
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv pip
@@ -20,7 +22,7 @@ demo: $(VENV)/.installed  ## Do the main job once on simulated bars
 	@$(BIN)/hybrid-ml demo
 
 test: $(VENV)/.installed-dev  ## Run the tests, on a real PostgreSQL
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadgroup
 
 lint: $(VENV)/.installed-dev  ## Style, types, and who may import whom
 	$(BIN)/ruff check .

@@ -43,7 +43,7 @@ class Running:
     def end(self, number: int = signal.SIGKILL) -> int:
         """Send a signal and wait; the exit status."""
         self.process.send_signal(number)
-        return self.process.wait(20)
+        return self.process.wait(60)
 
 
 Start = Callable[..., Running]
@@ -71,7 +71,7 @@ def start(api: BotApi, home: Path) -> Iterator[Start]:
             each.end()
 
 
-def until(true: Callable[[], Any], seconds: float = 30) -> None:
+def until(true: Callable[[], Any], seconds: float = 90) -> None:
     """Wait until something is so."""
     end = time.monotonic() + seconds
     while not true():
@@ -251,14 +251,14 @@ def test_another_poller_and_a_webhook_are_named_with_the_remedy(api: BotApi, sta
 
 def test_a_bad_token_ends_it(api: BotApi, start: Start) -> None:
     at_once = start(**{"TELEGRAM_BOT_TOKEN": "123:wrong"})
-    assert at_once.process.wait(30) == 1
+    assert at_once.process.wait(90) == 1
     assert "check TELEGRAM_BOT_TOKEN" in at_once.log
     assert "123:wrong" not in at_once.log
     later = start()
     until(lambda: api.polls)
     api.token = "revoked"
     api.say("/help")
-    assert later.process.wait(30) == 1
+    assert later.process.wait(90) == 1
     assert "check TELEGRAM_BOT_TOKEN" in later.log
     assert "Traceback" not in at_once.log + later.log
 
@@ -287,7 +287,7 @@ def test_a_second_one_waits_a_little_and_says_so(api: BotApi, start: Start) -> N
     first = start()
     until(lambda: api.polls)
     second = start()
-    assert second.process.wait(30) == 1
+    assert second.process.wait(90) == 1
     assert "another `hybrid-ml bot` answers for this database (waited 10 s)" in second.log
     third = start()
     time.sleep(2)
@@ -305,7 +305,7 @@ def test_it_ends_at_once(api: BotApi, start: Start) -> None:
         time.sleep(0.2)
         began = time.monotonic()
         assert bot.end(number) == status
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 10
         assert "Traceback" not in bot.log
 
 

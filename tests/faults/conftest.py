@@ -4,7 +4,6 @@ import hashlib
 import os
 import shutil
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +11,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import psycopg2
 import pytest
 from sqlalchemy import Engine, text
 
@@ -20,11 +18,11 @@ from hybrid_ml.market.bars import clean_bars
 from hybrid_ml.market.simulation import simulate_bars
 from hybrid_ml.settings import load_settings
 from hybrid_ml.store.bars import store_bars
-from hybrid_ml.store.engine import connect_only, migrate, open_engine
-from tests.faults.table import FaultTable
+from hybrid_ml.store.engine import open_engine
+from tests.databases import database
+from tests.faults.table import FaultRows
 from tests.flows.running import AS_OF, SURE, analyze, train
 
-TABLE = FaultTable()
 ANALYSIS = {"as_of": AS_OF, "symbols": ["ABC"], "disable_sleep_window": True, **SURE}
 TRAINING = {"as_of": AS_OF, "symbols": ["ABC"], "limit": 7_000}
 """Rows enough for a challenger that is promoted: a promotion is what may be lost."""
@@ -32,20 +30,16 @@ REQUESTS: dict[str, dict[str, Any]] = {"analysis": ANALYSIS, "weekly training": 
 
 
 @pytest.fixture
-def faults() -> FaultTable:
+def faults(request: pytest.FixtureRequest) -> FaultRows:
     """Where a test writes what it did, what happened, and how long it took to be right again."""
-    return TABLE
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    TABLE.print(terminalreporter)
+    return FaultRows(request.node)
 
 
 @dataclass(frozen=True)
 class Template:
     """A database with bars and a champion, and the files beside it, to be copied."""
 
-    database: str
+    address: str
     models: Path
 
 
@@ -90,20 +84,19 @@ class Installation:
 
 
 @pytest.fixture(scope="session")
-def template(server: str, prefect_api: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Template]:
+def template(
+    server: str, migrated: str, prefect_api: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Template]:
     """9,000 simulated bars of ABC and a champion trained half a day before AS_OF."""
-    name, folder = f"template_{uuid.uuid4().hex[:8]}", tmp_path_factory.mktemp("template")
-    _administrate(server, f"CREATE DATABASE {name}")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NEON_CONN_STR", server.replace("@/postgres?", f"@/{name}?"))
+    folder = tmp_path_factory.mktemp("template")
+    with database(server, template=migrated) as address, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NEON_CONN_STR", address)
         patch.setenv("HYBRID_ML_MODELS_DIR", str(folder / "models"))
-        migrate(connect_only(load_settings()))
         engine = open_engine(load_settings())
         store_bars(engine, "ABC", clean_bars(simulate_bars(AS_OF + timedelta(hours=5), bars=9_300)).bars)
         train(as_of=AS_OF - timedelta(hours=12), limit=2_000)
         engine.dispose()
-    yield Template(name, folder / "models")
-    _administrate(server, f"DROP DATABASE {name} WITH (FORCE)")
+        yield Template(address, folder / "models")
 
 
 @pytest.fixture
@@ -119,29 +112,19 @@ def installation(
 def copied(
     template: Template, server: str, prefect_api: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Installation]:
-    name = f"fault_{uuid.uuid4().hex[:12]}"
-    _administrate(server, f"CREATE DATABASE {name} TEMPLATE {template.database}")
     models = folder / "models"
     shutil.copytree(template.models, models)
-    environment = {
-        "NEON_CONN_STR": server.replace("@/postgres?", f"@/{name}?"),
-        "HYBRID_ML_MODELS_DIR": str(models),
-        "HYBRID_ML_LOCK_WAIT_SECONDS": "60",
-    }
-    for key, value in environment.items():
-        monkeypatch.setenv(key, value)
-    engine = open_engine(load_settings())
-    yield Installation(engine, models, {**os.environ, "PREFECT_API_URL": prefect_api})
-    engine.dispose()
-    _administrate(server, f"DROP DATABASE {name} WITH (FORCE)")
-
-
-def _administrate(server: str, statement: str) -> None:
-    connection = psycopg2.connect(server)
-    connection.autocommit = True
-    with connection.cursor() as cursor:
-        cursor.execute(statement)
-    connection.close()
+    with database(server, template=template.address) as address:
+        environment = {
+            "NEON_CONN_STR": address,
+            "HYBRID_ML_MODELS_DIR": str(models),
+            "HYBRID_ML_LOCK_WAIT_SECONDS": "60",
+        }
+        for key, value in environment.items():
+            monkeypatch.setenv(key, value)
+        engine = open_engine(load_settings())
+        yield Installation(engine, models, {**os.environ, "PREFECT_API_URL": prefect_api})
+        engine.dispose()
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,7 @@ from hybrid_ml.store.engine import open_engine
 from tests.conftest import WORK
 from tests.faults import victim
 from tests.faults.conftest import REQUESTS, timed
-from tests.faults.table import FaultTable
+from tests.faults.table import FaultRows
 from tests.faults.test_kill import STAGES
 from tests.flows.running import AS_OF, analyze, rows, train
 
@@ -95,7 +95,7 @@ def left(server: Server) -> list[tuple]:
 
 
 @pytest.mark.parametrize("flow", ["analysis", "weekly training"])
-def test_restarted_during_each_stage(market: Server, faults: FaultTable, flow: str) -> None:
+def test_restarted_during_each_stage(market: Server, faults: FaultRows, flow: str) -> None:
     """One run with a restart at the beginning of every single stage of it, against one without any."""
     work = analyze if flow == "analysis" else train
     [(first, _)] = left(market)
@@ -123,7 +123,7 @@ def test_restarted_during_each_stage(market: Server, faults: FaultTable, flow: s
 
 
 @pytest.mark.parametrize("stage", ["load_model", "save_proposal", "save_copy"])
-def test_gone_for_a_while(market: Server, faults: FaultTable, stage: str) -> None:
+def test_gone_for_a_while(market: Server, faults: FaultRows, stage: str) -> None:
     """The server stops in the middle of the run and is back three seconds later."""
     gone: list[str] = []
 

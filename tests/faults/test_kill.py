@@ -6,7 +6,7 @@ import pytest
 
 from tests.faults import victim
 from tests.faults.conftest import REQUESTS, Installation, timed
-from tests.faults.table import FaultTable
+from tests.faults.table import FaultRows
 from tests.flows.running import analyze, train
 
 STAGES = {
@@ -71,10 +71,10 @@ def test_every_stage_of_both_flows_is_among_the_points() -> None:
 
 @pytest.mark.parametrize(("flow", "point"), POINTS)
 def test_killed_and_run_again(
-    installation: Installation, undisturbed: dict, faults: FaultTable, flow: str, point: str
+    installation: Installation, undisturbed: dict, faults: FaultRows, flow: str, point: str
 ) -> None:
     process = victim.start(flow, REQUESTS[flow], installation.environment, point)
-    process.join(60)
+    process.join(180)
     assert process.exitcode == -signal.SIGKILL, "the point was not reached"
     assert installation.is_whole()
     again = analyze if flow == "analysis" else train

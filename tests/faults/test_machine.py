@@ -14,18 +14,18 @@ from hybrid_ml.store.locks import symbol_locks
 from hybrid_ml.store.model_files import MODEL_FILE
 from tests.faults import victim
 from tests.faults.conftest import ANALYSIS, REQUESTS, TRAINING, Installation, timed
-from tests.faults.table import FaultTable
+from tests.faults.table import FaultRows
 from tests.flows.running import AS_OF, analyze, run, train
 
 SMALL = 100_000
 
 
-def test_a_full_disk_loses_nothing(installation: Installation, undisturbed: dict, faults: FaultTable) -> None:
+def test_a_full_disk_loses_nothing(installation: Installation, undisturbed: dict, faults: FaultRows) -> None:
     """No file of this process may grow beyond 100 kB: the model's, of a megabyte, cannot be written."""
     before = (installation.models / MODEL_FILE).read_bytes()
     assert len(before) > SMALL
     process = victim.start("analysis", ANALYSIS, installation.environment, file_size_limit=SMALL)
-    process.join(60)
+    process.join(180)
     assert process.exitcode == 1
     assert (installation.models / MODEL_FILE).read_bytes() == before
     assert installation.is_whole()
@@ -37,7 +37,7 @@ def test_a_full_disk_loses_nothing(installation: Installation, undisturbed: dict
 
 @pytest.mark.parametrize("flow", ["analysis", "weekly training"])
 def test_a_models_folder_on_a_read_only_disk(
-    installation: Installation, undisturbed: dict, faults: FaultTable, monkeypatch: pytest.MonkeyPatch, flow: str
+    installation: Installation, undisturbed: dict, faults: FaultRows, monkeypatch: pytest.MonkeyPatch, flow: str
 ) -> None:
     """/proc takes no folders, whoever asks."""
     monkeypatch.setenv("HYBRID_ML_MODELS_DIR", "/proc/hybrid-ml-models")
@@ -54,7 +54,7 @@ def test_a_models_folder_on_a_read_only_disk(
     faults.add(f"read-only models folder, {flow}", "named; registry and ledger complete", seconds)
 
 
-def test_a_clock_that_jumps_back_an_hour(installation: Installation, faults: FaultTable) -> None:
+def test_a_clock_that_jumps_back_an_hour(installation: Installation, faults: FaultRows) -> None:
     """10:20, then 09:20 and 09:30 again, then 10:30: one answer a bar, the same champion, no later knowledge."""
     first = analyze(**ANALYSIS)
     champion = installation.rows("SELECT version FROM model_versions WHERE status = 'champion'")
@@ -70,7 +70,7 @@ def test_a_clock_that_jumps_back_an_hour(installation: Installation, faults: Fau
     faults.add("clock jumps back an hour", "answers as of then; nothing twice; same champion", seconds)
 
 
-def test_two_analyses_at_once(installation: Installation, undisturbed: dict, faults: FaultTable) -> None:
+def test_two_analyses_at_once(installation: Installation, undisturbed: dict, faults: FaultRows) -> None:
     def both() -> list[int]:
         processes = [victim.start("analysis", ANALYSIS, installation.environment) for _ in range(2)]
         for process in processes:
@@ -83,7 +83,7 @@ def test_two_analyses_at_once(installation: Installation, undisturbed: dict, fau
     faults.add("two analyses at once", "the second waited; one prediction, one alert", seconds)
 
 
-def test_two_machines_on_one_database(installation: Installation, undisturbed: dict, faults: FaultTable) -> None:
+def test_two_machines_on_one_database(installation: Installation, undisturbed: dict, faults: FaultRows) -> None:
     """Each with a models folder of its own; both end with the same champion in it."""
     elsewhere = installation.models.parent / "elsewhere"
     environments: list[dict[str, Any]] = [
@@ -104,7 +104,7 @@ def test_two_machines_on_one_database(installation: Installation, undisturbed: d
     faults.add("two machines train at once on one database", "same champion on both", seconds)
 
 
-def test_weekly_training_during_an_analysis(installation: Installation, faults: FaultTable) -> None:
+def test_weekly_training_during_an_analysis(installation: Installation, faults: FaultRows) -> None:
     def both() -> list[int]:
         processes = [
             victim.start(name, request, installation.environment)
@@ -124,7 +124,7 @@ def test_weekly_training_during_an_analysis(installation: Installation, faults: 
 
 
 def test_a_run_that_finds_the_symbol_busy_ends_busy_and_not_failed(
-    installation: Installation, faults: FaultTable, monkeypatch: pytest.MonkeyPatch
+    installation: Installation, faults: FaultRows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HYBRID_ML_LOCK_WAIT_SECONDS", "0.5")
     with symbol_locks(installation.engine, 0) as held:
@@ -141,7 +141,7 @@ def test_a_run_that_finds_the_symbol_busy_ends_busy_and_not_failed(
 
 def test_the_lock_of_a_process_that_died_is_free(installation: Installation) -> None:
     process = victim.start("analysis", ANALYSIS, installation.environment, "before load_window")
-    process.join(60)
+    process.join(180)
     assert process.exitcode == -9
     with symbol_locks(installation.engine, 5) as held:
         assert held.take("ABC") < 5

@@ -20,7 +20,7 @@ from hybrid_ml.store import models as registry
 from hybrid_ml.store.model_files import MODEL_FILE, read_model
 from tasks.load import load_model
 from tests.faults.conftest import ANALYSIS, Installation, timed
-from tests.faults.table import FaultTable
+from tests.faults.table import FaultRows
 from tests.flows.running import AS_OF, analyze, train
 
 PLACES = 20
@@ -70,7 +70,7 @@ def serving_answers(installation: Installation) -> list[float]:
 
 @pytest.mark.parametrize("name", DAMAGES)
 def test_a_damaged_local_file_is_named_and_rebuilt(
-    installation: Installation, faults: FaultTable, caplog: pytest.LogCaptureFixture, name: str
+    installation: Installation, faults: FaultRows, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
     path = installation.models / MODEL_FILE
     good, answers = path.read_bytes(), serving_answers(installation)
@@ -104,7 +104,7 @@ def refusal(installation: Installation) -> str:
 
 @pytest.mark.parametrize("name", ["removed", "a folder in its place", "a link to nowhere"])
 def test_a_missing_or_unreadable_local_file_is_named_and_rebuilt(
-    installation: Installation, faults: FaultTable, name: str
+    installation: Installation, faults: FaultRows, name: str
 ) -> None:
     path = installation.models / MODEL_FILE
     good, answers = path.read_bytes(), serving_answers(installation)
@@ -125,7 +125,7 @@ def test_a_missing_or_unreadable_local_file_is_named_and_rebuilt(
 
 @pytest.mark.parametrize("name", DAMAGES)
 def test_damaged_bytes_in_the_registry_are_named_and_the_local_file_serves(
-    installation: Installation, faults: FaultTable, name: str
+    installation: Installation, faults: FaultRows, name: str
 ) -> None:
     answers = serving_answers(installation)
     damage_registry(installation, DAMAGES[name])
@@ -143,7 +143,7 @@ def test_damaged_bytes_in_the_registry_are_named_and_the_local_file_serves(
 
 @pytest.mark.parametrize("name", ["emptied", "truncated at 10 of 20", "one bit flipped in part 11 of 20"])
 def test_with_registry_and_file_both_damaged_a_model_is_trained(
-    installation: Installation, faults: FaultTable, name: str
+    installation: Installation, faults: FaultRows, name: str
 ) -> None:
     damage_registry(installation, DAMAGES[name])
     path = installation.models / MODEL_FILE
@@ -167,7 +167,7 @@ def damage_registry(installation: Installation, damage: Damage) -> None:
         )
 
 
-def test_another_symbols_file_whole_and_sound_is_not_used(installation: Installation, faults: FaultTable) -> None:
+def test_another_symbols_file_whole_and_sound_is_not_used(installation: Installation, faults: FaultRows) -> None:
     """Not damaged at all, and still the wrong one: a file of this program for the symbol XYZ."""
     model = load_saved_model("ABC", AS_OF)
     path = installation.models / MODEL_FILE
@@ -180,7 +180,7 @@ def test_another_symbols_file_whole_and_sound_is_not_used(installation: Installa
     faults.add("model file of another symbol, whole", "sha256 check failed; rebuilt from the registry", seconds)
 
 
-def test_with_only_the_adapter_damaged_its_base_answers_alone(installation: Installation, faults: FaultTable) -> None:
+def test_with_only_the_adapter_damaged_its_base_answers_alone(installation: Installation, faults: FaultRows) -> None:
     first = analyze(**ANALYSIS)
     assert first.model.kind == "adapter"
     with installation.engine.begin() as connection:
@@ -196,7 +196,7 @@ def test_with_only_the_adapter_damaged_its_base_answers_alone(installation: Inst
 
 
 def test_a_champion_damaged_in_the_registry_is_put_back_and_judged_before_it_is_replaced(
-    installation: Installation, faults: FaultTable
+    installation: Installation, faults: FaultRows
 ) -> None:
     champion, good = installation.rows("SELECT version, sha256 FROM model_versions WHERE status = 'champion'")[0]
     damage_registry(installation, DAMAGES["emptied"])

@@ -11,7 +11,7 @@ from sqlalchemy import text
 from hybrid_ml.market.bars import PRICE_COLUMNS
 from hybrid_ml.store.bars import store_bars
 from tests.faults.conftest import ANALYSIS, Installation, timed
-from tests.faults.table import FaultTable
+from tests.faults.table import FaultRows
 from tests.flows.running import AS_OF, analyze
 
 WINDOW_MINUTES = 1_600
@@ -38,7 +38,7 @@ def one_session_after_another(bars: pd.DataFrame) -> pd.DataFrame:
 @pytest.mark.parametrize("shape", [constant, ever_rising, one_session_after_another])
 def test_odd_windows_leave_a_sound_model(
     installation: Installation,
-    faults: FaultTable,
+    faults: FaultRows,
     shape: Callable[[pd.DataFrame], pd.DataFrame],
 ) -> None:
     with installation.engine.begin() as connection:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from prefect import Task
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from sqlalchemy import Engine, event
 from sqlalchemy.engine.default import DefaultDialect
 
@@ -118,7 +118,8 @@ def run(flow_name: str, request: dict, environment: dict[str, str], point: str, 
     if point:
         executioner.arm()
     watching = between_stages(executioner.on_stage) if point else nullcontext()
-    with temporary_settings({PREFECT_API_URL: environment["PREFECT_API_URL"]}), watching:
+    told = {PREFECT_API_URL: environment["PREFECT_API_URL"], PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
+    with temporary_settings(told), watching:
         state: Any = flow(request_model(**request), return_state=True)
     os._exit(0 if state.is_completed() else 1)
 

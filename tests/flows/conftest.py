@@ -1,7 +1,10 @@
 """Flows in this process, against a real Prefect server and a real PostgreSQL."""
 
+import os
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -9,7 +12,10 @@ from sqlalchemy import Engine
 
 from hybrid_ml.market.bars import clean_bars
 from hybrid_ml.market.simulation import simulate_bars
+from hybrid_ml.settings import load_settings
 from hybrid_ml.store.bars import store_bars
+from hybrid_ml.store.engine import open_engine
+from tests.databases import database, replace
 from tests.flows.running import AS_OF, train
 from tests.telegram_api import BotApi
 from tests.telegram_server import TOKEN, bot_api
@@ -28,11 +34,30 @@ def market(engine: Engine, prefect_api: str, bars: pd.DataFrame) -> Engine:
     return engine
 
 
+@pytest.fixture(scope="session")
+def trained_once(
+    server: str, migrated: str, prefect_api: str, bars: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, Path]]:
+    """Address and models folder of an installation with bars and a model, to be copied."""
+    models = tmp_path_factory.mktemp("trained") / "models"
+    with database(server, template=migrated) as address, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NEON_CONN_STR", address)
+        patch.setenv("HYBRID_ML_MODELS_DIR", str(models))
+        engine = open_engine(load_settings())
+        store_bars(engine, "ABC", bars)
+        train(as_of=AS_OF - timedelta(hours=12))
+        engine.dispose()
+        yield address, models
+
+
 @pytest.fixture
-def trained(market: Engine) -> Engine:
-    """An installation with a model that is half a day old."""
-    train(as_of=AS_OF - timedelta(hours=12))
-    return market
+def trained(server: str, home: Path, engine: Engine, prefect_api: str, trained_once: tuple[str, Path]) -> Engine:
+    """An installation with the bars of one symbol, ABC, and a model that is half a day old."""
+    address, models = trained_once
+    engine.dispose()
+    replace(server, os.environ["NEON_CONN_STR"], address)
+    shutil.copytree(models, home / "models", dirs_exist_ok=True)
+    return engine
 
 
 @pytest.fixture

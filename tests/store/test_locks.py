@@ -31,19 +31,24 @@ def test_a_symbol_is_held_until_the_block_ends_and_others_are_free(engine: Engin
 
 
 def test_who_waits_gets_it_as_soon_as_it_is_free(engine: Engine, other: Engine) -> None:
-    taken = threading.Event()
+    taken, asked = threading.Event(), threading.Event()
 
     def hold() -> None:
         with symbol_locks(other, 0) as theirs:
             theirs.take("ABC")
             taken.set()
-            time.sleep(1)
+            asked.wait(30)
+
+    def wait(seconds: float) -> None:
+        asked.set()
+        time.sleep(seconds)
 
     thread = threading.Thread(target=hold)
     thread.start()
-    taken.wait(10)
+    assert taken.wait(30)
     with symbol_locks(engine, 30) as mine:
-        assert 0.3 < mine.take("ABC") < 10
+        assert 0 < mine.take("ABC", wait) < 20
+    assert asked.is_set()
     thread.join()
 
 

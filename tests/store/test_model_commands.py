@@ -504,7 +504,7 @@ def test_a_child_that_does_not_answer_is_not_waited_for(model: HybridModel) -> N
 def as_user(*arguments: str) -> subprocess.CompletedProcess[str]:
     program = str(Path(sys.executable).with_name("hybrid-ml"))
     return subprocess.run(
-        [program, "models", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+        [program, "models", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
     )
 
 
@@ -538,7 +538,7 @@ def test_looking_at_the_registry_loads_nothing_heavy(engine: Engine, model: Hybr
         "print(sorted({'prefect', 'pandas', 'lightgbm', 'numpy'} & set(sys.modules)))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
     )
     assert done.stdout.splitlines()[-1] == "[]", done.stderr
 

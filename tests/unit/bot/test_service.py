@@ -57,7 +57,7 @@ def api(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[BotApi]
 
 
 async def until(true: Callable[[], object]) -> None:
-    for _ in range(1_000):
+    for _ in range(3_000):
         if true():
             return
         await asyncio.sleep(0.02)
@@ -123,7 +123,7 @@ def test_who_lost_the_lock_to_another_ends(engine: Engine, api: BotApi, monkeypa
 
 
 def test_one_chats_trouble_does_not_hold_up_another(engine: Engine, api: BotApi) -> None:
-    asked = 3
+    asked = 6
     api.orders.append((429, {"ok": False, "error_code": 429, "description": "x", "parameters": {"retry_after": asked}}))
 
     async def meanwhile() -> None:
@@ -191,5 +191,5 @@ def test_work_that_hangs_is_left_alone_and_does_not_keep_the_program() -> None:
 
     started = time.monotonic()
     assert asyncio.run(run()) == (7, True)
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30
     held.set()

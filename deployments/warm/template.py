@@ -6,6 +6,7 @@ It has one thread and keeps it so: a fork of a process with threads inherits the
 
 import gc
 import importlib
+import io
 import json
 import os
 import runpy
@@ -190,10 +191,32 @@ def become(asked: dict[str, Any]) -> None:
         os.close(output)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
+    sys.stdout, sys.stderr = speak_to_whoever_listens(1), speak_to_whoever_listens(2)
     os.environ.clear()
     os.environ.update(asked["environment"])
     os.chdir(asked["folder"])
     run_engine()
+
+
+class Unheard(io.FileIO):
+    """An output that goes on when nobody reads it any more.
+
+    The worker reads what a flow process says. When the worker dies, the flow would die of its next line (rich, which
+    writes the log, ends the process at a broken pipe), in the middle of its work.
+    """
+
+    def write(self, said: Any) -> int:
+        """As many bytes as there were, heard or not."""
+        try:
+            return super().write(said) or 0
+        except BrokenPipeError:
+            return len(said)
+
+
+def speak_to_whoever_listens(descriptor: int) -> io.TextIOWrapper:
+    """The text stream of an output descriptor."""
+    raw = io.BufferedWriter(Unheard(descriptor, "w", closefd=False))
+    return io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", line_buffering=True)
 
 
 def run_engine() -> None:

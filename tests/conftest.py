@@ -83,11 +83,12 @@ def address(server: str) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def migrated(server: str) -> Iterator[str]:
     """Address of a database with the schema and no rows, to be copied: quicker than migrating each anew."""
-    with database(server) as address, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NEON_CONN_STR", address)
-        engine = connect_only(load_settings())
-        migrate(engine)
-        engine.dispose()  # nothing may be connected to what is copied
+    with database(server) as address:
+        with pytest.MonkeyPatch.context() as patch:  # for no longer than this: the fixture lives to the end
+            patch.setenv("NEON_CONN_STR", address)
+            engine = connect_only(load_settings())
+            migrate(engine)
+            engine.dispose()  # nothing may be connected to what is copied
         yield address
 
 

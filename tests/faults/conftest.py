@@ -89,13 +89,14 @@ def template(
 ) -> Iterator[Template]:
     """9,000 simulated bars of ABC and a champion trained half a day before AS_OF."""
     folder = tmp_path_factory.mktemp("template")
-    with database(server, template=migrated) as address, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NEON_CONN_STR", address)
-        patch.setenv("HYBRID_ML_MODELS_DIR", str(folder / "models"))
-        engine = open_engine(load_settings())
-        store_bars(engine, "ABC", clean_bars(simulate_bars(AS_OF + timedelta(hours=5), bars=9_300)).bars)
-        train(as_of=AS_OF - timedelta(hours=12), limit=2_000)
-        engine.dispose()
+    with database(server, template=migrated) as address:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("NEON_CONN_STR", address)
+            patch.setenv("HYBRID_ML_MODELS_DIR", str(folder / "models"))
+            engine = open_engine(load_settings())
+            store_bars(engine, "ABC", clean_bars(simulate_bars(AS_OF + timedelta(hours=5), bars=9_300)).bars)
+            train(as_of=AS_OF - timedelta(hours=12), limit=2_000)
+            engine.dispose()
         yield Template(address, folder / "models")
 
 

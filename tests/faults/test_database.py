@@ -74,7 +74,9 @@ def market(own_server: Server, prefect_api: str, tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("HYBRID_ML_MODELS_DIR", str(tmp_path / "models"))
     own_server.start()
     store_engine._open_embedded.cache_clear()
+    monkeypatch.setenv("NEON_CONN_STR", "")
     engine = open_engine(load_settings())
+    assert rows(engine, "SHOW data_directory") == [(str(own_server.folder / "postgres"),)], "not the one to be stopped"
     with engine.begin() as connection:
         for table in ("deliveries", "alerts", "predictions", "model_events", "model_versions"):
             connection.exec_driver_sql(f"DELETE FROM {table}")

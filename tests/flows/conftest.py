@@ -40,13 +40,14 @@ def trained_once(
 ) -> Iterator[tuple[str, Path]]:
     """Address and models folder of an installation with bars and a model, to be copied."""
     models = tmp_path_factory.mktemp("trained") / "models"
-    with database(server, template=migrated) as address, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NEON_CONN_STR", address)
-        patch.setenv("HYBRID_ML_MODELS_DIR", str(models))
-        engine = open_engine(load_settings())
-        store_bars(engine, "ABC", bars)
-        train(as_of=AS_OF - timedelta(hours=12))
-        engine.dispose()
+    with database(server, template=migrated) as address:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("NEON_CONN_STR", address)
+            patch.setenv("HYBRID_ML_MODELS_DIR", str(models))
+            engine = open_engine(load_settings())
+            store_bars(engine, "ABC", bars)
+            train(as_of=AS_OF - timedelta(hours=12))
+            engine.dispose()
         yield address, models
 
 

@@ -153,8 +153,13 @@ def an_hour_passes(up: Up) -> list[UUID]:
         UPDATE flow_run SET expected_start_time = expected_start_time - interval '1 hour',
                             next_scheduled_start_time = next_scheduled_start_time - interval '1 hour'
         WHERE id = ANY(:ids)""")
+    due = text("""
+        UPDATE flow_run_state SET state_details = jsonb_set(state_details::jsonb, '{scheduled_time}', to_jsonb(
+            (state_details::jsonb ->> 'scheduled_time')::timestamptz - interval '1 hour'))
+        WHERE flow_run_id = ANY(:ids)""")
     with up.prefect_engine().begin() as connection:
         connection.execute(statement, {"ids": found})
+        connection.execute(due, {"ids": found})
     return found
 
 

@@ -14,7 +14,9 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from sqlalchemy import text
 
 from hybrid_ml.store.locks import symbol_locks
-from tests.operating.conftest import AWAKE, Up, wait_for
+from tests.up import AWAKE, Up, wait_for
+
+pytestmark = pytest.mark.xdist_group("up")
 
 TRUE_WITHIN_SECONDS = 120 + 30
 """Two minutes, and half a one for a crowded machine."""

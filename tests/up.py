@@ -1,4 +1,4 @@
-"""`hybrid-ml up` as a user starts it: PostgreSQL, Prefect server and worker, real, for the whole session."""
+"""`hybrid-ml up` as a user starts it: PostgreSQL, Prefect server and worker, real."""
 
 import json
 import os
@@ -17,7 +17,6 @@ from typing import Any
 from uuid import UUID
 
 import psutil
-import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import ObjectNotFound
@@ -29,7 +28,7 @@ from hybrid_ml.market.simulation import SIMULATED_SYMBOL, simulate_bars
 from hybrid_ml.store.bars import store_bars
 from hybrid_ml.store.embedded import start_embedded
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 PROGRAM = str(Path(sys.executable).with_name("hybrid-ml"))
 AWAKE = {"disable_sleep_window": True, "max_bar_age_minutes": 1_440}
 START_SECONDS, RUN_SECONDS = 180.0, 120.0
@@ -178,10 +177,9 @@ def stop(up: Up) -> None:
             raise
 
 
-@pytest.fixture(scope="session")
-def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+@contextmanager
+def everything_up(folder: Path) -> Iterator[Up]:
     """Everything up, with simulated bars until now; the schedules of prefect.yaml run as they would."""
-    folder = tmp_path_factory.mktemp("up")
     for each in (folder, folder.parent, folder.parent.parent):
         each.chmod(0o755)  # PostgreSQL runs as a user of its own where the tests run as root
     running = start_up(folder, free_port())

@@ -12,6 +12,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
@@ -50,6 +51,9 @@ from hybrid_ml.store.embedded import start_embedded  # noqa: E402  # after the e
 from hybrid_ml.store.engine import connect_only, migrate, open_engine  # noqa: E402
 from tests.databases import administrate, database  # noqa: E402
 from tests.faults.table import TABLE  # noqa: E402
+
+if TYPE_CHECKING:
+    from tests.up import Up
 
 settings.register_profile("repeatable", derandomize=True, max_examples=25, deadline=None, database=None)
 settings.load_profile("repeatable")
@@ -155,6 +159,15 @@ def _wait_until_healthy(url: str, process: subprocess.Popen, seconds: float = 18
         except OSError:
             time.sleep(0.2)
     raise RuntimeError(f"the Prefect server did not start: {(WORK / 'prefect-server.log').read_text()[-2000:]}")
+
+
+@pytest.fixture(scope="session")
+def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Up"]:
+    """`hybrid-ml up` as a user starts it, for the whole session; tests that ask for it share a process ("up")."""
+    from tests.up import everything_up
+
+    with everything_up(tmp_path_factory.mktemp("up")) as running:
+        yield running
 
 
 WITHOUT_HEARTBEATS = {"PREFECT_FLOWS": '{"heartbeat_frequency": null}'}

@@ -14,7 +14,9 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from sqlalchemy import text
 
 from hybrid_ml.store.locks import symbol_locks
-from tests.operating.conftest import AWAKE, Up, wait_for
+from tests.up import AWAKE, Up, bars_away, wait_for
+
+pytestmark = pytest.mark.xdist_group("up")
 
 TRUE_WITHIN_SECONDS = 120 + 30
 """Two minutes, and half a one for a crowded machine."""
@@ -175,14 +177,9 @@ def _due_until(up: Up, until: datetime) -> list[UUID] | None:
 
 
 def test_a_failed_run_is_retried_from_the_command_line(up: Up) -> None:
-    with up.engine().begin() as connection:
-        connection.execute(text("ALTER TABLE predictions RENAME TO predictions_away"))
-    try:
-        run_id = up.trigger(**AWAKE)
+    with bars_away(up):
+        run_id = up.trigger(symbols=["DEMO"], **AWAKE)
         assert up.ended(run_id).state.name == "Failed"
-    finally:
-        with up.engine().begin() as connection:
-            connection.execute(text("ALTER TABLE predictions_away RENAME TO predictions"))
     done = up.prefect("flow-run", "retry", str(run_id))
     assert done.returncode == 0, done.stdout + done.stderr
     run = up.ended(run_id)

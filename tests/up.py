@@ -1,4 +1,4 @@
-"""`hybrid-ml up` as a user starts it: PostgreSQL, Prefect server and worker, real, for the whole session."""
+"""`hybrid-ml up` as a user starts it: PostgreSQL, Prefect server and worker, real."""
 
 import json
 import os
@@ -17,20 +17,21 @@ from typing import Any
 from uuid import UUID
 
 import psutil
-import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, temporary_settings
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine, create_engine, text
 
 from hybrid_ml.market.bars import clean_bars
 from hybrid_ml.market.simulation import SIMULATED_SYMBOL, simulate_bars
 from hybrid_ml.store.bars import store_bars
 from hybrid_ml.store.embedded import start_embedded
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 PROGRAM = str(Path(sys.executable).with_name("hybrid-ml"))
+AFTER_SLOT_SECONDS, BEFORE_SLOT_SECONDS = 20, 590
+"""The analysis of a slot is due five seconds into it, and on its way some seconds before."""
 AWAKE = {"disable_sleep_window": True, "max_bar_age_minutes": 1_440}
 START_SECONDS, RUN_SECONDS = 180.0, 120.0
 
@@ -65,7 +66,8 @@ class Up:
             yield client
 
     def trigger(self, deployment: str = "analysis/analysis", **request: Any) -> UUID:
-        """Run a deployment now, as the UI's button does."""
+        """Run a deployment now, as the UI's button does, but not where a slot of the schedule is taking its turn."""
+        wait_for("the slot", lambda: BEFORE_SLOT_SECONDS > time.time() % 600 > AFTER_SLOT_SECONDS, 60)
         with self.client() as client:
             found = client.read_deployment_by_name(deployment)
             parameters = {"request": request} if request else {}
@@ -178,10 +180,9 @@ def stop(up: Up) -> None:
             raise
 
 
-@pytest.fixture(scope="session")
-def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
+@contextmanager
+def everything_up(folder: Path) -> Iterator[Up]:
     """Everything up, with simulated bars until now; the schedules of prefect.yaml run as they would."""
-    folder = tmp_path_factory.mktemp("up")
     for each in (folder, folder.parent, folder.parent.parent):
         each.chmod(0o755)  # PostgreSQL runs as a user of its own where the tests run as root
     running = start_up(folder, free_port())
@@ -218,3 +219,15 @@ def runs_every(up: Up, minutes: int = 60, *, in_seconds: float = 12.0) -> Iterat
 
 def _moment(in_seconds: float) -> str:
     return (datetime.now(UTC) + timedelta(seconds=in_seconds)).isoformat()
+
+
+@contextmanager
+def bars_away(up: Up) -> Iterator[None]:
+    """DEMO has no bars meanwhile, which an analysis of it cannot mend by trying again."""
+    with up.engine().begin() as connection:
+        connection.execute(text("UPDATE bars SET symbol = 'AWAY' WHERE symbol = 'DEMO'"))
+    try:
+        yield
+    finally:
+        with up.engine().begin() as connection:
+            connection.execute(text("UPDATE bars SET symbol = 'DEMO' WHERE symbol = 'AWAY'"))

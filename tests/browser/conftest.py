@@ -1,0 +1,72 @@
+"""A real browser, headless, on the UI of what is up; a test that fails leaves a picture and the console behind."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import ConsoleMessage, Page, sync_playwright
+
+from tests.up import Up
+
+CHROMIUM = Path("/usr/bin/chromium")
+FLAGS = (
+    "--no-sandbox",  # the tests may run as root
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+SIZE = {"width": 1280, "height": 800}
+ANSWER_MS = 30_000
+SCREENSHOTS = os.environ.get("UI_SCREENSHOTS")
+CONSOLE = pytest.StashKey[list[str]]()
+
+
+@pytest.fixture
+def page(up: Up, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """An empty tab of a browser that has never been here; paths are those of the UI."""
+    assert CHROMIUM.exists(), f"there is no {CHROMIUM}: apt-get install chromium"
+    console = request.node.stash.setdefault(CONSOLE, [])
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch_persistent_context(
+            tmp_path / "profile",
+            executable_path=CHROMIUM,
+            args=FLAGS,
+            viewport=SIZE,
+            timezone_id="UTC",
+            base_url=up.api_url.removesuffix("/api"),
+        )
+        try:
+            browser.set_default_timeout(ANSWER_MS)
+            tab = browser.new_page()
+            tab.on("console", lambda message: console.append(_line(message)))
+            tab.on("pageerror", lambda error: console.append(f"error: {error}"))
+            yield tab
+        finally:
+            browser.close()
+
+
+def _line(message: ConsoleMessage) -> str:
+    return f"{message.type}: {message.text}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """A failed test's screenshot and console, named in its report, while the tab is still open."""
+    report = yield
+    found = getattr(item, "funcargs", {})
+    if report.when == "call" and report.failed and "page" in found:
+        picture, log = found["tmp_path"] / "failed.png", found["tmp_path"] / "console.log"
+        log.write_text("\n".join(item.stash.get(CONSOLE, [])))
+        found["page"].screenshot(path=picture)
+        report.sections.append(("browser", f"{found['page'].url}\n{picture}\n{log}"))
+    return report
+
+
+def keep(page: Page, name: str) -> None:
+    """Keep a picture of the page for the documentation, where UI_SCREENSHOTS names a folder."""
+    if SCREENSHOTS:
+        page.screenshot(path=Path(SCREENSHOTS) / f"{name}.png")

@@ -13,13 +13,16 @@ endif
 export UV_LINK_MODE ?= copy
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint faults bench lock shell clean
+.PHONY: help demo up test lint faults bench lock shell clean
 
 help:  ## Show what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 demo: $(VENV)/.installed  ## Do the main job once on simulated bars
 	@$(BIN)/hybrid-ml demo
+
+up: $(VENV)/.installed  ## Start everything and keep it going until Ctrl-C
+	@exec $(BIN)/hybrid-ml up
 
 test: $(VENV)/.installed-dev  ## Run the tests, on a real PostgreSQL
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadgroup
@@ -34,7 +37,7 @@ faults: $(VENV)/.installed-dev  ## Do what may go wrong, and print what happened
 	$(BIN)/python -m pytest tests/faults
 
 bench: $(VENV)/.installed-dev  ## Print what things cost, as ratios
-	@for each in start bars features fine_tuning analysis alerts training replay day rules experiments adapters drift; do $(BIN)/python bench/$$each.py || exit 1; echo; done
+	@for each in start bars features fine_tuning analysis alerts latency training replay day rules experiments adapters drift; do $(BIN)/python bench/$$each.py || exit 1; echo; done
 
 shell: $(VENV)/.installed  ## A shell in which python and hybrid-ml are this project's
 	@. $(BIN)/activate && exec $${SHELL:-sh} -i

@@ -130,14 +130,23 @@ def test_a_run_is_cancelled_from_the_ui(up: Up) -> None:
     next_run_completes(up)
 
 
-def test_everything_was_away_for_an_hour(up: Up) -> None:
-    """The slots of an hour are missed at once: the worker hangs meanwhile, and an hour passes on the server's side."""
+@pytest.mark.parametrize("away", ["worker", "server", "database"])
+def test_something_was_away_for_an_hour(up: Up, away: str) -> None:
+    """The slots of an hour are missed at once: the worker hangs meanwhile, and an hour passes on the server's side.
+
+    What was away besides is killed at the end of the hour and comes back by itself.
+    """
     worker = up.child("flows worker")
     worker.suspend()
     try:
         missed = an_hour_passes(up)
+        if away == "server":
+            up.child("server start").kill()
+        elif away == "database":
+            os.kill(_postmaster(up) or 0, signal.SIGKILL)
     finally:
         worker.resume()
+    wait_for("the server's answer", lambda: _answers(up), 120)
     assert len(missed) == 6
     runs = [up.ended(run_id) for run_id in missed]
     assert [run.state.name for run in runs[:-1]] == ["Skipped"] * 5
@@ -189,7 +198,8 @@ def test_a_failed_run_is_retried_from_the_command_line(up: Up) -> None:
 
 def test_postgresql_is_killed(up: Up) -> None:
     """It comes back within seconds, and with it the server and the next run."""
-    pid = int((up.data_dir / "postgres" / "postmaster.pid").read_text().split()[0])
+    pid = _postmaster(up)
+    assert pid
     os.kill(pid, signal.SIGKILL)
     wait_for("another PostgreSQL", lambda: _postmaster(up) not in (None, pid), 60)
     wait_for("the server's answer", lambda: _answers(up), 60)

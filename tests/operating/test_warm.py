@@ -1,0 +1,144 @@
+"""Flow processes forked from a warm template: started once, ended together, cold where there is no template."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import psutil
+import pytest
+from prefect.client.schemas.objects import FlowRun
+
+from deployments.warm import starter, template
+from deployments.warm.worker import STARTER, overtaken
+from tests.conftest import ROOT
+from tests.up import wait_for
+
+NO_RUN = {"PREFECT__FLOW_RUN_ID": "not a run"}
+
+
+@pytest.fixture(scope="module")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, psutil.Process]]:
+    """A template and the address of its socket."""
+    address = str(tmp_path_factory.mktemp("warm") / "template")
+    command = [sys.executable, "-m", "deployments.warm.template", address]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE) as process:
+        wait_for("the template", lambda: Path(address).exists() or process.poll() is not None)
+        assert process.poll() is None
+        yield address, psutil.Process(process.pid)
+    assert process.returncode == 0
+
+
+def start(address: str, **environment: str) -> subprocess.Popen:
+    command = [sys.executable, "-S", str(STARTER), address]
+    return subprocess.Popen(
+        command, cwd=ROOT, env=os.environ | environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def test_without_a_template_it_starts_cold(tmp_path: Path) -> None:
+    process = start(str(tmp_path / "nobody"), **NO_RUN)
+    said, _ = process.communicate(timeout=120)
+    assert "Invalid flow run id" in said
+    assert process.returncode == 1
+
+
+def test_a_fork_says_what_a_cold_one_says_and_ends_alike(warm: tuple[str, psutil.Process]) -> None:
+    process = start(warm[0], **NO_RUN)
+    said, _ = process.communicate(timeout=120)
+    assert "Invalid flow run id" in said
+    assert process.returncode == 1
+
+
+def test_nothing_runs_before_the_starter_says_go(warm: tuple[str, psutil.Process]) -> None:
+    asked = starter.ask(warm[0])
+    assert asked is not None
+    line, pid = asked
+    assert psutil.pid_exists(pid)
+    line.close()
+    wait_for("the end of the fork", lambda: not psutil.pid_exists(pid))
+    assert warm[1].is_running()
+
+
+@pytest.fixture
+def silent_api() -> Iterator[dict[str, str]]:
+    """A server that takes a connection and never answers, so that a flow process stays where it is."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(16)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/api"
+        yield {"PREFECT__FLOW_RUN_ID": str(uuid4()), "PREFECT_API_URL": url}
+
+
+def fork_of(process: psutil.Process) -> psutil.Process:
+    return wait_for("the fork", lambda: next(iter(process.children()), None))
+
+
+def test_the_fork_ends_with_its_starter(warm: tuple[str, psutil.Process], silent_api: dict[str, str]) -> None:
+    process = start(warm[0], **silent_api)
+    fork = fork_of(warm[1])
+    process.kill()
+    wait_for("the end of the fork", lambda: not fork.is_running())
+    process.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_the_starter_ends_as_the_fork_ends(
+    warm: tuple[str, psutil.Process], silent_api: dict[str, str], number: signal.Signals
+) -> None:
+    process = start(warm[0], **silent_api)
+    fork_of(warm[1]).send_signal(number)
+    process.communicate(timeout=60)
+    assert process.returncode == -number
+
+
+def test_a_signal_to_the_starter_reaches_the_fork(warm: tuple[str, psutil.Process], silent_api: dict[str, str]) -> None:
+    process = start(warm[0], **silent_api)
+    fork_of(warm[1])
+    time.sleep(0.2)  # it hears signals once it has said go
+    process.terminate()
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGTERM
+
+
+def test_a_visitor_who_says_nothing_does_not_stop_it(warm: tuple[str, psutil.Process]) -> None:
+    with socket.socket(socket.AF_UNIX) as visitor:
+        visitor.connect(warm[0])
+        visitor.sendall(b"hello")
+        process = start(warm[0], **NO_RUN)
+        process.communicate(timeout=120)
+    assert process.returncode == 1
+
+
+def test_changed_files_are_seen(tmp_path: Path) -> None:
+    file = tmp_path / "module.py"
+    file.write_text("a = 1\n")
+    files = {file: (file.stat().st_mtime_ns, file.stat().st_size)}
+    assert not template.is_outdated(files)
+    file.write_text("a = 12\n")
+    assert template.is_outdated(files)
+    file.unlink()
+    assert template.is_outdated(files)
+
+
+def run_at(minute: int, deployment: object, **changes: object) -> FlowRun:
+    due = datetime(2024, 2, 2, 10, tzinfo=UTC) + timedelta(minutes=minute)
+    stated = {"flow_id": uuid4(), "deployment_id": deployment, "auto_scheduled": True, "expected_start_time": due}
+    return FlowRun(**stated | changes)
+
+
+def test_only_the_newest_slot_of_a_deployment_is_left() -> None:
+    one, other = uuid4(), uuid4()
+    oldest, middle, newest = (run_at(minute, one) for minute in (0, 10, 20))
+    alone = run_at(0, other)
+    by_hand = run_at(0, one, auto_scheduled=False)
+    retried = run_at(0, one, run_count=1)
+    late = overtaken([newest, by_hand, oldest, alone, retried, middle])
+    assert late == {oldest.id: newest, middle.id: newest}
+    assert overtaken([]) == {}

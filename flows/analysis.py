@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from flows.ending import Stopwatch, asleep, collect, ended, locks, run_name
+from flows.attempt import run_name, skipped
+from flows.ending import Stopwatch, asleep, collect, ended, locks
 from flows.weekly_training import train_symbol
 from hybrid_ml.errors import ModelUnavailable
 from hybrid_ml.market.bars import age_minutes
@@ -14,6 +15,7 @@ from hybrid_ml.reports import Analysis, AnalysisReport, Failure, ModelSummary
 from hybrid_ml.requests import AnalysisRequest
 from hybrid_ml.run import Proposal, Run, limit_signals
 from hybrid_ml.signals.gates import refused_by
+from hybrid_ml.slots import ANALYSIS_MINUTES
 from hybrid_ml.store.locks import SymbolLocks
 from tasks.alert import compose_alert, confirm_alert, send_alerts
 from tasks.fine_tune import fine_tune
@@ -29,6 +31,8 @@ from tasks.validate import decide_fallback, validate_model
 @flow(name="analysis", flow_run_name=run_name)
 def analysis(request: AnalysisRequest = AnalysisRequest()) -> State | AnalysisReport:
     """Ask every symbol's model about the next ten minutes; only a sure answer becomes an alert."""
+    if late := skipped(ANALYSIS_MINUTES, request.as_of):
+        return late
     run = open_run(request, now=datetime.now(UTC))
     request = settle_bounds(request)
     _, failures = collect(["outcomes"], lambda _: resolve_outcomes(run, request))

@@ -61,6 +61,11 @@ class TrainingReport(SymbolsReport):
 
     trainings: list[Training]
 
+    @property
+    def kept_champion(self) -> bool:
+        """Whether models were trained and none of them replaced a champion."""
+        return bool(self.trainings) and not any(training.promoted for training in self.trainings)
+
 
 class ModelSummary(BaseModel):
     """Which model answered."""
@@ -106,6 +111,13 @@ class Analysis(BaseModel):
     problems: list[str] = []
     stage_ms: dict[str, float]
 
+    @property
+    def degraded_told(self) -> str:
+        """Why a degraded answer is for the record only."""
+        if self.recent_accuracy is None:
+            return "the model could not be judged on recent rows"
+        return f"the model is right in {self.recent_accuracy:.1%} of {self.recent_rows} recent rows, no alert leaves"
+
 
 class AnalysisReport(SymbolsReport):
     """Every analysis of a run. `quiet_hours`: the window the run fell into, empty where it was awake."""
@@ -114,6 +126,16 @@ class AnalysisReport(SymbolsReport):
     asleep: bool
     quiet_hours: str = ""
     analyses: list[Analysis]
+
+    @property
+    def recorded(self) -> list[Analysis]:
+        """Those in the ledger: not those after a bar that was too old."""
+        return [analysis for analysis in self.analyses if "save" in analysis.stage_ms]
+
+    @property
+    def all_degraded(self) -> bool:
+        """Whether every recorded answer is degraded, and there is one."""
+        return bool(self.recorded) and all(analysis.degraded for analysis in self.recorded)
 
 
 class ReplayReport(BaseModel):

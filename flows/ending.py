@@ -69,6 +69,8 @@ def _name(report: SymbolsReport) -> str | None:
 
 def _remarks(report: SymbolsReport) -> list[str]:
     remarks = list(_found(report))
+    if report.finished_before:
+        remarks.append(f"finished by an earlier attempt: {', '.join(report.finished_before)}")
     if isinstance(report, AnalysisReport) and report.all_degraded:
         remarks += [f"{each.symbol}: {each.degraded_told}" for each in report.recorded]
     if isinstance(report, TrainingReport) and report.kept_champion:

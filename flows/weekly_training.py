@@ -16,7 +16,7 @@ from hybrid_ml.reports import Training, TrainingReport
 from hybrid_ml.requests import TrainingRequest
 from hybrid_ml.run import Run
 from hybrid_ml.slots import TRAINING_MINUTES
-from tasks.load import load_training_window, open_run
+from tasks.load import find_trained, load_training_window, open_run
 from tasks.lock import lock_symbol
 from tasks.report import report_quality, report_training
 from tasks.save import prune_models, save_base, save_copy
@@ -36,8 +36,9 @@ def weekly_training(request: TrainingRequest = TrainingRequest()) -> State | Tra
             lock_symbol(symbol, held)
             return train_symbol(symbol, run, week=request.week, limit=request.limit)
 
-    trainings, failures = collect(run.symbols, train_alone)
-    report = TrainingReport(trainings=trainings, failures=failures)
+    before = find_trained(run)
+    trainings, failures = collect([symbol for symbol in run.symbols if symbol not in before], train_alone)
+    report = TrainingReport(trainings=trainings, failures=failures, finished_before=before)
     report_training(report, run)
     return ended(report)
 

@@ -46,9 +46,10 @@ class Training(BaseModel):
 
 
 class SymbolsReport(BaseModel):
-    """What every run over symbols tells: which of them were not finished."""
+    """What every run over symbols tells: which of them were not finished, and which an earlier attempt had finished."""
 
     failures: list[Failure] = []
+    finished_before: list[str] = []
 
     @property
     def failed(self) -> bool:

@@ -49,10 +49,10 @@ def ended(report: Report) -> State | Report:
 
     Failed goes before Busy, and Busy before what was found out.
     """
-    remarks = _remarks(report)
+    remarks: list[str] = _remarks(report)
     if report.failures:
-        told = [f"{failure.symbol}: {failure.error}" for failure in report.failures]
-        message = "; ".join([*told, *remarks])
+        told: list[str] = [f"{failure.symbol}: {failure.error}" for failure in report.failures]
+        message = "; ".join(told + remarks)
         if report.failed:
             return Failed(message=message, data=report)
         return Completed(name="Busy", message=message, data=report)

@@ -36,7 +36,8 @@ def settle(connection: Connection, run_id: str, as_of: datetime) -> datetime:
 def answered(connection: Connection, as_of: datetime, symbols: list[str]) -> list[Answered]:
     """Those of `symbols` with an answer as of exactly that moment."""
     statement = text(
-        "SELECT symbol, bar_time, signal FROM predictions WHERE as_of = :as_of AND symbol = ANY(:symbols) ORDER BY symbol"
+        "SELECT symbol, bar_time, signal FROM predictions "
+        "WHERE as_of = :as_of AND symbol = ANY(:symbols) ORDER BY symbol"
     )
     given = {"as_of": as_of, "symbols": symbols}
     return [Answered(*row) for row in connection.execute(statement, given)]

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from flows.ending import Stopwatch, asleep, collect, ended, locks, run_name
+from flows.attempt import run_name, skipped
+from flows.ending import Stopwatch, asleep, collect, ended, locks
 from flows.weekly_training import train_symbol
 from hybrid_ml.errors import ModelUnavailable
 from hybrid_ml.market.bars import age_minutes
@@ -14,10 +15,12 @@ from hybrid_ml.reports import Analysis, AnalysisReport, Failure, ModelSummary
 from hybrid_ml.requests import AnalysisRequest
 from hybrid_ml.run import Proposal, Run, limit_signals
 from hybrid_ml.signals.gates import refused_by
+from hybrid_ml.slots import ANALYSIS_MINUTES
 from hybrid_ml.store.locks import SymbolLocks
+from hybrid_ml.store.run_moments import Answered
 from tasks.alert import compose_alert, confirm_alert, send_alerts
 from tasks.fine_tune import fine_tune
-from tasks.load import load_model, load_window, open_run, settle_bounds
+from tasks.load import find_answered, load_model, load_window, open_run, settle_bounds
 from tasks.lock import lock_symbol
 from tasks.predict import pass_gates, predict
 from tasks.report import report_analysis
@@ -29,6 +32,8 @@ from tasks.validate import decide_fallback, validate_model
 @flow(name="analysis", flow_run_name=run_name)
 def analysis(request: AnalysisRequest = AnalysisRequest()) -> State | AnalysisReport:
     """Ask every symbol's model about the next ten minutes; only a sure answer becomes an alert."""
+    if late := skipped(ANALYSIS_MINUTES, request.as_of):
+        return late
     run = open_run(request, now=datetime.now(UTC))
     request = settle_bounds(request)
     _, failures = collect(["outcomes"], lambda _: resolve_outcomes(run, request))
@@ -36,18 +41,30 @@ def analysis(request: AnalysisRequest = AnalysisRequest()) -> State | AnalysisRe
     if quiet.covers(run.as_of) and not request.disable_sleep_window:
         report = AnalysisReport(as_of=run.as_of, asleep=True, quiet_hours=str(quiet), analyses=[], failures=failures)
         return asleep(report)
+    before = find_answered(run)
     with locks() as held:
-        proposals, unanswered = collect(run.symbols, lambda symbol: propose(symbol, run, request, held))
-        ranked = limit_signals(proposals, request.bounds.max_signals)
+        proposals, unanswered = collect(
+            _without(run.symbols, before), lambda symbol: propose(symbol, run, request, held)
+        )
+        ranked = limit_signals(proposals, max(0, request.bounds.max_signals - sum(each.signal for each in before)))
         ready, unworded = compose(ranked, run, request)
         saved, unsaved = collect(ready, lambda proposal: save(proposal, run, request))
     _, unsent = collect(["alerts"], lambda _: send_alerts())
+    _, untold = collect(
+        [each for each in before if each.signal], lambda each: confirm_alert(each.symbol, each.bar_time)
+    )
     analyses = [settle(proposal, run) for proposal in saved]
-    failures += unanswered + unworded + unsaved + unsent
+    failures += unanswered + unworded + unsaved + unsent + untold
     failures += [Failure(symbol=each.symbol, error=problem) for each in analyses for problem in each.problems]
-    report = AnalysisReport(as_of=run.as_of, asleep=False, analyses=analyses, failures=failures)
+    done = [each.symbol for each in before]
+    report = AnalysisReport(as_of=run.as_of, asleep=False, analyses=analyses, failures=failures, finished_before=done)
     report_analysis(report, {each.symbol: each.window.grid for each in saved}, quiet.zone)
     return ended(report)
+
+
+def _without(symbols: list[str], before: list[Answered]) -> list[str]:
+    answered = {each.symbol for each in before}
+    return [symbol for symbol in symbols if symbol not in answered]
 
 
 def propose(symbol: str, run: Run, request: AnalysisRequest, held: SymbolLocks) -> Proposal:

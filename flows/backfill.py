@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from prefect import flow
 
+from flows.attempt import run_name
 from hybrid_ml.errors import BadInput
 from hybrid_ml.market.simulation import SIMULATED_SYMBOL
 from hybrid_ml.reports import BackfillReport
@@ -13,7 +14,7 @@ from tasks.backfill import measure_bars, read_bars, simulate, store_bars
 from tasks.report import report_quality
 
 
-@flow(name="backfill", flow_run_name="backfill {request.symbol}")
+@flow(name="backfill", flow_run_name=run_name)
 def backfill(request: BackfillRequest) -> BackfillReport:
     """Load bars into the database; loading the same ones again does no harm."""
     started, now = time.perf_counter(), datetime.now(UTC)

@@ -1,4 +1,4 @@
-"""What every flow over symbols does alike: isolate failures, name its runs and its end."""
+"""What every flow over symbols does alike: isolate failures, name its end."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -6,12 +6,11 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from prefect.client.schemas.objects import State
-from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 from sqlalchemy.exc import DBAPIError
 
 from hybrid_ml.errors import SymbolBusy
-from hybrid_ml.reports import AnalysisReport, Failure, ReviewReport, TrainingReport
+from hybrid_ml.reports import AnalysisReport, Failure, ReviewReport, SymbolsReport, TrainingReport
 from hybrid_ml.settings import load_settings
 from hybrid_ml.store.locks import SymbolLocks, symbol_locks
 from tasks.stage import database, log
@@ -46,16 +45,40 @@ def told(error: Exception) -> str:
 
 
 def ended(report: Report) -> State | Report:
-    """The report, as the data of a state that says so when symbols failed or were left to another run."""
-    if not report.failures:
-        return report
-    message = "; ".join([*(f"{failure.symbol}: {failure.error}" for failure in report.failures), *_found(report)])
-    return (
-        Failed(message=message, data=report) if report.failed else Completed(name="Busy", message=message, data=report)
-    )
+    """The report, as the data of a state whose name and message say what a list of runs should show.
+
+    Failed goes before Busy, and Busy before what was found out.
+    """
+    remarks: list[str] = _remarks(report)
+    if report.failures:
+        told: list[str] = [f"{failure.symbol}: {failure.error}" for failure in report.failures]
+        message = "; ".join(told + remarks)
+        if report.failed:
+            return Failed(message=message, data=report)
+        return Completed(name="Busy", message=message, data=report)
+    return Completed(name=_name(report), message="; ".join(remarks), data=report) if remarks else report
 
 
-def _found(report: Report) -> list[str]:
+def _name(report: SymbolsReport) -> str | None:
+    if isinstance(report, AnalysisReport) and report.all_degraded:
+        return "Degraded"
+    if isinstance(report, TrainingReport) and report.kept_champion:
+        return "Kept champion"
+    return "Drift" if _found(report) else None
+
+
+def _remarks(report: SymbolsReport) -> list[str]:
+    remarks = list(_found(report))
+    if report.finished_before:
+        remarks.append(f"finished by an earlier attempt: {', '.join(report.finished_before)}")
+    if isinstance(report, AnalysisReport) and report.all_degraded:
+        remarks += [f"{each.symbol}: {each.degraded_told}" for each in report.recorded]
+    if isinstance(report, TrainingReport) and report.kept_champion:
+        remarks += [f"{each.symbol}: the champion {each.champion} stays: {each.reason}" for each in report.trainings]
+    return remarks
+
+
+def _found(report: SymbolsReport) -> list[str]:
     return report.found if isinstance(report, ReviewReport) else []
 
 
@@ -66,26 +89,11 @@ def asleep(report: AnalysisReport) -> State:
     return Completed(name="Asleep", message=f"quiet hours {report.quiet_hours}", data=report)
 
 
-def reviewed(report: ReviewReport) -> State | ReviewReport:
-    """The review, as the data of a state named after what was found, for a person to see in the list of runs."""
-    if report.failures or not report.found:
-        return ended(report)
-    return Completed(name="Drift", message="; ".join(report.found), data=report)
-
-
 @contextmanager
 def locks() -> Iterator[SymbolLocks]:
     """Locks on the symbols this run works on, let go when the block ends."""
     with symbol_locks(database(), load_settings().hybrid_ml_lock_wait_seconds) as held:
         yield held
-
-
-def run_name() -> str:
-    """`analysis BTCUSD 2018-06-01 10:20`: what, for whom, as of when."""
-    request = flow_run.parameters["request"]
-    stated = getattr(request, "symbols", None)
-    moment = getattr(request, "as_of", None) or flow_run.scheduled_start_time
-    return f"{flow_run.flow_name} {','.join(stated or ['all symbols'])} {moment:%Y-%m-%d %H:%M}"
 
 
 class Stopwatch:

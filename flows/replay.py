@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from prefect import flow
 
-from flows.ending import run_name
+from flows.attempt import run_name
 from hybrid_ml.errors import BadInput
 from hybrid_ml.reports import ReplayReport
 from hybrid_ml.requests import ReplayRequest

@@ -5,9 +5,11 @@ from datetime import UTC, datetime
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from flows.ending import collect, reviewed, run_name
+from flows.attempt import run_name, skipped
+from flows.ending import collect, ended
 from hybrid_ml.reports import ReviewReport
 from hybrid_ml.requests import ReviewRequest
+from hybrid_ml.slots import REVIEW_MINUTES
 from tasks.alert import send_alerts
 from tasks.review import (
     detect_drift,
@@ -24,6 +26,8 @@ from tasks.review import (
 @flow(name="review", flow_run_name=run_name)
 def review(request: ReviewRequest = ReviewRequest()) -> State | ReviewReport:
     """Look back on what was answered; a run that found something ends in a state named Drift."""
+    if late := skipped(REVIEW_MINUTES, request.as_of):
+        return late
     now = datetime.now(UTC)
     scope = open_review(request, now)
     resolve_due(scope)
@@ -37,7 +41,7 @@ def review(request: ReviewRequest = ReviewRequest()) -> State | ReviewReport:
     if request.send_summary:
         _, unsent = collect(["summary"], lambda _: tell(request, report, now))
         report.failures += unsent
-    return reviewed(report)
+    return ended(report)
 
 
 def tell(request: ReviewRequest, report: ReviewReport, now: datetime) -> None:

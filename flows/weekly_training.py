@@ -8,13 +8,15 @@ from typing import Literal
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from flows.ending import collect, ended, locks, run_name
+from flows.attempt import run_name, skipped
+from flows.ending import collect, ended, locks
 from hybrid_ml.learning.model import HybridModel
 from hybrid_ml.learning.promotion import Promotion
 from hybrid_ml.reports import Training, TrainingReport
 from hybrid_ml.requests import TrainingRequest
 from hybrid_ml.run import Run
-from tasks.load import load_training_window, open_run
+from hybrid_ml.slots import TRAINING_MINUTES
+from tasks.load import find_trained, load_training_window, open_run
 from tasks.lock import lock_symbol
 from tasks.report import report_quality, report_training
 from tasks.save import prune_models, save_base, save_copy
@@ -25,6 +27,8 @@ from tasks.validate import compare_with_champion, validate_data, validate_on_hol
 @flow(name="weekly training", flow_run_name=run_name)
 def weekly_training(request: TrainingRequest = TrainingRequest()) -> State | TrainingReport:
     """Train a base model for every symbol; it serves from now on where it is better than the champion."""
+    if late := skipped(TRAINING_MINUTES, request.as_of):
+        return late
     run = open_run(request, now=datetime.now(UTC))
 
     def train_alone(symbol: str) -> Training:
@@ -32,8 +36,9 @@ def weekly_training(request: TrainingRequest = TrainingRequest()) -> State | Tra
             lock_symbol(symbol, held)
             return train_symbol(symbol, run, week=request.week, limit=request.limit)
 
-    trainings, failures = collect(run.symbols, train_alone)
-    report = TrainingReport(trainings=trainings, failures=failures)
+    before = find_trained(run)
+    trainings, failures = collect([symbol for symbol in run.symbols if symbol not in before], train_alone)
+    report = TrainingReport(trainings=trainings, failures=failures, finished_before=before)
     report_training(report, run)
     return ended(report)
 

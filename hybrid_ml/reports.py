@@ -46,9 +46,10 @@ class Training(BaseModel):
 
 
 class SymbolsReport(BaseModel):
-    """What every run over symbols tells: which of them were not finished."""
+    """What every run over symbols tells: which of them were not finished, and which an earlier attempt had finished."""
 
     failures: list[Failure] = []
+    finished_before: list[str] = []
 
     @property
     def failed(self) -> bool:
@@ -60,6 +61,11 @@ class TrainingReport(SymbolsReport):
     """Every training of a run."""
 
     trainings: list[Training]
+
+    @property
+    def kept_champion(self) -> bool:
+        """Whether models were trained and none of them replaced a champion."""
+        return bool(self.trainings) and not any(training.promoted for training in self.trainings)
 
 
 class ModelSummary(BaseModel):
@@ -106,6 +112,13 @@ class Analysis(BaseModel):
     problems: list[str] = []
     stage_ms: dict[str, float]
 
+    @property
+    def degraded_told(self) -> str:
+        """Why a degraded answer is for the record only."""
+        if self.recent_accuracy is None:
+            return "the model could not be judged on recent rows"
+        return f"the model is right in {self.recent_accuracy:.1%} of {self.recent_rows} recent rows, no alert leaves"
+
 
 class AnalysisReport(SymbolsReport):
     """Every analysis of a run. `quiet_hours`: the window the run fell into, empty where it was awake."""
@@ -114,6 +127,16 @@ class AnalysisReport(SymbolsReport):
     asleep: bool
     quiet_hours: str = ""
     analyses: list[Analysis]
+
+    @property
+    def recorded(self) -> list[Analysis]:
+        """Those in the ledger: not those after a bar that was too old."""
+        return [analysis for analysis in self.analyses if "save" in analysis.stage_ms]
+
+    @property
+    def all_degraded(self) -> bool:
+        """Whether every recorded answer is degraded, and there is one."""
+        return bool(self.recorded) and all(analysis.degraded for analysis in self.recorded)
 
 
 class ReplayReport(BaseModel):

@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import TypeVar
 
 import pandas as pd
+from prefect.runtime import flow_run
 
 from hybrid_ml.errors import DataUnavailable, HybridMLError, ModelUnavailable
 from hybrid_ml.learning.model import HybridModel
@@ -18,8 +19,9 @@ from hybrid_ml.run import open_run as settle_run
 from hybrid_ml.settings import load_settings
 from hybrid_ml.store import bars as stored_bars
 from hybrid_ml.store import models as registry
-from hybrid_ml.store import predictions
+from hybrid_ml.store import predictions, run_moments
 from hybrid_ml.store.model_files import read_model, write_model
+from hybrid_ml.store.run_moments import Answered
 from hybrid_ml.thresholds import THRESHOLDS, bounds_told, setting_of
 from tasks.stage import database, log, stage
 
@@ -28,11 +30,33 @@ Asked = TypeVar("Asked", bound=AnalysisRequest)
 
 @stage("open run", timeout_seconds=120, outside=True)
 def open_run(request: Request, now: datetime) -> Run:
-    """Settle moment, symbols and folders."""
-    with database().connect() as connection:
+    """Settle moment, symbols and folders; a run that is tried again judges the moment of its first attempt."""
+    with database().begin() as connection:
+        if flow_run.id and request.as_of is None:
+            now = run_moments.settle(connection, str(flow_run.id), now)
         run = settle_run(request, load_settings(), stored_bars.symbols(connection), now)
     log().info("as of %s UTC: %s, bars from %s", f"{run.as_of:%Y-%m-%d %H:%M}", ", ".join(run.symbols), run.source)
     return run
+
+
+def find_answered(run: Run) -> list[Answered]:
+    """The symbols that an earlier attempt of this flow run has answered; at the first attempt none."""
+    if flow_run.run_count <= 1:
+        return []
+    with database().connect() as connection:
+        found = run_moments.answered(connection, run.as_of, run.symbols)
+    log().info("finished before: %s", ", ".join(each.symbol for each in found) or "no symbol")
+    return found
+
+
+def find_trained(run: Run) -> list[str]:
+    """The symbols that an earlier attempt of this flow run has trained; at the first attempt none."""
+    if flow_run.run_count <= 1:
+        return []
+    with database().connect() as connection:
+        found = run_moments.trained(connection, run.as_of, run.symbols)
+    log().info("finished before: %s", ", ".join(found) or "no symbol")
+    return found
 
 
 def settle_bounds(request: Asked) -> Asked:

@@ -1,0 +1,51 @@
+"""Which attempt at which slot this flow run is: what it is called, and whether it is still worth beginning."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from prefect.client.schemas.objects import State
+from prefect.context import FlowRunContext
+from prefect.runtime import flow_run
+from prefect.states import Completed
+
+from hybrid_ml.market.simulation import SIMULATED_SYMBOL
+from hybrid_ml.slots import lateness_told, too_late
+
+NAMED_SYMBOLS = 3
+"""More of them would push the moment out of a list of runs."""
+
+
+def skipped(worth_minutes: int, as_of: datetime | None) -> State | None:
+    """The end of a scheduled run that begins too late; None for all others: by hand, again, as of a stated moment."""
+    context = FlowRunContext.get()
+    run = context.flow_run if context else None
+    if run is None or not run.auto_scheduled or run.run_count > 1 or as_of is not None:
+        return None
+    scheduled, now = run.expected_start_time, datetime.now(UTC)
+    if scheduled is None or not too_late(scheduled, now, worth_minutes):
+        return None
+    told = lateness_told(scheduled, now)
+    return Completed(name="Skipped", message=told, data=told)
+
+
+def run_name() -> str:
+    """`analysis BTCUSD 2018-06-01 10:20`: what, for whom, as of when."""
+    request = flow_run.parameters.get("request")
+    moment = _asked(request, "start") or _asked(request, "as_of") or flow_run.scheduled_start_time or datetime.now(UTC)
+    when = f"{moment:%Y-%m-%d %H:%M}" if isinstance(moment, datetime) else str(moment)
+    weeks = _asked(request, "weeks")
+    return f"{flow_run.flow_name} {_symbols_told(request)} {when}{f', {weeks} weeks' if weeks else ''}"
+
+
+def _symbols_told(request: Any) -> str:
+    if _asked(request, "source") == "demo":
+        return SIMULATED_SYMBOL
+    one = _asked(request, "symbol")
+    stated = [one] if one else list(_asked(request, "symbols") or [])
+    if len(stated) > NAMED_SYMBOLS:
+        return f"{len(stated)} symbols"
+    return ",".join(map(str, stated)) or "all symbols"
+
+
+def _asked(request: Any, name: str) -> Any:
+    return request.get(name) if isinstance(request, dict) else getattr(request, name, None)

@@ -1,0 +1,23 @@
+"""How long a slot of the schedule is worth beginning: a run that begins later has nothing to give."""
+
+from datetime import datetime, timedelta
+
+ANALYSIS_MINUTES = 10
+"""What it foretells is over by then, and the next slot has begun."""
+REVIEW_MINUTES = 24 * 60
+"""The next review looks back on the same days."""
+TRAINING_MINUTES = 6 * 24 * 60
+"""A training missed for hours or days is still worth doing once; after six days the next is a day away."""
+
+
+def too_late(scheduled: datetime, now: datetime, worth_minutes: int) -> bool:
+    """Whether a slot of `scheduled` is no longer worth beginning at `now`."""
+    return now - scheduled >= timedelta(minutes=worth_minutes)
+
+
+def lateness_told(scheduled: datetime, now: datetime) -> str:
+    """When a slot was, how late it is, and what happens instead; for a list of runs."""
+    minutes = int((now - scheduled).total_seconds() // 60)
+    days, hours = minutes // 1_440, minutes % 1_440 // 60
+    late = f"{minutes} minutes" if minutes < 120 else f"{days} days {hours} hours" if days else f"{hours} hours"
+    return f"scheduled for {scheduled:%Y-%m-%d %H:%M} UTC, {late} late; the next slot of the schedule runs instead"

@@ -1,0 +1,87 @@
+"""A run that failed, tried again by a person: it finishes what is missing, for the same moment."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pandas as pd
+import pytest
+from prefect import Flow
+from prefect.client.orchestration import get_client
+from prefect.flow_engine import run_flow
+from prefect.states import AwaitingRetry
+from sqlalchemy import Engine, text
+
+from flows.analysis import analysis
+from flows.weekly_training import weekly_training
+from hybrid_ml.market.bars import clean_bars
+from hybrid_ml.market.simulation import simulate_bars
+from hybrid_ml.requests import AnalysisRequest, TrainingRequest
+from hybrid_ml.store.bars import store_bars
+from tests.flows.running import SURE, rows, run
+from tests.telegram_api import BotApi
+
+ANSWERS = "SELECT symbol, as_of FROM predictions ORDER BY symbol"
+BASES = "SELECT symbol, as_of FROM model_versions WHERE kind = 'base' ORDER BY symbol, created_at"
+
+
+@pytest.fixture
+def live(engine: Engine, prefect_api: str) -> Iterator[Engine]:
+    """An installation whose simulated bars of one symbol, ABC, reach until now."""
+    store_bars(engine, "ABC", live_bars())
+    yield engine
+
+
+def live_bars() -> pd.DataFrame:
+    return clean_bars(simulate_bars(datetime.now(UTC), bars=9_000, missing_share=0.0)).bars
+
+
+def attempt(flow: Flow, request: Any, run_id: UUID | None = None) -> tuple[UUID, Any]:
+    """Run a flow, or the same flow run again as `prefect flow-run retry` does; its id and its run as it is now."""
+    with get_client(sync_client=True) as client:
+        if run_id is None:
+            run_id = client.create_flow_run(flow, parameters={"request": request.model_dump(mode="json")}).id
+        else:
+            client.set_flow_run_state(run_id, AwaitingRetry(scheduled_time=datetime.now(UTC)), force=True)
+        again = client.read_flow_run(run_id)
+        run_flow(flow, flow_run=again, parameters={"request": request}, return_type="state")
+        return run_id, client.read_flow_run(run_id)
+
+
+def test_a_retried_training_trains_only_what_is_missing(live: Engine) -> None:
+    asked = TrainingRequest(symbols=["ABC", "XYZ"], limit=3_000)
+    run_id, first = attempt(weekly_training, asked)
+    assert first.state.is_failed()
+    store_bars(live, "XYZ", live_bars())
+    _, second = attempt(weekly_training, asked, run_id)
+    assert (second.state.is_completed(), second.run_count) == (True, 2)
+    assert "finished by an earlier attempt: ABC" in second.state.message
+    made = rows(live, BASES)
+    assert [symbol for symbol, _ in made] == ["ABC", "XYZ"]
+    assert len({as_of for _, as_of in made}) == 1
+
+
+def test_a_retried_analysis_answers_only_what_is_missing_and_alerts_once(live: Engine, telegram: BotApi) -> None:
+    run(weekly_training, TrainingRequest(limit=3_000))
+    asked = AnalysisRequest(symbols=["ABC", "XYZ"], disable_sleep_window=True, fast_mode=True, **SURE)
+    run_id, first = attempt(analysis, asked)
+    assert first.state.is_failed()
+    alerts = len(telegram.messages)
+    store_bars(live, "XYZ", live_bars())
+    _, second = attempt(analysis, asked, run_id)
+    assert (second.state.is_completed(), second.run_count) == (True, 2)
+    assert "finished by an earlier attempt: ABC" in second.state.message
+    answers = rows(live, ANSWERS)
+    assert [symbol for symbol, _ in answers] == ["ABC", "XYZ"]
+    assert len({as_of for _, as_of in answers}) == 1
+    assert sum("ABC " in str(message) for message in telegram.messages) == alerts
+    assert rows(live, "SELECT count(*) FROM answers_not_counted") == [(0,)]
+
+
+def test_the_moment_of_a_run_is_kept_thirty_days(live: Engine) -> None:
+    attempt(analysis, AnalysisRequest(symbols=["NONE"], disable_sleep_window=True))
+    with live.begin() as connection:
+        connection.execute(text("UPDATE run_moments SET created_at = now() - :age"), {"age": timedelta(days=31)})
+    attempt(analysis, AnalysisRequest(symbols=["NONE"], disable_sleep_window=True))
+    assert rows(live, "SELECT count(*) FROM run_moments") == [(1,)]

@@ -74,9 +74,10 @@ def reviewed(report: ReviewReport) -> State | ReviewReport:
 
 
 @contextmanager
-def locks() -> Iterator[SymbolLocks]:
-    """Locks on the symbols this run works on, let go when the block ends."""
-    with symbol_locks(database(), load_settings().hybrid_ml_lock_wait_seconds) as held:
+def locks(wait_seconds: float | None = None) -> Iterator[SymbolLocks]:
+    """Locks on the symbols this run works on, let go when the block ends; waiting as configured, or as stated."""
+    patience = load_settings().hybrid_ml_lock_wait_seconds if wait_seconds is None else wait_seconds
+    with symbol_locks(database(), patience) as held:
         yield held
 
 

@@ -40,6 +40,19 @@ MomentAsked = Annotated[
 Fee = Annotated[
     float, Field(ge=0, le=1_000, title="Fee", description="cost of one trade, basis points, both ways together")
 ]
+DaskAddress = Annotated[
+    str | None,
+    Field(
+        title="Address of the dask cluster",
+        pattern=r"^(tcp|tls|ws|wss)://\S+:\d+$",
+        description="its scheduler, e.g. tcp://HOST:8786; empty: HYBRID_ML_DASK_ADDRESS, else a cluster on the machine "
+        "that runs it; goes with runner dask",
+    ),
+]
+Runner = Annotated[
+    Literal["threads", "dask"],
+    Field(title="Runner", description="what works on the symbols side by side; dask: the machines of its cluster"),
+]
 ReportPath = Annotated[Path | None, Field(title="Folder of the report")]
 
 
@@ -64,7 +77,20 @@ class Request(Asked):
         return self
 
 
-class TrainingRequest(Request):
+class Spread(Asked):
+    """Where the work goes."""
+
+    runner: str
+    dask_address: DaskAddress = None
+
+    @model_validator(mode="after")
+    def _address_goes_with_dask(self) -> "Spread":
+        if self.dask_address and self.runner != "dask":
+            raise ValueError(f"--dask_address {self.dask_address} goes with --runner dask, not --runner {self.runner}")
+        return self
+
+
+class TrainingRequest(Spread, Request):
     """Train a base model, judge it on a hold-out it has not seen, and let it serve if it is better."""
 
     progressive: bool = Field(
@@ -93,6 +119,7 @@ class TrainingRequest(Request):
         description="also print confusion matrix, precision of each class and calibration; the page in the UI "
         "always has them",
     )
+    runner: Runner = "threads"
 
     @model_validator(mode="after")
     def _one_row_limit(self) -> "TrainingRequest":
@@ -131,7 +158,7 @@ class QuietHoursAsked(Asked):
         return self
 
 
-class AnalysisRequest(QuietHoursAsked, Request):
+class AnalysisRequest(QuietHoursAsked, Spread, Request):
     """Ask the saved model about the next ten minutes; fine-tune it first unless in fast mode."""
 
     preset: PresetName = Field("balanced", title="Preset", description="how sure an answer must be to become a signal")
@@ -169,6 +196,7 @@ class AnalysisRequest(QuietHoursAsked, Request):
         title="Oldest bar, minutes",
         description="older bars give no answer; no signal beyond 9 anyway",
     )
+    runner: Runner = "threads"
 
     @property
     def bounds(self) -> Bounds:
@@ -196,7 +224,7 @@ class ReplayRequest(AnalysisRequest):
         description="week of progressive scaling at the start; 6 trains on 80,000 rows at once",
     )
     workers: int = Field(1, ge=1, le=256, title="Workers", description="processes to spread the work over")
-    runner: Literal["processes", "dask"] = Field(
+    runner: Literal["processes", "dask"] = Field(  # type: ignore[assignment]  # a replay has no use for threads
         "processes", title="Runner", description="what spreads it; dask: over its cluster"
     )
     baselines: bool = Field(

@@ -17,6 +17,7 @@ from hybrid_ml.store.locks import SymbolLocks, symbol_locks
 from tasks.stage import database, log
 
 LONGEST_ERROR = 2_000
+MOST_NAMED = 8
 Report = TypeVar("Report", TrainingReport, AnalysisReport, ReviewReport)
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -84,9 +85,10 @@ def locks(wait_seconds: float | None = None) -> Iterator[SymbolLocks]:
 def run_name() -> str:
     """`analysis BTCUSD 2018-06-01 10:20`: what, for whom, as of when."""
     request = flow_run.parameters["request"]
-    stated = getattr(request, "symbols", None)
+    stated = getattr(request, "symbols", None) or ["all symbols"]
+    told = ",".join(stated) if len(stated) <= MOST_NAMED else f"{stated[0]} and {len(stated) - 1} more"
     moment = getattr(request, "as_of", None) or flow_run.scheduled_start_time
-    return f"{flow_run.flow_name} {','.join(stated or ['all symbols'])} {moment:%Y-%m-%d %H:%M}"
+    return f"{flow_run.flow_name} {told} {moment:%Y-%m-%d %H:%M}"
 
 
 class Stopwatch:

@@ -69,7 +69,7 @@ def side_by_side(run: Run) -> Run:
 
 def results(started: Iterable[Started]) -> tuple[list[Any], list[Failure]]:
     """What came of all of it, in order; what failed is named and does not stop the others."""
-    return collect(started, Started.result)
+    return collect(started, lambda each: each.result())
 
 
 def as_locks_come(

@@ -13,6 +13,7 @@ from pydantic import AliasChoices, Field, model_validator
 from hybrid_ml.fields import Asked, Moment, Symbol, Symbols
 from hybrid_ml.signals.presets import PRESETS, Bounds, PresetName
 from hybrid_ml.signals.quiet_hours import DEFAULT_WINDOW, DEFAULT_ZONE, QuietHours
+from hybrid_ml.spreading import Runner, Spread
 from hybrid_ml.thresholds import THRESHOLDS, MaxEntropy, MaxSignals, MinConfidence, MinProbMargin
 
 Source = Literal["db", "csv", "demo"]
@@ -40,19 +41,6 @@ MomentAsked = Annotated[
 Fee = Annotated[
     float, Field(ge=0, le=1_000, title="Fee", description="cost of one trade, basis points, both ways together")
 ]
-DaskAddress = Annotated[
-    str | None,
-    Field(
-        title="Address of the dask cluster",
-        pattern=r"^(tcp|tls|ws|wss)://\S+:\d+$",
-        description="its scheduler, e.g. tcp://HOST:8786; empty: HYBRID_ML_DASK_ADDRESS, else a cluster on the machine "
-        "that runs it; goes with runner dask",
-    ),
-]
-Runner = Annotated[
-    Literal["threads", "dask"],
-    Field(title="Runner", description="what works on the symbols side by side; dask: the machines of its cluster"),
-]
 ReportPath = Annotated[Path | None, Field(title="Folder of the report")]
 
 
@@ -74,19 +62,6 @@ class Request(Asked):
             raise ValueError("--source csv needs --csv_path FILE")
         if self.source != "csv" and self.csv_path is not None:
             raise ValueError(f"--csv_path {self.csv_path} goes with --source csv, not --source {self.source}")
-        return self
-
-
-class Spread(Asked):
-    """Where the work goes."""
-
-    runner: str
-    dask_address: DaskAddress = None
-
-    @model_validator(mode="after")
-    def _address_goes_with_dask(self) -> "Spread":
-        if self.dask_address and self.runner != "dask":
-            raise ValueError(f"--dask_address {self.dask_address} goes with --runner dask, not --runner {self.runner}")
         return self
 
 

@@ -2,30 +2,33 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 
 from prefect import flow
 from prefect.client.schemas.objects import State
 
 from flows.attempt import run_name, skipped
 from flows.ending import Stopwatch, asleep, collect, ended, locks
+from flows.fan_out import as_locks_come, results, side_by_side, workers
 from flows.weekly_training import train_symbol
+from hybrid_ml.alert_chart import SHOWN_MINUTES
 from hybrid_ml.errors import ModelUnavailable
+from hybrid_ml.learning.model_bytes import pack_file, seal
 from hybrid_ml.market.bars import age_minutes
 from hybrid_ml.reports import Analysis, AnalysisReport, Failure, ModelSummary
 from hybrid_ml.requests import AnalysisRequest
-from hybrid_ml.run import Proposal, Run, limit_signals
+from hybrid_ml.run import Answering, Proposal, Run, limit_signals
 from hybrid_ml.signals.gates import refused_by
 from hybrid_ml.slots import ANALYSIS_MINUTES
-from hybrid_ml.store.locks import SymbolLocks
 from hybrid_ml.store.run_moments import Answered
 from tasks.alert import compose_alert, confirm_alert, send_alerts
 from tasks.fine_tune import fine_tune
 from tasks.load import find_answered, load_model, load_window, open_run, settle_bounds
-from tasks.lock import lock_symbol
 from tasks.predict import pass_gates, predict
 from tasks.report import report_analysis
 from tasks.resolve import resolve_outcomes
 from tasks.save import prune_models, save_copy, save_proposal
+from tasks.stage import stage
 from tasks.validate import decide_fallback, validate_model
 
 
@@ -42,10 +45,10 @@ def analysis(request: AnalysisRequest = AnalysisRequest()) -> State | AnalysisRe
         report = AnalysisReport(as_of=run.as_of, asleep=True, quiet_hours=str(quiet), analyses=[], failures=failures)
         return asleep(report)
     before = find_answered(run)
-    with locks() as held:
-        proposals, unanswered = collect(
-            _without(run.symbols, before), lambda symbol: propose(symbol, run, request, held)
-        )
+    with locks() as held, workers(request, run) as working:
+        start = partial(working.start, analyse, run=side_by_side(run), request=request)
+        started, unlocked = as_locks_come(_without(run.symbols, before), held, start)
+        proposals, unanswered = results(started)
         ranked = limit_signals(proposals, max(0, request.bounds.max_signals - sum(each.signal for each in before)))
         ready, unworded = compose(ranked, run, request)
         saved, unsaved = collect(ready, lambda proposal: save(proposal, run, request))
@@ -54,11 +57,11 @@ def analysis(request: AnalysisRequest = AnalysisRequest()) -> State | AnalysisRe
         [each for each in before if each.signal], lambda each: confirm_alert(each.symbol, each.bar_time)
     )
     analyses = [settle(proposal, run) for proposal in saved]
-    failures += unanswered + unworded + unsaved + unsent + untold
+    failures += unlocked + unanswered + unworded + unsaved + unsent + untold
     failures += [Failure(symbol=each.symbol, error=problem) for each in analyses for problem in each.problems]
     done = [each.symbol for each in before]
     report = AnalysisReport(as_of=run.as_of, asleep=False, analyses=analyses, failures=failures, finished_before=done)
-    report_analysis(report, {each.symbol: each.window.grid for each in saved}, quiet.zone)
+    report_analysis(report, {each.symbol: each.picture_bars for each in saved}, quiet.zone)
     return ended(report)
 
 
@@ -67,11 +70,10 @@ def _without(symbols: list[str], before: list[Answered]) -> list[str]:
     return [symbol for symbol in symbols if symbol not in answered]
 
 
-def propose(symbol: str, run: Run, request: AnalysisRequest, held: SymbolLocks) -> Proposal:
+@stage("analyse {symbol}", timeout_seconds=7_200)
+def analyse(symbol: str, run: Run, request: AnalysisRequest) -> Proposal:
     """One symbol from bars to an answer and every gate's verdict on it."""
     watch = Stopwatch()
-    with watch("lock"):
-        lock_symbol(symbol, held)
     with watch("load"):
         window = load_window(symbol, run)
         saved = load_model(symbol, run)
@@ -99,8 +101,10 @@ def propose(symbol: str, run: Run, request: AnalysisRequest, held: SymbolLocks) 
         verdicts = pass_gates(symbol, run, request, window, answer, recent, saved.was_degraded)
     return Proposal(
         symbol,
-        window,
-        model,
+        window.bar_time,
+        window.close,
+        window.grid[["close"]].tail(SHOWN_MINUTES).copy(),
+        Answering.of(model),
         recent,
         trial,
         answer,
@@ -108,6 +112,7 @@ def propose(symbol: str, run: Run, request: AnalysisRequest, held: SymbolLocks) 
         fallback=reason,
         stale=stale,
         was_degraded=saved.was_degraded,
+        file=seal(pack_file(model)) if trial else None,
         stage_ms=watch.stage_ms,
     )
 
@@ -134,12 +139,12 @@ def settle(proposal: Proposal, run: Run) -> Analysis:
     symbol, watch = proposal.symbol, Stopwatch()
     alert, problems = None, []
     if proposal.composed:
-        told, untold = collect([symbol], lambda _: confirm_alert(symbol, proposal.window.bar_time))
+        told, untold = collect([symbol], lambda _: confirm_alert(symbol, proposal.bar_time))
         alert = told[0] if told else "not sent to all"
         problems += untold
     if proposal.trial and not proposal.stale:
         with watch("copy"):
-            _, uncopied = collect([symbol], lambda _: save_copy(symbol, run, proposal.model))
+            _, uncopied = collect([symbol], lambda _: save_copy(symbol, run))
         with watch("prune"):
             _, unpruned = collect([symbol], prune_models)
         problems += uncopied + unpruned
@@ -150,9 +155,9 @@ def _analysis(proposal: Proposal, alert: str | None, problems: list[str], stage_
     answer, model, recent = proposal.answer, proposal.model, proposal.recent
     return Analysis(
         symbol=proposal.symbol,
-        bar_time=proposal.window.bar_time,
-        close=proposal.window.close,
-        threshold=model.base.label_threshold,
+        bar_time=proposal.bar_time,
+        close=proposal.close,
+        threshold=model.label_threshold,
         probabilities={"down": answer.down, "flat": answer.flat, "up": answer.up},
         direction=answer.direction,
         confidence=answer.confidence,

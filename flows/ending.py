@@ -16,6 +16,7 @@ from hybrid_ml.store.locks import SymbolLocks, symbol_locks
 from tasks.stage import database, log
 
 LONGEST_ERROR = 2_000
+MOST_NAMED = 8
 Report = TypeVar("Report", TrainingReport, AnalysisReport, ReviewReport)
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -90,9 +91,10 @@ def asleep(report: AnalysisReport) -> State:
 
 
 @contextmanager
-def locks() -> Iterator[SymbolLocks]:
-    """Locks on the symbols this run works on, let go when the block ends."""
-    with symbol_locks(database(), load_settings().hybrid_ml_lock_wait_seconds) as held:
+def locks(wait_seconds: float | None = None) -> Iterator[SymbolLocks]:
+    """Locks on the symbols this run works on, let go when the block ends; waiting as configured, or as stated."""
+    patience = load_settings().hybrid_ml_lock_wait_seconds if wait_seconds is None else wait_seconds
+    with symbol_locks(database(), patience) as held:
         yield held
 
 

@@ -2,6 +2,7 @@
 
 import time
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -9,17 +10,20 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from flows.attempt import run_name, skipped
-from flows.ending import collect, ended, locks
+from flows.ending import ended, locks
+from flows.fan_out import results, side_by_side, workers
 from hybrid_ml.learning.model import HybridModel
 from hybrid_ml.learning.promotion import Promotion
 from hybrid_ml.reports import Training, TrainingReport
 from hybrid_ml.requests import TrainingRequest
 from hybrid_ml.run import Run
+from hybrid_ml.settings import load_settings
 from hybrid_ml.slots import TRAINING_MINUTES
 from tasks.load import find_trained, load_training_window, open_run
-from tasks.lock import lock_symbol
+from tasks.lock import lock_symbols
 from tasks.report import report_quality, report_training
 from tasks.save import prune_models, save_base, save_copy
+from tasks.stage import stage
 from tasks.train import choose_rows, fit_base
 from tasks.validate import compare_with_champion, validate_data, validate_on_hold_out
 
@@ -30,17 +34,28 @@ def weekly_training(request: TrainingRequest = TrainingRequest()) -> State | Tra
     if late := skipped(TRAINING_MINUTES, request.as_of):
         return late
     run = open_run(request, now=datetime.now(UTC))
-
-    def train_alone(symbol: str) -> Training:
-        with locks() as held:
-            lock_symbol(symbol, held)
-            return train_symbol(symbol, run, week=request.week, limit=request.limit)
-
-    before = find_trained(run)
-    trainings, failures = collect([symbol for symbol in run.symbols if symbol not in before], train_alone)
+    before, patience = find_trained(run), load_settings().hybrid_ml_lock_wait_seconds
+    with workers(request, run) as working:
+        start = partial(working.start, train, run=side_by_side(run), request=request)
+        missing = [symbol for symbol in run.symbols if symbol not in before]
+        trainings, failures = results([start(symbol, wait_seconds=0.0) for symbol in missing])
+        # Symbols that another run is at have their turn when the free ones have had theirs.
+        busy = [failure.symbol for failure in failures if failure.busy]
+        afterwards, unfinished = results([start(symbol, wait_seconds=patience) for symbol in busy])
+    trainings += afterwards
+    failures = [failure for failure in failures if not failure.busy] + unfinished
     report = TrainingReport(trainings=trainings, failures=failures, finished_before=before)
     report_training(report, run)
     return ended(report)
+
+
+@stage("train {symbol}", timeout_seconds=7_200)
+def train(symbol: str, run: Run, request: TrainingRequest, wait_seconds: float) -> Training:
+    """One symbol, kept from other runs meanwhile; its lock is let go at once, for there may be many to train."""
+    with locks(wait_seconds) as held:
+        if not lock_symbols([symbol], held):
+            raise held.busy(symbol)
+        return train_symbol(symbol, run, week=request.week, limit=request.limit)
 
 
 def train_symbol(

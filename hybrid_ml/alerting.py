@@ -22,31 +22,31 @@ OUTCOME_WORTH_TELLING = timedelta(hours=12)
 
 def compose(run: Run, request: AnalysisRequest, proposal: Proposal, record: RecentSignals) -> Composed:
     """The alert of a signal; a chart that cannot be drawn does not hold the words back."""
-    window, answer, model = proposal.window, proposal.answer, proposal.model
+    answer, model = proposal.answer, proposal.model
     zone, simulated = request.quiet_hours.zone, proposal.symbol == SIMULATED_SYMBOL
     text = alert_message(
         symbol=proposal.symbol,
         simulated=simulated,
-        close=window.close,
-        bar_time=window.bar_time,
+        close=proposal.close,
+        bar_time=proposal.bar_time,
         answer=answer,
-        threshold=model.base.label_threshold,
+        threshold=model.label_threshold,
         verdicts=proposal.verdicts,
         recent=record,
         model_version=model.version,
-        base_kind=model.base.kind,
-        base_trained_until=model.base.trained_until,
+        base_kind=model.base_kind,
+        base_trained_until=model.base_trained_until,
         fine_tuned_until=model.trained_until if model.adapted else None,
         now=run.as_of,
         zone=zone,
     )
     try:
         picture = call_chart(
-            window.grid,
+            proposal.picture_bars,
             symbol=proposal.symbol,
             direction=answer.direction,
             confidence=answer.confidence,
-            threshold=model.base.label_threshold,
+            threshold=model.label_threshold,
             zone=zone,
             simulated=simulated,
         )
@@ -63,14 +63,14 @@ def queue_signal(
 
     It is worth sending until its ten minutes are over or quiet hours begin.
     """
-    decided = proposal.window.bar_time + BAR_LENGTH
+    decided = proposal.bar_time + BAR_LENGTH
     until = decided + HORIZON
     if not request.disable_sleep_window:
         until = request.quiet_hours.begin_after(run.as_of, until - run.as_of) or until
     alert = Alert(
         kind="signal",
         symbol=proposal.symbol,
-        bar_time=proposal.window.bar_time,
+        bar_time=proposal.bar_time,
         prediction_id=prediction_id,
         text=composed.text,
         picture=composed.picture,

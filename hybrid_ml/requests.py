@@ -13,6 +13,7 @@ from pydantic import AliasChoices, Field, model_validator
 from hybrid_ml.fields import Asked, Moment, Symbol, Symbols
 from hybrid_ml.signals.presets import PRESETS, Bounds, PresetName
 from hybrid_ml.signals.quiet_hours import DEFAULT_WINDOW, DEFAULT_ZONE, QuietHours
+from hybrid_ml.spreading import Runner, Spread
 from hybrid_ml.thresholds import THRESHOLDS, MaxEntropy, MaxSignals, MinConfidence, MinProbMargin
 
 Source = Literal["db", "csv", "demo"]
@@ -64,7 +65,7 @@ class Request(Asked):
         return self
 
 
-class TrainingRequest(Request):
+class TrainingRequest(Spread, Request):
     """Train a base model, judge it on a hold-out it has not seen, and let it serve if it is better."""
 
     progressive: bool = Field(
@@ -93,6 +94,7 @@ class TrainingRequest(Request):
         description="also print confusion matrix, precision of each class and calibration; the page in the UI "
         "always has them",
     )
+    runner: Runner = "threads"
 
     @model_validator(mode="after")
     def _one_row_limit(self) -> "TrainingRequest":
@@ -131,7 +133,7 @@ class QuietHoursAsked(Asked):
         return self
 
 
-class AnalysisRequest(QuietHoursAsked, Request):
+class AnalysisRequest(QuietHoursAsked, Spread, Request):
     """Ask the saved model about the next ten minutes; fine-tune it first unless in fast mode."""
 
     preset: PresetName = Field("balanced", title="Preset", description="how sure an answer must be to become a signal")
@@ -169,6 +171,7 @@ class AnalysisRequest(QuietHoursAsked, Request):
         title="Oldest bar, minutes",
         description="older bars give no answer; no signal beyond 9 anyway",
     )
+    runner: Runner = "threads"
 
     @property
     def bounds(self) -> Bounds:
@@ -196,7 +199,7 @@ class ReplayRequest(AnalysisRequest):
         description="week of progressive scaling at the start; 6 trains on 80,000 rows at once",
     )
     workers: int = Field(1, ge=1, le=256, title="Workers", description="processes to spread the work over")
-    runner: Literal["processes", "dask"] = Field(
+    runner: Literal["processes", "dask"] = Field(  # type: ignore[assignment]  # a replay has no use for threads
         "processes", title="Runner", description="what spreads it; dask: over its cluster"
     )
     baselines: bool = Field(

@@ -4,12 +4,14 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pandas as pd
+
 from hybrid_ml.errors import BadInput, DataUnavailable
 from hybrid_ml.learning.evaluation import RecentRecord
 from hybrid_ml.learning.fallback import is_under_the_bar
 from hybrid_ml.learning.fine_tuning import FineTuneTrial
-from hybrid_ml.learning.model import HybridModel
-from hybrid_ml.learning.rows import Window
+from hybrid_ml.learning.model import HybridModel, Kind
+from hybrid_ml.learning.model_bytes import Seal
 from hybrid_ml.market.simulation import SIMULATED_SYMBOL
 from hybrid_ml.requests import Request, Source
 from hybrid_ml.settings import Settings
@@ -65,16 +67,46 @@ class Composed:
 
 
 @dataclass(frozen=True)
+class Answering:
+    """What is to be told of the model behind an answer."""
+
+    version: str
+    kind: Kind
+    adapted: bool
+    trained_until: datetime
+    label_threshold: float
+    base_kind: Kind
+    base_trained_until: datetime
+
+    @classmethod
+    def of(cls, model: HybridModel) -> "Answering":
+        base = model.base
+        return cls(
+            version=model.version,
+            kind=model.kind,
+            adapted=model.adapted,
+            trained_until=model.trained_until,
+            label_threshold=base.label_threshold,
+            base_kind=base.kind,
+            base_trained_until=base.trained_until,
+        )
+
+
+@dataclass(frozen=True)
 class Proposal:
     """One symbol's answer before it is known whether it is among the surest of the run.
 
     `fallback`: why a model was trained from scratch in this run and what came of it, None if not.
     `stale`: the newest bar is too old; nothing will be recorded. `composed`: the alert of a signal.
+    `file`: with a trial, the seal of the serving file. `picture_bars`: those that a chart shows.
+    There may be hundreds, and they cross processes: so neither the model nor the window is among it.
     """
 
     symbol: str
-    window: Window
-    model: HybridModel
+    bar_time: datetime
+    close: float
+    picture_bars: pd.DataFrame
+    model: Answering
     recent: RecentRecord
     trial: FineTuneTrial | None
     answer: Answer
@@ -82,6 +114,7 @@ class Proposal:
     fallback: str | None
     stale: bool
     was_degraded: bool = False
+    file: Seal | None = None
     composed: Composed | None = None
     stage_ms: dict[str, float] = field(default_factory=dict)
 

@@ -101,7 +101,7 @@ class Settings(BaseSettings):
         0, ge=0, le=256, description="threads for training; 0: one per core, four at most"
     )
     hybrid_ml_dask_address: str = Field(
-        "", description="scheduler for `replay --runner dask`, tcp://host:8786; unset: a cluster on this machine"
+        "", description="scheduler for `--runner dask`, tcp://host:8786; unset: a cluster on this machine"
     )
     hybrid_ml_min_confidence: MinConfidence | None = Field(None, description="top probability a signal needs")
     hybrid_ml_min_prob_margin: MinProbMargin | None = Field(None, description="lead over the second class it needs")

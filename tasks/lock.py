@@ -1,12 +1,26 @@
 """Lock: one run at a time works on a symbol."""
 
+import time
+from typing import Any
+
+from prefect.runtime import task_run
+
 from hybrid_ml.store.locks import SymbolLocks
 from tasks.stage import log, stage
 
 
-@stage("lock {symbol}", timeout_seconds=7_200, outside=True)
-def lock_symbol(symbol: str, locks: SymbolLocks) -> None:
-    """Wait for the run that works on `symbol` now, within bounds, and keep others out until this one ends."""
-    waited = locks.take(symbol)
+def _name() -> str:
+    """`lock BTCUSD`; of many symbols the first and how many more."""
+    symbols: Any = task_run.parameters["symbols"]
+    return f"lock {symbols[0]}" + (f" and {len(symbols) - 1} more" if len(symbols) > 1 else "")
+
+
+@stage(_name, timeout_seconds=7_200, outside=True)
+def lock_symbols(symbols: list[str], locks: SymbolLocks) -> list[str]:
+    """Those of `symbols` that are free, kept from other runs until this one ends; with none free, wait for one."""
+    started = time.monotonic()
+    taken = locks.take_free(symbols)
+    waited = time.monotonic() - started
     if waited >= 1:
-        log().info("%s: waited %.0f s for another run", symbol, waited)
+        log().info("%s: waited %.0f s for another run", ", ".join(taken or symbols), waited)
+    return taken

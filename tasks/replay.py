@@ -27,7 +27,7 @@ from tasks.stage import database, log, stage
 
 MOST_BARS = 10_000_000
 NOT_ABOUT_ANSWERS = {
-    "weeks", "workers", "runner", "baselines", "work_path", "predictions_path", "report_path", "advise",
+    "weeks", "workers", "runner", "dask_address", "baselines", "work_path", "predictions_path", "report_path", "advise",
     "wanted_precision", "fee_bps", "csv_path", "symbols", "as_of", "source",
 }  # fmt: skip
 
@@ -96,10 +96,10 @@ def open_folder(symbol: str, run: Run, request: ReplayRequest, past: Past) -> Re
 def open_spread(request: ReplayRequest) -> AbstractContextManager[Spread]:
     """Where the work goes; more processes than cores would only be in each other's way."""
     settings, workers = load_settings(), min(request.workers, cores())
-    elsewhere = request.runner == "dask" and settings.hybrid_ml_dask_address
-    if workers < request.workers and not elsewhere:
+    address = request.dask_address or settings.hybrid_ml_dask_address
+    if workers < request.workers and not (request.runner == "dask" and address):
         log().warning("--workers %d is more than the cores here; %d work", request.workers, workers)
-    return spread_over(request.runner, workers, settings.hybrid_ml_dask_address)
+    return spread_over(request.runner, workers, address)
 
 
 def replay_weeks(
@@ -153,7 +153,9 @@ def new_service(symbol: str, run: Run, request: ReplayRequest) -> Service:
         week = request.first_week + (now - request.start) // WEEK
         return week, row_limit(week)
 
-    asked = AnalysisRequest(**request.model_dump(include=set(AnalysisRequest.model_fields) - {"as_of"}))
+    asked = AnalysisRequest(
+        **request.model_dump(include=set(AnalysisRequest.model_fields) - {"as_of", "runner", "dask_address"})
+    )
     return Service(symbol, asked, scaling, run.training_threads)
 
 

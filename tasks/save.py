@@ -10,7 +10,7 @@ from hybrid_ml.run import Proposal, Run
 from hybrid_ml.settings import load_settings
 from hybrid_ml.store import models as registry
 from hybrid_ml.store import predictions
-from hybrid_ml.store.model_files import write_model
+from hybrid_ml.store.model_files import read_base, write_model
 from hybrid_ml.store.predictions import Prediction
 from hybrid_ml.store.pruning import Pruned, prune
 from tasks.stage import database, log, stage
@@ -34,17 +34,17 @@ def save_base(symbol: str, model: HybridModel, promotion: Promotion) -> Promotio
 def save_proposal(symbol: str, run: Run, request: AnalysisRequest, proposal: Proposal) -> None:
     """The adapter, the prediction and, for a signal, its alert: one transaction."""
     with database().begin() as connection:
-        if proposal.trial is not None:
-            registry.save_adapter(connection, proposal.model.base, proposal.trial.adapter)
+        if proposal.trial is not None and proposal.file is not None:
+            registry.record_adapter(connection, symbol, proposal.trial.adapter, proposal.file)
         recorded = predictions.record(connection, _prediction(run, request, proposal))
         if proposal.composed is not None:
             queue_signal(connection, load_settings(), run, request, proposal, proposal.composed, recorded.id)
     if not recorded.new:
-        log().info("%s: the prediction after %s was recorded before", symbol, f"{proposal.window.bar_time:%H:%M}")
+        log().info("%s: the prediction after %s was recorded before", symbol, f"{proposal.bar_time:%H:%M}")
 
 
 @stage("save local copy {symbol}", timeout_seconds=60, outside=True)
-def save_copy(symbol: str, run: Run, model: HybridModel) -> Path | None:
+def save_copy(symbol: str, run: Run, model: HybridModel | None = None) -> Path | None:
     """The champion as it serves now, as a file: `model`, or the registry's where that is another.
 
     None when something else serves now than at the run's moment, so that judging the past leaves the
@@ -55,8 +55,8 @@ def save_copy(symbol: str, run: Run, model: HybridModel) -> Path | None:
         newest = registry.serves_now(connection, symbol)
         if serving is None or newest is None or serving.version != newest.version:
             return None
-        if serving.version != model.version:
-            model = registry.fetch(connection, serving)
+        if model is None or serving.version != model.version:
+            model = registry.fetch(connection, serving, read_base(run.folder(symbol), serving.base.part))
     path = write_model(run.folder(symbol), model)
     log().info("%s: %s", symbol, path)
     return path
@@ -77,11 +77,11 @@ def prune_models(symbol: str) -> None:
 def _prediction(run: Run, request: AnalysisRequest, proposal: Proposal) -> Prediction:
     return Prediction(
         symbol=proposal.symbol,
-        bar_time=proposal.window.bar_time,
+        bar_time=proposal.bar_time,
         as_of=run.as_of,
-        close=proposal.window.close,
+        close=proposal.close,
         answer=proposal.answer,
-        threshold=proposal.model.base.label_threshold,
+        threshold=proposal.model.label_threshold,
         model_version=proposal.model.version,
         preset=request.preset,
         verdicts=proposal.verdicts,

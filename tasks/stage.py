@@ -23,8 +23,10 @@ RETRY_DELAYS_SECONDS = [2.0, 5.0, 15.0]
 Stage = TypeVar("Stage", bound=Callable[..., Any])
 
 
-def stage(name: str, *, timeout_seconds: float, outside: bool = False) -> Callable[[Stage], Stage]:
-    """Decorate one stage. `name` may hold {symbol}; `outside` stages talk to a database or to Telegram.
+def stage(name: str | Callable[[], str], *, timeout_seconds: float, outside: bool = False) -> Callable[[Stage], Stage]:
+    """Decorate one stage. `name` may hold {symbol}, or make the name.
+
+    `outside` stages talk to a database or to Telegram.
 
     The result is a Prefect task; called inside a flow it returns what the function returns, and to
     the type checker it stays that function.

@@ -166,10 +166,21 @@ def pack_file(model: HybridModel) -> bytes:
 
 def unpack_file(data: bytes, symbol: str | None) -> HybridModel:
     """The model in a serving file whose seal has been checked; it must be one of `symbol` (None: of any)."""
+    content = _file(data)
+    return build(content["base"], content.get("adapter"), symbol)
+
+
+def base_bytes(data: bytes) -> bytes:
+    """The bytes of the base in a serving file, to be checked before they are used."""
+    found: bytes = _file(data)["base"]
+    return found
+
+
+def _file(data: bytes) -> dict[str, Any]:
     content = _unpickle(data)
     if not isinstance(content.get("base"), bytes):
         raise ModelUnavailable("format check failed: the file holds no base")
-    return build(content["base"], content.get("adapter"), symbol)
+    return content
 
 
 def build(base_data: bytes, adapter_data: bytes | None, symbol: str | None) -> HybridModel:

@@ -108,7 +108,10 @@ def _dask(workers: int, address: str) -> Iterator[Spread]:
     try:
         client = Client(address)
     except (OSError, ValueError) as error:
-        raise BadInput(f"no dask scheduler answers at HYBRID_ML_DASK_ADDRESS {address!r} ({error})") from None
+        raise BadInput(
+            f"no dask scheduler answers at {address!r} ({error}); check --dask_address or HYBRID_ML_DASK_ADDRESS, or "
+            "leave both out for a cluster on this machine"
+        ) from None
     with client, catch_warnings():
         _expect_large_pieces()
         yield Spread(client.get_executor(pure=False), sum(client.nthreads().values()) + 1)

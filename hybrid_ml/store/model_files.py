@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from hybrid_ml.errors import BadInput, ModelUnavailable
 from hybrid_ml.learning.model import Base, HybridModel
-from hybrid_ml.learning.model_bytes import Seal, check_seal, pack_file, seal, unpack_file
+from hybrid_ml.learning.model_bytes import Seal, base_bytes, check_seal, pack_file, seal, unpack_file
 
 MODEL_FILE = "lightgbm_model.pkl"
 LONGEST_FILE_NAME = 180
@@ -51,6 +51,16 @@ def read_model(folder: Path, expected: Seal, symbol: str) -> HybridModel:
         return unpack_file(data, symbol)
     except ModelUnavailable as error:
         raise ModelUnavailable(f"{path}: {error}") from None
+
+
+def read_base(folder: Path, expected: Seal) -> bytes | None:
+    """The bytes of the base in the serving file of `folder`, whatever adapter is with it; None where it is another."""
+    try:
+        data = base_bytes((folder / MODEL_FILE).read_bytes())
+        check_seal(data, expected)
+    except (OSError, ModelUnavailable):
+        return None
+    return data
 
 
 def write_model(folder: Path, model: HybridModel) -> Path:

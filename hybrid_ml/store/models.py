@@ -73,12 +73,13 @@ def _part(row: Any) -> Part:
     return Part(row.version, Seal(row.length, row.sha256), Seal(row.file_length, row.file_sha256))
 
 
-def fetch(connection: Connection, serving: Serving) -> HybridModel:
+def fetch(connection: Connection, serving: Serving, base_data: bytes | None = None) -> HybridModel:
     """The serving model from the registry; raises ModelUnavailable when its base's bytes are damaged.
 
     With only the adapter damaged the base answers alone, which the version of what comes back tells.
+    `base_data`: the base's bytes, checked, where they are at hand: they are megabytes.
     """
-    base_data = _bytes(connection, serving.base)
+    base_data = base_data or _bytes(connection, serving.base)
     if serving.adapter is not None:
         with suppress(ModelUnavailable):
             return build(base_data, _bytes(connection, serving.adapter), serving.symbol)
@@ -161,7 +162,7 @@ def confirm(connection: Connection, model: HybridModel, decision: Promotion) -> 
 def insert_base(connection: Connection, base: Base, status: str, reason: str) -> Insertion:
     """Record a base as it is; a version that is there keeps its status. Returns what was new about it."""
     row = {
-        **_common(base, HybridModel(base)),
+        **_common(base, seal(pack_file(HybridModel(base)))),
         "kind": base.kind,
         "symbol": base.symbol,
         "parent": None,
@@ -221,10 +222,15 @@ def promote(
 
 def save_adapter(connection: Connection, base: Base, adapter: Adapter) -> Insertion:
     """Record a trial of an adapter to `base`, adopted or rejected; returns what was new about it."""
+    return record_adapter(connection, base.symbol, adapter, seal(pack_file(HybridModel(base, adapter))))
+
+
+def record_adapter(connection: Connection, symbol: str, adapter: Adapter, file: Seal) -> Insertion:
+    """The same where the base is not at hand; `file`: the seal of the serving file of both."""
     row = {
-        **_common(adapter, HybridModel(base, adapter)),
+        **_common(adapter, file),
         "kind": "adapter",
-        "symbol": base.symbol,
+        "symbol": symbol,
         "parent": adapter.parent,
         "row_limit": None,
         "week": None,
@@ -240,8 +246,8 @@ def save_adapter(connection: Connection, base: Base, adapter: Adapter) -> Insert
     return _insert(connection, row)
 
 
-def _common(part: Base | Adapter, whole_model: HybridModel) -> dict[str, Any]:
-    own, whole = seal(part.packed), seal(pack_file(whole_model))
+def _common(part: Base | Adapter, file: Seal) -> dict[str, Any]:
+    own = seal(part.packed)
     return {
         "version": part.version,
         "as_of": part.as_of,
@@ -253,8 +259,8 @@ def _common(part: Base | Adapter, whole_model: HybridModel) -> dict[str, Any]:
         "bytes": part.packed,
         "sha256": own.sha256,
         "length": own.length,
-        "file_sha256": whole.sha256,
-        "file_length": whole.length,
+        "file_sha256": file.sha256,
+        "file_length": file.length,
     }
 
 

@@ -13,7 +13,8 @@ STAGES = {
     "analysis": [
         "open_run",
         "resolve_outcomes",
-        "lock_symbol",
+        "lock_symbols",
+        "analyse",
         "load_window",
         "load_model",
         "validate_model",
@@ -31,7 +32,8 @@ STAGES = {
     ],
     "weekly training": [
         "open_run",
-        "lock_symbol",
+        "train",
+        "lock_symbols",
         "choose_rows",
         "load_training_window",
         "validate_data",

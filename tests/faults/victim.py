@@ -23,6 +23,7 @@ from sqlalchemy import Engine, event
 from sqlalchemy.engine.default import DefaultDialect
 
 import flows.analysis
+import flows.fan_out
 import flows.weekly_training
 from hybrid_ml.requests import AnalysisRequest, TrainingRequest
 
@@ -30,7 +31,7 @@ FLOWS = {
     "analysis": (flows.analysis.analysis, AnalysisRequest),
     "weekly training": (flows.weekly_training.weekly_training, TrainingRequest),
 }
-MODULES = (flows.analysis, flows.weekly_training)
+MODULES = (flows.analysis, flows.fan_out, flows.weekly_training)
 FORK = multiprocessing.get_context("forkserver")
 # Imports once, so that a victim is there in a tenth of a second.
 FORK.set_forkserver_preload(["tests.faults.victim", "tests.faults.sender"])

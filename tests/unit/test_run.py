@@ -12,7 +12,7 @@ from hybrid_ml.learning.evaluation import RecentRecord
 from hybrid_ml.learning.model import HybridModel
 from hybrid_ml.learning.rows import Window
 from hybrid_ml.requests import AnalysisRequest, Request, TrainingRequest
-from hybrid_ml.run import Proposal, Run, limit_signals, open_run
+from hybrid_ml.run import Answering, Proposal, Run, limit_signals, open_run
 from hybrid_ml.settings import Settings
 from hybrid_ml.signals.gates import Answer, Circumstances, evaluate_gates
 from hybrid_ml.signals.penalty import NO_PENALTY
@@ -111,7 +111,19 @@ def proposal(symbol: str, answer: Answer, model: HybridModel, window: Window, ac
     recent = RecentRecord(200, accuracy, 0.4)
     around = Circumstances(PRESETS["balanced"], NO_PENALTY, recent, 1.0, 15.0)
     verdicts = evaluate_gates(answer, around)
-    return Proposal(symbol, window, model, recent, None, answer, verdicts, fallback=None, stale=False)
+    return Proposal(
+        symbol,
+        window.bar_time,
+        window.close,
+        window.grid[["close"]].tail(120),
+        Answering.of(model),
+        recent,
+        None,
+        answer,
+        verdicts,
+        fallback=None,
+        stale=False,
+    )
 
 
 def sure(confidence: float) -> Answer:

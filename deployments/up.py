@@ -79,7 +79,7 @@ def stopping(supervisor: Supervisor, stop: Stop) -> Iterator[None]:
     except KeyboardInterrupt:
         out.print("\nstopping; what is under way may finish (Ctrl-C again: at once)")
     finally:
-        stop.asked = max(stop.asked, 1)
+        stop.asked, supervisor.tell = max(stop.asked, 1), tell_at_the_end
         supervisor.stop(lambda: stop.hurried)
         out.print("stopped")
 
@@ -179,6 +179,12 @@ def keep_going(supervisor: Supervisor, data_dir: Path) -> None:
 def tell(name: str, line: str) -> None:
     """One line of a service on the terminal."""
     out.print(f"{name:<8} | {line}", markup=False, highlight=False)
+
+
+def tell_at_the_end(name: str, line: str) -> None:
+    """The same, but the server complains at length that those it serves hang up."""
+    if name != "server":
+        tell(name, line)
 
 
 def ui_url(api_url: str) -> str:

@@ -15,9 +15,11 @@ from sqlalchemy import Engine, text
 
 from flows.analysis import analysis
 from flows.weekly_training import weekly_training
+from hybrid_ml.learning.evaluation import RecentRecord
 from hybrid_ml.market.bars import clean_bars
 from hybrid_ml.market.simulation import simulate_bars
 from hybrid_ml.requests import AnalysisRequest, TrainingRequest
+from hybrid_ml.signals.gates import Answer
 from hybrid_ml.store.bars import store_bars
 from tests.flows.running import SURE, rows, run
 from tests.telegram_api import BotApi
@@ -62,12 +64,26 @@ def test_a_retried_training_trains_only_what_is_missing(live: Engine) -> None:
     assert len({as_of for _, as_of in made}) == 1
 
 
-def test_a_retried_analysis_answers_only_what_is_missing_and_alerts_once(live: Engine, telegram: BotApi) -> None:
+@pytest.fixture
+def sure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every model is sure of UP and has been right: what is true of simulated bars at this minute is chance."""
+    monkeypatch.setattr("tasks.predict.Answer.of", lambda _: Answer(0.05, 0.1, 0.85))
+    monkeypatch.setattr("tasks.validate.recent_record", lambda *_, **__: RecentRecord(200, 0.9, 0.4))
+
+
+def about(telegram: BotApi, symbol: str) -> int:
+    """How many messages spoke of `symbol`."""
+    return sum(f" {symbol} " in str(message) for message in telegram.messages)
+
+
+def test_a_retried_analysis_answers_only_what_is_missing_and_alerts_once(
+    live: Engine, telegram: BotApi, sure: None
+) -> None:
     run(weekly_training, TrainingRequest(limit=3_000))
     asked = AnalysisRequest(symbols=["ABC", "XYZ"], disable_sleep_window=True, fast_mode=True, **SURE)
     run_id, first = attempt(analysis, asked)
     assert first.state.is_failed()
-    alerts = len(telegram.messages)
+    assert (about(telegram, "ABC"), about(telegram, "XYZ")) == (1, 0)
     store_bars(live, "XYZ", live_bars())
     _, second = attempt(analysis, asked, run_id)
     assert (second.state.is_completed(), second.run_count) == (True, 2)
@@ -75,7 +91,7 @@ def test_a_retried_analysis_answers_only_what_is_missing_and_alerts_once(live: E
     answers = rows(live, ANSWERS)
     assert [symbol for symbol, _ in answers] == ["ABC", "XYZ"]
     assert len({as_of for _, as_of in answers}) == 1
-    assert sum("ABC " in str(message) for message in telegram.messages) == alerts
+    assert (about(telegram, "ABC"), about(telegram, "XYZ")) == (1, 1)
     assert rows(live, "SELECT count(*) FROM answers_not_counted") == [(0,)]
 
 
@@ -85,3 +101,19 @@ def test_the_moment_of_a_run_is_kept_thirty_days(live: Engine) -> None:
         connection.execute(text("UPDATE run_moments SET created_at = now() - :age"), {"age": timedelta(days=31)})
     attempt(analysis, AnalysisRequest(symbols=["NONE"], disable_sleep_window=True))
     assert rows(live, "SELECT count(*) FROM run_moments") == [(1,)]
+
+
+def test_a_retry_when_the_ten_minutes_are_over_alerts_nobody(live: Engine, telegram: BotApi, sure: None) -> None:
+    run(weekly_training, TrainingRequest(limit=3_000))
+    asked = AnalysisRequest(symbols=["ABC", "XYZ"], disable_sleep_window=True, fast_mode=True, **SURE)
+    run_id, _ = attempt(analysis, asked)
+    store_bars(live, "XYZ", live_bars())
+    with live.begin() as connection:
+        connection.execute(text("UPDATE run_moments SET as_of = as_of - interval '1 hour'"))
+        connection.execute(text("UPDATE predictions SET as_of = as_of - interval '1 hour'"))
+    _, second = attempt(analysis, asked, run_id)
+    assert about(telegram, "XYZ") == 0
+    assert [symbol for symbol, _ in rows(live, ANSWERS)] == ["ABC", "XYZ"]
+    assert second.state.is_failed()
+    assert "XYZ" in second.state.message
+    assert "expired" in second.state.message

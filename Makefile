@@ -25,7 +25,7 @@ up: $(VENV)/.installed  ## Start everything and keep it going until Ctrl-C
 	@exec $(BIN)/hybrid-ml up
 
 test: $(VENV)/.installed-dev  ## Run the tests, on a real PostgreSQL
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadgroup
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES)
 
 lint: $(VENV)/.installed-dev  ## Style, types, and who may import whom
 	$(BIN)/ruff check .

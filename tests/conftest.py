@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 from sqlalchemy import Engine
+from xdist.scheduler import LoadScopeScheduling
 
 # Before anything of the project or of Prefect reads it: the tests see nobody's .env, server or profile.
 ROOT = Path(__file__).resolve().parents[1]
@@ -57,6 +58,17 @@ if TYPE_CHECKING:
 
 settings.register_profile("repeatable", derandomize=True, max_examples=25, deadline=None, database=None)
 settings.load_profile("repeatable")
+
+
+class OneUp(LoadScopeScheduling):
+    """Tests go to whichever process is free, but all that need `hybrid-ml up` to the same one: it is costly to start."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "up" if nodeid.startswith(("tests/browser/", "tests/operating/")) else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> OneUp:
+    return OneUp(config, log)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -3,13 +3,11 @@
 import re
 from uuid import UUID
 
-import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import keep
 from tests.up import AWAKE, RUN_SECONDS, Up, bars_away
 
-pytestmark = pytest.mark.xdist_group("up")
 RUN_MS = RUN_SECONDS * 1_000
 
 

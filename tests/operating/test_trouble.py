@@ -16,8 +16,6 @@ from sqlalchemy import text
 from hybrid_ml.store.locks import symbol_locks
 from tests.up import AWAKE, Up, bars_away, wait_for
 
-pytestmark = pytest.mark.xdist_group("up")
-
 TRUE_WITHIN_SECONDS = 120 + 30
 """Two minutes, and half a one for a crowded machine."""
 

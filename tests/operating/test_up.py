@@ -15,8 +15,6 @@ from prefect.client.schemas.objects import FlowRun
 
 from tests.up import AWAKE, ROOT, Up, environment_of, free_port, runs_every, start_up, stop, wait_for
 
-pytestmark = pytest.mark.xdist_group("up")
-
 SCHEDULED = ("weekly training/weekly-training", "analysis/analysis", "review/review")
 BY_HAND = ("backfill/backfill", "replay/replay")
 

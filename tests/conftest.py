@@ -61,7 +61,7 @@ settings.load_profile("repeatable")
 
 
 class OneUp(LoadScopeScheduling):
-    """Tests go to whichever process is free, but all that need `hybrid-ml up` to the same one: it is costly to start."""
+    """Tests go to whichever process is free, but all that need `hybrid-ml up` to one: it is costly to start."""
 
     def _split_scope(self, nodeid: str) -> str:
         return "up" if nodeid.startswith(("tests/browser/", "tests/operating/")) else nodeid

@@ -131,7 +131,7 @@ def next_runs_told() -> list[str]:
     with get_client(sync_client=True) as client:
         found = deployment_statuses(client)
     width = max(len(each.name) for each in found)
-    return [f"  {each.name:<{width}}  next (UTC): {next_told(each)}" for each in found]
+    return [f"  {each.name:<{width}}  {next_told(each)}{' UTC' if each.next_run else ''}" for each in found]
 
 
 def next_told(found: DeploymentStatus) -> str:

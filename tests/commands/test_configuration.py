@@ -1,5 +1,6 @@
 """Commands that are no runs heed blocks as runs do, and say so when the server does not answer."""
 
+import os
 import socket
 import time
 from collections.abc import Iterator
@@ -24,8 +25,9 @@ IN_TIME_SECONDS = 15
 
 
 @pytest.fixture
-def block(prefect_api: str, engine: Engine, address: str) -> Iterator[None]:
+def block(prefect_api: str, engine: Engine) -> Iterator[None]:
     """A server whose block names the test's database, with a password nobody asks for."""
+    address = os.environ["NEON_CONN_STR"]
     store_bars(engine, "ABC", clean_bars(simulate_bars(AS_OF, bars=100)).bars)
     SqlAlchemyConnector(connection_info=address.replace("postgres:@", f"postgres:{SECRET}@")).save(
         DATABASE_BLOCK, overwrite=True

@@ -100,14 +100,14 @@ def confidence_bound(report: AnalysisReport) -> tuple[float, ...]:
 
 
 def test_a_run_uses_the_blocks_where_the_environment_is_empty(
-    emptied: Callable[[], None], trained: Engine, address: str, telegram: BotApi, monkeypatch: pytest.MonkeyPatch,
+    emptied: Callable[[], None], trained: Engine, telegram: BotApi, monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
     token = load_settings().telegram_bot_token.get_secret_value()
     emptied()
     monkeypatch.setenv("TELEGRAM_BOT_TOKEN", "")
     monkeypatch.setenv("TELEGRAM_CHAT_ID", "")
-    database_block(address)
+    database_block(trained.url.render_as_string(hide_password=False))
     Secret(value=SecretStr(token)).save("telegram-bot-token")
     Secret(value=SecretStr("4242")).save("telegram-chat-id")
     thresholds({"min_confidence": 0.0, "min_prob_margin": 0.0, "max_entropy": 1.1})

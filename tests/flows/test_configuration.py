@@ -3,8 +3,6 @@
 import json
 import logging
 import os
-import shutil
-import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
@@ -16,6 +14,7 @@ from typing import Any
 import cloudpickle
 import httpx
 import pandas as pd
+import psycopg2
 import pytest
 from prefect import flow
 from prefect.blocks.system import Secret
@@ -39,6 +38,7 @@ from hybrid_ml.reports import AnalysisReport
 from hybrid_ml.requests import AnalysisRequest, ReplayRequest
 from hybrid_ml.settings import load_settings
 from hybrid_ml.settings_told import settings_told
+from hybrid_ml.store.embedded import start_embedded
 from tasks import configuration
 from tasks.configuration import take_configuration_outside
 from tasks.stage import stage
@@ -132,20 +132,22 @@ def test_a_run_uses_the_blocks_where_the_environment_is_empty(
         assert _places(secret) == set()
 
 
+def prefect_database() -> psycopg2.extensions.connection:
+    """The database of the tests' Prefect server."""
+    return psycopg2.connect(start_embedded(WORK, "prefect"))
+
+
 def _places(secret: str) -> set[str]:
     """Tables of the server's database in which `secret` stands in the clear."""
     APILogWorker.instance().drain()
-    copy = WORK / "copy-of-prefect.db"
-    for suffix in ("", "-wal", "-shm"):
-        source = WORK / "prefect" / f"prefect.db{suffix}"
-        if source.exists():
-            shutil.copy(source, Path(f"{copy}{suffix}"))
     found = set()
-    with closing(sqlite3.connect(copy)) as connection:
-        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    with closing(prefect_database()) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+        tables = [name for (name,) in cursor.fetchall()]
         assert "flow_run" in tables
         for table in tables:
-            if any(secret in str(row) for row in connection.execute(f'SELECT * FROM "{table}"')):
+            cursor.execute(f'SELECT 1 FROM "{table}" AS t WHERE strpos(t::text, %s) > 0 LIMIT 1', (secret,))
+            if cursor.fetchone():
                 found.add(table)
     return found
 
@@ -188,17 +190,18 @@ def test_a_block_that_cannot_be_decrypted_is_tried_again_and_never_taken_for_non
     prefect_api: str, trained: Engine
 ) -> None:
     database_block("postgresql://postgres@/nowhere?host=/nowhere")
-    place = WORK / "prefect" / "prefect.db"
-    with closing(sqlite3.connect(place, timeout=30, isolation_level=None)) as connection:
+    with closing(prefect_database()) as connection, connection.cursor() as cursor:
+        connection.autocommit = True
         name = (DATABASE_BLOCK,)
-        ((sound,),) = connection.execute("SELECT data FROM block_document WHERE name = ?", name)
+        cursor.execute("SELECT data::text FROM block_document WHERE name = %s", name)
+        ((sound,),) = cursor.fetchall()
         torn = json.dumps({"__prefect_encrypted_blob__": "torn"})
-        connection.execute("UPDATE block_document SET data = ? WHERE name = ?", (torn, *name))
+        cursor.execute("UPDATE block_document SET data = %s WHERE name = %s", (torn, *name))
         try:
             with pytest.raises(ConfigurationUnreachable, match=r"status 500.*encryption key"):
                 take_configuration_outside()
         finally:
-            connection.execute("UPDATE block_document SET data = ? WHERE name = ?", (sound, *name))
+            cursor.execute("UPDATE block_document SET data = %s WHERE name = %s", (sound, *name))
 
 
 def test_one_flow_run_asks_once_and_its_stages_in_threads_wait_for_the_answer(

@@ -1,7 +1,6 @@
 """One run at a time on a symbol, whatever becomes of connections."""
 
 import threading
-import time
 
 import pytest
 from sqlalchemy import Engine, create_engine, text
@@ -39,15 +38,12 @@ def test_who_waits_gets_it_as_soon_as_it_is_free(engine: Engine, other: Engine) 
             taken.set()
             asked.wait(30)
 
-    def wait(seconds: float) -> None:
-        asked.set()
-        time.sleep(seconds)
-
     thread = threading.Thread(target=hold)
     thread.start()
     assert taken.wait(30)
+    threading.Timer(0.3, asked.set).start()
     with symbol_locks(engine, 30) as mine:
-        assert 0 < mine.take("ABC", wait) < 20
+        assert 0.2 < mine.take("ABC") < 20
     assert asked.is_set()
     thread.join()
 

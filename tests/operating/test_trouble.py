@@ -5,7 +5,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from uuid import UUID
 
 import psutil
@@ -155,32 +155,31 @@ def test_something_was_away_for_an_hour(up: Up, away: str) -> None:
 
 
 def an_hour_passes(up: Up) -> list[UUID]:
-    """Runs of the schedule that are due then, the oldest first: those of the hour to come, set back by one hour."""
-    until = datetime.now(UTC) + timedelta(hours=1)
-    found = wait_for("the runs of the next hour", lambda: _due_until(up, until))
-    statement = text("""
-        UPDATE flow_run SET expected_start_time = expected_start_time - interval '1 hour',
-                            next_scheduled_start_time = next_scheduled_start_time - interval '1 hour'
+    """The next six runs of the schedule, the oldest first, all of them due now: as if that time were past."""
+    found = wait_for("six runs to come", lambda: _six_to_come(up))
+    given = {"ids": [run_id for run_id, _ in found], "by": found[-1][1] - datetime.now(UTC)}
+    runs = text("""
+        UPDATE flow_run SET expected_start_time = expected_start_time - CAST(:by AS interval),
+                            next_scheduled_start_time = next_scheduled_start_time - CAST(:by AS interval)
         WHERE id = ANY(:ids)""")
-    due = text("""
+    states = text("""
         UPDATE flow_run_state SET state_details = jsonb_set(state_details::jsonb, '{scheduled_time}', to_jsonb(
-            (state_details::jsonb ->> 'scheduled_time')::timestamptz - interval '1 hour'))
+            (state_details::jsonb ->> 'scheduled_time')::timestamptz - CAST(:by AS interval)))
         WHERE flow_run_id = ANY(:ids)""")
     with up.prefect_engine().begin() as connection:
-        connection.execute(statement, {"ids": found})
-        connection.execute(due, {"ids": found})
-    return found
+        connection.execute(runs, given)
+        connection.execute(states, given)
+    return given["ids"]
 
 
-def _due_until(up: Up, until: datetime) -> list[UUID] | None:
+def _six_to_come(up: Up) -> list[tuple[UUID, datetime]] | None:
     statement = text("""
-        SELECT r.id FROM flow_run r JOIN deployment d ON d.id = r.deployment_id
-        WHERE d.name = 'analysis' AND r.auto_scheduled AND r.state_type = 'SCHEDULED'
-          AND r.expected_start_time <= :until
-        ORDER BY r.expected_start_time""")
+        SELECT r.id, r.expected_start_time FROM flow_run r JOIN deployment d ON d.id = r.deployment_id
+        WHERE d.name = 'analysis' AND r.auto_scheduled AND r.state_type = 'SCHEDULED' AND r.expected_start_time > now()
+        ORDER BY r.expected_start_time LIMIT 6""")
     with up.prefect_engine().connect() as connection:
-        found = [row.id for row in connection.execute(statement, {"until": until})]
-    return found if len(found) >= 6 else None
+        found = [(row.id, row.expected_start_time) for row in connection.execute(statement)]
+    return found if len(found) == 6 else None
 
 
 def test_a_failed_run_is_retried_from_the_command_line(up: Up) -> None:

@@ -160,7 +160,8 @@ def an_hour_passes(up: Up) -> list[UUID]:
     given = {"ids": [run_id for run_id, _ in found], "by": found[-1][1] - datetime.now(UTC)}
     runs = text("""
         UPDATE flow_run SET expected_start_time = expected_start_time - CAST(:by AS interval),
-                            next_scheduled_start_time = next_scheduled_start_time - CAST(:by AS interval)
+                            next_scheduled_start_time = next_scheduled_start_time - CAST(:by AS interval),
+                            idempotency_key = idempotency_key || ' past'
         WHERE id = ANY(:ids)""")
     states = text("""
         UPDATE flow_run_state SET state_details = jsonb_set(state_details::jsonb, '{scheduled_time}', to_jsonb(

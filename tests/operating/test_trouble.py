@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from uuid import UUID
 
 import psutil
@@ -14,7 +16,9 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from sqlalchemy import text
 
 from hybrid_ml.store.locks import symbol_locks
-from tests.up import AWAKE, Up, bars_away, wait_for
+from tests.conftest import WORK
+from tests.databases import OwnPostgres
+from tests.up import AWAKE, Up, bars_away, everything_up, runs_every, wait_for
 
 TRUE_WITHIN_SECONDS = 120 + 30
 """Two minutes, and half a one for a crowded machine."""
@@ -111,7 +115,7 @@ def _answers(up: Up) -> bool:
     try:
         with up.client() as client:
             return bool(client.hello())
-    except Exception:  # whichever way it does not answer
+    except Exception:  # whichever way it cannot reach the database
         return False
 
 
@@ -206,6 +210,25 @@ def test_postgresql_is_killed(up: Up) -> None:
         except Exception:  # the server mends its connections one by one
             time.sleep(1)
     pytest.fail("no run completes after PostgreSQL came back")
+
+
+def test_the_projects_database_was_away_for_an_hour(tmp_path: Path) -> None:
+    """It is stopped for real, beside a server that goes on: its slots fail, said so, and the first after it works."""
+    with TemporaryDirectory(dir=WORK) as folder:
+        Path(folder).chmod(0o755)
+        own = OwnPostgres(Path(folder))
+        with everything_up(tmp_path, NEON_CONN_STR=own.address) as up:
+            next_run_completes(up)
+            own.stop()
+            with runs_every(up):
+                missed = [up.ended(up.due_soon()), up.ended(up.trigger(**AWAKE))]
+            assert [run.state.name for run in missed] == ["Failed"] * 2
+            assert all("cannot reach the database" in run.state.message for run in missed), missed[0].state.message
+            own.start()
+            with runs_every(up):
+                run = up.ended(up.due_soon())
+            assert run.state.type.value == "COMPLETED", f"{run.state.name}: {run.state.message}"
+            next_run_completes(up)
 
 
 def _postmaster(up: Up) -> int | None:

@@ -4,14 +4,11 @@ import json
 import signal
 import socket
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
 import pytest
 import yaml
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterExpectedStartTime
-from prefect.client.schemas.objects import FlowRun
 
 from tests.up import AWAKE, ROOT, Up, environment_of, free_port, runs_every, start_up, stop, wait_for
 
@@ -19,39 +16,24 @@ SCHEDULED = ("weekly training/weekly-training", "analysis/analysis", "review/rev
 BY_HAND = ("backfill/backfill", "replay/replay")
 
 
-def scheduled(up: Up, name: str) -> list[FlowRun]:
-    """Runs that a schedule has made and that are still to come, the next one first."""
-    with up.client() as client:
-        deployment = client.read_deployment_by_name(name)
-        to_come = FlowRunFilter(expected_start_time=FlowRunFilterExpectedStartTime(after_=datetime.now(UTC)))
-        runs = client.read_flow_runs(flow_run_filter=to_come, limit=200)
-        found = [run for run in runs if run.deployment_id == deployment.id and run.auto_scheduled]
-    return sorted(found, key=lambda run: str(run.expected_start_time))
-
-
 def test_every_deployment_is_ready_and_has_its_runs(up: Up) -> None:
     with up.client() as client:
         states = {name: client.read_deployment_by_name(name).status.value for name in (*SCHEDULED, *BY_HAND)}
     assert set(states.values()) == {"READY"}
-    times = {name: [run.expected_start_time for run in scheduled(up, name)] for name in SCHEDULED}
+    times = {name: [run.expected_start_time for run in up.scheduled(name)] for name in SCHEDULED}
     assert all((moment.second, moment.minute % 10) == (5, 0) for moment in times["analysis/analysis"])
     assert all((moment.weekday(), moment.hour, moment.minute) == (6, 0, 0) for moment in times[SCHEDULED[0]])
     assert all((moment.hour, moment.minute) == (4, 0) for moment in times["review/review"])
     assert all(times.values())
-    assert not any(scheduled(up, name) for name in BY_HAND)
+    assert not any(up.scheduled(name) for name in BY_HAND)
 
 
 def test_a_scheduled_analysis_completes_unattended_and_on_time(up: Up) -> None:
     with runs_every(up):
-        due = wait_for("a run that is due", lambda: [each for each in scheduled(up, SCHEDULED[1]) if _soon(each)])
-        run = up.ended(due[0].id)
+        run = up.ended(up.due_soon())
     assert run.state.type.value == "COMPLETED", run.state
     assert run.auto_scheduled
     assert (run.start_time - run.expected_start_time).total_seconds() < 5
-
-
-def _soon(run: FlowRun) -> bool:
-    return (run.expected_start_time - datetime.now(UTC)).total_seconds() < 60 and run.expected_start_time.second != 5
 
 
 def test_a_run_by_hand_answers_and_is_told_by_status(up: Up) -> None:

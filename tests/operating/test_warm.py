@@ -1,5 +1,6 @@
 """Flow processes forked from a warm template: started once, ended together, cold where there is no template."""
 
+import asyncio
 import os
 import signal
 import socket
@@ -16,6 +17,7 @@ import pytest
 from prefect.client.schemas.objects import FlowRun
 
 from deployments.warm import starter, template
+from deployments.warm import worker as warm_worker
 from deployments.warm.worker import STARTER, overtaken
 from tests.conftest import ROOT
 from tests.up import wait_for
@@ -142,3 +144,26 @@ def test_only_the_newest_slot_of_a_deployment_is_left() -> None:
     late = overtaken([newest, by_hand, oldest, alone, retried, middle])
     assert late == {oldest.id: newest, middle.id: newest}
     assert overtaken([]) == {}
+
+
+@pytest.mark.parametrize("stopped", [True, False])
+def test_a_worker_that_is_stopped_while_it_connects_just_stops(monkeypatch: pytest.MonkeyPatch, stopped: bool) -> None:
+    """Prefect's worker, interrupted there, falls over its own connections, which is stood in for by an error here."""
+
+    async def connect(_: object) -> None:
+        try:
+            await asyncio.sleep(60 if stopped else 0)
+        finally:
+            raise RuntimeError("Attempted to exit a cancel scope that isn't the current tasks's current cancel scope")
+
+    async def interrupted() -> None:
+        working = asyncio.create_task(warm_worker.work("hybrid-ml", None, None))
+        await asyncio.sleep(0.1)
+        if stopped:
+            working.cancel()
+        await working
+
+    monkeypatch.setattr(warm_worker.WarmWorker, "start", connect)
+    monkeypatch.setattr(warm_worker, "setup_signal_handlers_worker", lambda *_: None)
+    with pytest.raises(asyncio.CancelledError if stopped else ExceptionGroup):
+        asyncio.run(interrupted())

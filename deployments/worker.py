@@ -10,25 +10,31 @@ from deployments.names import POOL
 
 HEARTBEAT = ("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30")
 """What the automation listens for, seconds; the least Prefect takes."""
-WORKER_SETTINGS = {
+DEFAULTS = {
     # How often it asks for work: a manual trigger waits half of it on average.
-    "PREFECT_WORKER_QUERY_SECONDS": "1",
+    "worker.query_seconds": "1",
     # A flow process is there before its time and waits. Longer would only let a run by hand meet it.
-    "PREFECT_WORKER_PREFETCH_SECONDS": "8",
+    "worker.prefetch_seconds": "8",
     # A run cancelled before it began must not begin.
-    "PREFECT_WORKER_ENABLE_CANCELLATION": "true",
-    **dict([HEARTBEAT]),
+    "worker.enable_cancellation": "true",
+    "flows.heartbeat_frequency": HEARTBEAT[1],
 }
+"""Prefect's settings, by its names for them, where you state no others."""
+WORKER_SETTINGS = {f"PREFECT_{name.upper().replace('.', '_')}": value for name, value in DEFAULTS.items()}
+"""The same as environment variables."""
 
 
 def run_worker(*, cold: bool = False, name: str | None = None) -> None:
     """Work for the pool until SIGTERM or Ctrl-C. `cold`: every flow process imports everything itself."""
-    for variable, value in WORKER_SETTINGS.items():
-        os.environ.setdefault(variable, value)
-    from deployments.warm.worker import work  # after its settings
+    from prefect.settings import temporary_settings
 
-    if cold or sys.platform != "linux":  # elsewhere a fork of a process with frameworks loaded is not safe
-        asyncio.run(work(POOL, name, None))
-        return
-    with tempfile.TemporaryDirectory(prefix="hybrid-ml-") as folder:
-        asyncio.run(work(POOL, name, str(Path(folder) / "template")))
+    from deployments.warm.worker import work
+
+    for variable, value in WORKER_SETTINGS.items():
+        os.environ.setdefault(variable, value)  # flow processes read it
+    with temporary_settings(set_defaults=DEFAULTS):  # here Prefect has read it already
+        if cold or sys.platform != "linux":  # elsewhere a fork of a process with frameworks loaded is not safe
+            asyncio.run(work(POOL, name, None))
+            return
+        with tempfile.TemporaryDirectory(prefix="hybrid-ml-") as folder:
+            asyncio.run(work(POOL, name, str(Path(folder) / "template")))

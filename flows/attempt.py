@@ -10,9 +10,7 @@ from prefect.states import Completed
 
 from hybrid_ml.market.simulation import SIMULATED_SYMBOL
 from hybrid_ml.slots import lateness_told, too_late
-
-NAMED_SYMBOLS = 3
-"""More of them would push the moment out of a list of runs."""
+from tasks.naming import symbols_told
 
 
 def skipped(worth_minutes: int, as_of: datetime | None) -> State | None:
@@ -41,10 +39,7 @@ def _symbols_told(request: Any) -> str:
     if _asked(request, "source") == "demo":
         return SIMULATED_SYMBOL
     one = _asked(request, "symbol")
-    stated = [one] if one else list(_asked(request, "symbols") or [])
-    if len(stated) > NAMED_SYMBOLS:
-        return f"{len(stated)} symbols"
-    return ",".join(map(str, stated)) or "all symbols"
+    return symbols_told([one] if one else list(_asked(request, "symbols") or []))
 
 
 def _asked(request: Any, name: str) -> Any:

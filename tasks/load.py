@@ -23,6 +23,7 @@ from hybrid_ml.store import predictions, run_moments
 from hybrid_ml.store.model_files import read_model, write_model
 from hybrid_ml.store.run_moments import Answered
 from hybrid_ml.thresholds import THRESHOLDS, bounds_told, setting_of
+from tasks.naming import name_symbols
 from tasks.stage import database, log, stage
 
 Asked = TypeVar("Asked", bound=AnalysisRequest)
@@ -35,6 +36,7 @@ def open_run(request: Request, now: datetime) -> Run:
         if flow_run.id and request.as_of is None:
             now = run_moments.settle(connection, str(flow_run.id), now)
         run = settle_run(request, load_settings(), stored_bars.symbols(connection), now)
+    name_symbols(run.symbols)
     log().info("as of %s UTC: %s, bars from %s", f"{run.as_of:%Y-%m-%d %H:%M}", ", ".join(run.symbols), run.source)
     return run
 

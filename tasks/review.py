@@ -27,6 +27,7 @@ from hybrid_ml.store import bars as stored_bars
 from hybrid_ml.store import models as registry
 from hybrid_ml.store.alerts import Alert, Recipient
 from hybrid_ml.store.model_files import write_atomically
+from tasks.naming import name_symbols
 from tasks.stage import database, log, stage
 
 SUMMARY_IS_NEWS_FOR = timedelta(hours=12)
@@ -42,6 +43,7 @@ def open_review(request: ReviewRequest, now: datetime) -> Scope:
     with database().connect() as connection:
         offered = {*stored_bars.symbols(connection), *ledger.ledger_symbols(connection)}
     scope = settle_scope(request, settings.symbols, sorted(offered), settings.hybrid_ml_max_gap_minutes, now)
+    name_symbols(scope.symbols)
     log().info("%s since %s UTC", ", ".join(scope.symbols) or "no symbol", f"{scope.since:%Y-%m-%d %H:%M}")
     return scope
 

@@ -167,3 +167,25 @@ def test_a_worker_that_is_stopped_while_it_connects_just_stops(monkeypatch: pyte
     monkeypatch.setattr(warm_worker, "setup_signal_handlers_worker", lambda *_: None)
     with pytest.raises(asyncio.CancelledError if stopped else ExceptionGroup):
         asyncio.run(interrupted())
+
+
+@pytest.mark.parametrize("stated, seconds", [({}, 1.0), ({"PREFECT_WORKER_QUERY_SECONDS": "7"}, 7.0)])
+def test_a_worker_on_its_own_has_its_settings_and_yours_before_them(stated: dict[str, str], seconds: float) -> None:
+    """The command has loaded Prefect, which has read its settings, before it comes to the worker."""
+    program = """
+import sys
+import deployments.warm.worker as warm_worker
+from prefect.settings import get_current_settings
+
+async def work(*_):
+    print(get_current_settings().worker.query_seconds, get_current_settings().worker.prefetch_seconds)
+
+warm_worker.work = work
+from flows.__main__ import main
+main(["worker"])
+"""
+    environment = os.environ | stated | {"PREFECT_API_URL": "http://127.0.0.1:9/api"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.split() == [str(seconds), "8.0"], done.stderr

@@ -222,7 +222,7 @@ def test_the_projects_database_was_away_for_an_hour(tmp_path: Path) -> None:
             own.stop()
             with runs_every(up):
                 missed = [up.ended(up.due_soon()), up.ended(up.trigger(**AWAKE))]
-            assert [run.state.name for run in missed] == ["Failed"] * 2
+            assert [run.state.name for run in missed] == ["Failed"] * 2, [run.state for run in missed]
             assert all("cannot reach the database" in run.state.message for run in missed), missed[0].state.message
             own.start()
             with runs_every(up):

@@ -10,7 +10,7 @@ import psutil
 import pytest
 import yaml
 
-from tests.up import AWAKE, ROOT, Up, environment_of, free_port, runs_every, start_up, stop, wait_for
+from tests.up import AWAKE, ROOT, Up, environment_of, free_port, runs_every, start_up, stop, wait_for, wait_for_a_gap
 
 SCHEDULED = ("weekly training/weekly-training", "analysis/analysis", "review/review")
 BY_HAND = ("backfill/backfill", "replay/replay")
@@ -29,6 +29,7 @@ def test_every_deployment_is_ready_and_has_its_runs(up: Up) -> None:
 
 
 def test_a_scheduled_analysis_completes_unattended_and_on_time(up: Up) -> None:
+    wait_for_a_gap(30)
     with runs_every(up):
         run = up.ended(up.due_soon())
     assert run.state.type.value == "COMPLETED", run.state

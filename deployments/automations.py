@@ -12,19 +12,21 @@ from deployments.names import TAG, ZOMBIE_AUTOMATION
 
 SILENCE_SECONDS = 90
 """Three heartbeats; within two minutes of the last one the state is true again."""
+WATCHED_AFTER = ("heartbeat", "Pending", "Submitting", "InfrastructurePending", "Running", "Retrying", "Cancelling")
+"""Whatever a run's process or its worker must follow with something."""
 
 
 def silent_runs_are_crashed() -> AutomationCore:
     """A run of ours that is on its way or at work, and of which nothing is heard any more.
 
     Prefect's own recipe (docs, "detect zombie flows") names the states a run may end in; ours have names of their
-    own, so whatever is heard of a run counts. One that waits for its worker in Pending is watched as well.
+    own, so whatever is heard of a run counts. One that waits for its worker, or for its end, is watched as well.
     """
     return AutomationCore(
         name=ZOMBIE_AUTOMATION,
         description=f"Nothing was heard of the run for {SILENCE_SECONDS} seconds: its process or its worker is gone.",
         trigger=EventTrigger(
-            after={"prefect.flow-run.heartbeat", "prefect.flow-run.Pending", "prefect.flow-run.Running"},
+            after={f"prefect.flow-run.{name}" for name in WATCHED_AFTER},
             expect={"prefect.flow-run.*"},
             match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
             match_related=ResourceSpecification({"prefect.resource.id": [f"prefect.tag.{TAG}"]}),

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from hybrid_ml.errors import BadInput
 from hybrid_ml.settings import load_settings
 
 FILE = "up.json"
@@ -39,8 +40,14 @@ def _told(path: Path) -> dict[str, Any] | None:
 def mark_running(about: dict[str, Any]) -> Iterator[bool]:
     """Hold the mark for the block, or yield False where another `up` holds it. It goes with the process."""
     path = _path()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as file:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        mark = path.open("a+")
+    except OSError as error:
+        raise BadInput(
+            f"{path} cannot be written ({error.strerror}); choose another folder with HYBRID_ML_DATA_DIR"
+        ) from None
+    with mark as file:
         if not _take(file):
             yield False
             return

@@ -18,6 +18,8 @@ DATABASE = "prefect"
 START_SECONDS = 120
 ANSWER_SECONDS = 5
 DATABASE_VARIABLES = ("PREFECT_SERVER_DATABASE_CONNECTION_URL", "PREFECT_API_DATABASE_CONNECTION_URL")
+EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # compared, not bound
+"""Hosts that mean all addresses of this machine, and how it reaches itself there."""
 SERVER_SETTINGS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     # Leases of taken slots outlive the server, so that a run whose end it missed does not keep its slot for ever.
@@ -25,6 +27,7 @@ SERVER_SETTINGS = {
     # What is kept of runs that are over: with every analysis an artifact with a picture, it would grow for ever.
     "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
     "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(30 * 24 * 3_600),
+    "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
     # Its own log; what flows say is told by the worker.
     "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
 }
@@ -40,6 +43,15 @@ def check_address(host: str) -> None:
         raise BadInput(
             f"--host {host} lets others reach the server, who could then read results and start runs; set "
             "PREFECT_SERVER_API_AUTH_STRING=USER:PASSWORD first (basic authentication), or leave it on 127.0.0.1"
+        )
+
+
+def check_browsers(host: str, port: int) -> None:
+    """Raises BadInput where the UI would tell browsers elsewhere that its server is on their own machine."""
+    if host in EVERY_ADDRESS and not os.environ.get("PREFECT_UI_API_URL"):
+        raise BadInput(
+            f"--host {host} is every address of this machine, and browsers need one: name it with --host, or set "
+            f"PREFECT_UI_API_URL=http://ADDRESS:{port}/api"
         )
 
 
@@ -66,7 +78,7 @@ def check_port(host: str, port: int) -> None:
 
 def reached_at(host: str) -> str:
     """The address by which this machine reaches a server that listens on `host`."""
-    shown = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # compared, not bound
+    shown = EVERY_ADDRESS.get(host, host)
     return f"[{shown}]" if ":" in shown else shown
 
 
@@ -81,7 +93,10 @@ def server_service(host: str, port: int, data_dir: Path) -> Service:
             ":@", "@"
         )
     api_url = f"http://{reached_at(host)}:{port}/api"
-    environment |= {"PREFECT_API_URL": api_url, "PREFECT_UI_API_URL": environment.get("PREFECT_UI_API_URL") or api_url}
+    seen_at = environment.get("PREFECT_UI_API_URL") or api_url
+    environment |= {"PREFECT_API_URL": api_url, "PREFECT_UI_API_URL": seen_at}
+    # Pages of other origins, open in the same browser, must neither read secrets here nor start runs.
+    environment.setdefault("PREFECT_SERVER_CORS_ALLOWED_ORIGINS", seen_at.removesuffix("/api"))
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", host, "--port", str(port)]
     return Service("server", command, environment, stop_seconds=15)
 

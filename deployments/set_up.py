@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import yaml
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.workers.process import ProcessWorker
 
 from deployments.automations import set_up_automation
@@ -26,12 +27,19 @@ DEPLOY_SECONDS = 180
 
 def set_up() -> list[str]:
     """Bring the server up to date; returns what there is now, and what was made. Idempotent."""
-    with get_client(sync_client=True) as client:
-        set_up_pool(client)
-        deploy()
-        remove_other_schedules(client)
-        set_up_automation(client)
-        made = set_up_blocks(client)
+    try:
+        with get_client(sync_client=True) as client:
+            set_up_pool(client)
+            deploy()
+            remove_other_schedules(client)
+            set_up_automation(client)
+            made = set_up_blocks(client)
+    except PrefectHTTPStatusError as error:
+        status = error.response.status_code
+        remedy = "check PREFECT_API_AUTH_STRING or PREFECT_API_KEY" if status in (401, 403) else "see the server's log"
+        raise ServiceUnavailable(f"the Prefect server answers {error.request.url} with {status}; {remedy}") from None
+    except httpx.TransportError as error:
+        raise ServiceUnavailable(f"the Prefect server does not answer ({error!r}); try again") from None
     return [f"deployment {name}" for name, _ in stated_deployments()] + made
 
 
@@ -52,9 +60,12 @@ def set_up_pool(client: SyncPrefectClient) -> None:
 def deploy() -> None:
     """`prefect deploy --all`. Raises ServiceUnavailable with what it said when it fails."""
     command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
-    done = subprocess.run(  # noqa: S603  # our own interpreter
-        command, cwd=prefect_yaml().parent, capture_output=True, text=True, timeout=DEPLOY_SECONDS, check=False
-    )
+    try:
+        done = subprocess.run(  # noqa: S603  # our own interpreter
+            command, cwd=prefect_yaml().parent, capture_output=True, text=True, timeout=DEPLOY_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise ServiceUnavailable(f"`prefect deploy --all` took longer than {DEPLOY_SECONDS} s; try again") from None
     if done.returncode:
         said = (done.stdout + done.stderr).strip()
         raise ServiceUnavailable(f"`prefect deploy --all` ended with {done.returncode}:\n{said}")

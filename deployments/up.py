@@ -5,16 +5,16 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from deployments.running import mark_running, running
-from deployments.server import check_address, check_port, reached_at, server_service, wait_until_ready
+from deployments.server import check_address, check_browsers, check_port, reached_at, server_service, wait_until_ready
 from deployments.supervisor import Service, Supervisor
 from deployments.worker import WORKER_SETTINGS
-from hybrid_ml.errors import HybridMLError, ServiceUnavailable
+from hybrid_ml.errors import BadInput, ConfigurationUnreachable, HybridMLError, ServiceUnavailable
 from hybrid_ml.offers import offer
 from hybrid_ml.settings import DEFAULT, ENV_FILE, ENVIRONMENT, Settings, load_settings
 from hybrid_ml.store.embedded import keep_embedded_running, start_embedded
@@ -24,6 +24,8 @@ from hybrid_ml.terminal import out
 DATABASE_LOOK_SECONDS = 2.0
 READY_SECONDS = 30.0
 """How long the worker is given to ask for work for the first time, which makes the deployments READY."""
+SETTINGS_SECONDS = 60.0
+"""How long a server that has just started may take to hand out its blocks."""
 GIVEN_SERVER_SECONDS = 10.0
 """How long a server that should be there already is given to answer."""
 WORKER_STOP_SECONDS = 30.0
@@ -41,7 +43,7 @@ class Stop:
         self.asked += 1
         if self.asked == 1:
             raise KeyboardInterrupt
-        out.print("stopping at once")
+        say("stopping at once")
 
     @property
     def hurried(self) -> bool:
@@ -55,18 +57,25 @@ def up(host: str, port: int) -> None:
     if found:
         out.print(f"it is up already, since {found['started_at']}, process {found['pid']}: {found['ui_url']}")
         return
-    given = os.environ.get("PREFECT_API_URL")
-    api_url = given or f"http://{reached_at(host)}:{port}/api"
+    own_url = f"http://{reached_at(host)}:{port}/api"
+    given = named_server(own_url)
+    api_url = given or own_url
     about = {"pid": os.getpid(), "api_url": api_url, "ui_url": ui_url(api_url)}
     supervisor, stop = Supervisor(tell), Stop()
-    with mark_running(about | {"started_at": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"}), stopping(supervisor, stop):
-        data_dir = load_settings().data_dir
-        start_embedded(data_dir)  # the project's data where no other database is named, and Prefect's own
-        start_server(supervisor, data_dir, api_url, None if given else (host, port))
-        settings = take_settings()
-        open_database(settings)
-        start_work(supervisor, settings, api_url)
-        keep_going(supervisor, data_dir)
+    started = {"started_at": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"}
+    with mark_running(about | started) as ours:
+        if not ours:
+            raise BadInput("another `hybrid-ml up` is just starting on this data folder; see `hybrid-ml status`")
+        with stopping(supervisor, stop):
+            settings = load_settings()
+            data_dir, embedded = settings.data_dir, settings.uses_embedded_database or not given
+            if embedded:
+                start_embedded(data_dir)  # the project's data where no other database is named, and Prefect's own
+            start_server(supervisor, data_dir, api_url, None if given else (host, port))
+            settings = take_settings()
+            open_database(settings)
+            start_work(supervisor, settings, api_url)
+            keep_going(supervisor, data_dir if embedded else None)
 
 
 @contextmanager
@@ -77,23 +86,36 @@ def stopping(supervisor: Supervisor, stop: Stop) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        out.print("\nstopping; what is under way may finish (Ctrl-C again: at once)")
+        say("\nstopping; what is under way may finish (Ctrl-C again: at once)")
     finally:
         stop.asked, supervisor.tell = max(stop.asked, 1), tell_at_the_end
         supervisor.stop(lambda: stop.hurried)
-        out.print("stopped")
+        say("stopped")
+
+
+def named_server(own_url: str) -> str | None:
+    """The server that the environment or Prefect's profile names, where it is not the one we would start."""
+    from prefect.settings import get_current_settings
+
+    named = os.environ.get("PREFECT_API_URL") or get_current_settings().api.url
+    return None if named == own_url and not os.environ.get("PREFECT_API_URL") else named
 
 
 def start_server(supervisor: Supervisor, data_dir: Path, api_url: str, own: tuple[str, int] | None) -> None:
     """The server of PREFECT_API_URL, or one of our own; then everything it must know."""
+    from prefect.context import refresh_global_settings_context
+
     os.environ["PREFECT_API_URL"] = api_url
     if own is None:
+        refresh_global_settings_context()
         wait_until_ready(api_url, lambda: False, lambda: time.sleep(0.2), GIVEN_SERVER_SECONDS)
     else:
+        check_browsers(*own)
         check_port(*own)
         os.environ.setdefault("PREFECT_HOME", str(data_dir / "prefect"))
         if os.environ.get("PREFECT_SERVER_API_AUTH_STRING"):
             os.environ.setdefault("PREFECT_API_AUTH_STRING", os.environ["PREFECT_SERVER_API_AUTH_STRING"])
+        refresh_global_settings_context()
         start_own_server(supervisor, server_service(*own, data_dir), api_url)
     out.print(f"server     {ui_url(api_url)}")
     from deployments.set_up import set_up  # with the server's address in the environment
@@ -106,13 +128,18 @@ def take_settings() -> Settings:
     """The settings, the UI's among them. What cannot be used there is told; it is mended there, so the UI stays up."""
     from tasks.configuration import take_configuration_outside
 
-    try:
-        take_configuration_outside()
-        return load_settings()
-    except HybridMLError as error:
-        tell("settings", str(error))
-        offer({})
-        return load_settings()
+    end = time.monotonic() + SETTINGS_SECONDS
+    while True:
+        try:
+            take_configuration_outside()
+            return load_settings()
+        except ConfigurationUnreachable:
+            if time.monotonic() > end:
+                raise
+        except HybridMLError as error:
+            tell("settings", str(error))
+            offer({})
+            return load_settings()
 
 
 def open_database(settings: Settings) -> None:
@@ -156,20 +183,26 @@ def start_work(supervisor: Supervisor, settings: Settings, api_url: str) -> None
     )
 
 
-def keep_going(supervisor: Supervisor, data_dir: Path) -> None:
-    """Tell what the services say and start again what ends, until interrupted."""
+def keep_going(supervisor: Supervisor, data_dir: Path | None) -> None:
+    """Tell what the services say and start again what ends, until interrupted.
+
+    `data_dir`: where the embedded PostgreSQL is, if it is needed.
+    """
     from deployments.status import are_ready, next_runs_told
 
     end = time.monotonic() + READY_SECONDS
-    while not are_ready() and time.monotonic() < end:
-        supervisor.watch()
-    for line in next_runs_told():
-        out.print(line)
-    out.print("Ctrl-C stops all of it. What follows is what the services say.")
+    try:
+        while not are_ready() and time.monotonic() < end:
+            supervisor.watch()
+        for line in next_runs_told():
+            say(line)
+    except Exception as error:  # whatever the server says instead, it is kept going, and told of
+        tell("server", f"does not tell the next runs: {error!r}")
+    say("Ctrl-C stops all of it. What follows is what the services say.")
     looked = time.monotonic()
     while True:
         supervisor.watch()
-        if time.monotonic() - looked > DATABASE_LOOK_SECONDS:
+        if data_dir and time.monotonic() - looked > DATABASE_LOOK_SECONDS:
             problem = keep_embedded_running(data_dir)
             if problem:
                 tell("database", problem)
@@ -177,8 +210,15 @@ def keep_going(supervisor: Supervisor, data_dir: Path) -> None:
 
 
 def tell(name: str, line: str) -> None:
-    """One line of a service on the terminal."""
-    out.print(f"{name:<8} | {line}", markup=False, highlight=False)
+    """One line of a service on the terminal, which may have been closed: that must not stop what is told of."""
+    with suppress(OSError):
+        out.print(f"{name:<8} | {line}", markup=False, highlight=False)
+
+
+def say(words: str) -> None:
+    """The same of `up` itself."""
+    with suppress(OSError):
+        out.print(words)
 
 
 def tell_at_the_end(name: str, line: str) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import os
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from deployments.names import POOL
@@ -32,7 +33,8 @@ def run_worker(*, cold: bool = False, name: str | None = None) -> None:
 
     for variable, value in WORKER_SETTINGS.items():
         os.environ.setdefault(variable, value)  # flow processes read it
-    with temporary_settings(set_defaults=DEFAULTS):  # here Prefect has read it already
+    # Here Prefect has read it already. A stopped worker has done what it should.
+    with suppress(asyncio.CancelledError), temporary_settings(set_defaults=DEFAULTS):
         if cold or sys.platform != "linux":  # elsewhere a fork of a process with frameworks loaded is not safe
             asyncio.run(work(POOL, name, None))
             return

@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import TypeVar
 
 import pandas as pd
+from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
 
 from hybrid_ml.errors import DataUnavailable, HybridMLError, ModelUnavailable
@@ -32,13 +33,21 @@ Asked = TypeVar("Asked", bound=AnalysisRequest)
 @stage("open run", timeout_seconds=120, outside=True)
 def open_run(request: Request, now: datetime) -> Run:
     """Settle moment, symbols and folders; a run that is tried again judges the moment of its first attempt."""
-    with database().begin() as connection:
-        if flow_run.id and request.as_of is None:
-            now = run_moments.settle(connection, str(flow_run.id), now)
+    if flow_run.id and request.as_of is None:
+        with database().begin() as connection:  # kept whatever comes of the run
+            now = run_moments.settle(connection, str(flow_run.id), _first_begun() or now)
+    with database().connect() as connection:
         run = settle_run(request, load_settings(), stored_bars.symbols(connection), now)
     name_symbols(run.symbols)
     log().info("as of %s UTC: %s, bars from %s", f"{run.as_of:%Y-%m-%d %H:%M}", ", ".join(run.symbols), run.source)
     return run
+
+
+def _first_begun() -> datetime | None:
+    """When the first attempt of a run that is tried again began: it may have ended before it kept its moment."""
+    context = FlowRunContext.get()
+    run = context.flow_run if context else None
+    return run.start_time if run and run.run_count > 1 else None
 
 
 def find_answered(run: Run) -> list[Answered]:

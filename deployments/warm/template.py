@@ -16,7 +16,9 @@ import socket
 import sys
 import sysconfig
 import threading
+import time
 import warnings
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,6 +55,7 @@ class Template:
 
 def main(address: str) -> None:
     """Import, listen, and fork, until the worker goes; in a fork, be the flow process."""
+    begun_ns = time.time_ns()
     for name in PRELOADED:
         importlib.import_module(name)
     if threading.active_count() > 1:
@@ -60,7 +63,7 @@ def main(address: str) -> None:
         raise SystemExit(f"the warm template must have one thread, and has {names}; flow processes start cold")
     gc.collect()
     gc.freeze()  # so that collections in forks leave shared pages alone
-    template = Template(listen(address), loaded_files())
+    template = Template(listen(address), loaded_files(begun_ns))
     asked = serve(template)
     if asked is not None:
         become(asked)
@@ -76,12 +79,17 @@ def listen(address: str) -> socket.socket:
     return listener
 
 
-def loaded_files() -> dict[Path, tuple[int, int]]:
-    """What was imported of the project, and the folder of installed packages, with time and size."""
+def loaded_files(begun_ns: int) -> dict[Path, tuple[int, int]]:
+    """What was imported of the project, and the folder of installed packages, with time and size.
+
+    A file that changed since `begun_ns` may have been read before it did, so it counts as changed.
+    """
     found = [getattr(module, "__file__", None) for module in list(sys.modules.values())]
     ours = [Path(name) for name in found if name and Path(name).is_relative_to(PROJECT)]
     packages = Path(sysconfig.get_path("purelib"))
-    return {path: _state(path) for path in [*(each for each in ours if packages not in each.parents), packages]}
+    states = {path: _state(path) for path in [*(each for each in ours if packages not in each.parents), packages]}
+    changed = {path: (0, 0) for path, (at_ns, _) in states.items() if begun_ns < at_ns < time.time_ns()}
+    return states | changed
 
 
 def _state(path: Path) -> tuple[int, int]:
@@ -148,6 +156,7 @@ def answer(template: Template) -> dict[str, Any] | None:
         line.close()
         return None
     if is_outdated(template.files):
+        close_all(asked["outputs"])
         line.close()  # the starter goes cold meanwhile
         if not template.lines:
             os.execv(sys.executable, [sys.executable, "-m", "deployments.warm.template", *sys.argv[1:]])  # noqa: S606
@@ -155,8 +164,7 @@ def answer(template: Template) -> dict[str, Any] | None:
     pid = os.fork()
     if pid:
         template.lines[pid] = line
-        for output in asked["outputs"]:
-            os.close(output)
+        close_all(asked["outputs"])
         _say(line, {"pid": pid})
         return None
     template.listener.close()
@@ -167,14 +175,24 @@ def answer(template: Template) -> dict[str, Any] | None:
 
 def read_request(line: socket.socket) -> dict[str, Any]:
     """Environment, folder and outputs of a starter. Raises OSError or ValueError where it does not say them."""
-    head, outputs, _, _ = socket.recv_fds(line, 8, 2)
+    head, outputs, _, _ = socket.recv_fds(line, 8, 2, socket.MSG_CMSG_CLOEXEC)
     length, said = int.from_bytes(head, "big"), b""
-    while len(said) < length:
-        part = line.recv(1 << 16)
-        if not part:
-            raise ValueError("the starter has gone")
-        said += part
-    return {**json.loads(said), "outputs": outputs}
+    try:
+        while len(said) < length:
+            part = line.recv(1 << 16)
+            if not part:
+                raise ValueError("the starter has gone")
+            said += part
+        return {**json.loads(said), "outputs": outputs}
+    except (OSError, ValueError):
+        close_all(outputs)
+        raise
+
+
+def close_all(descriptors: Iterable[int]) -> None:
+    """Let go of a starter's outputs: the worker waits until nobody holds them."""
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 def become(asked: dict[str, Any]) -> None:
@@ -185,6 +203,7 @@ def become(asked: dict[str, Any]) -> None:
     line.settimeout(None)
     if line.recv(3) != b"go\n":
         os._exit(0)  # the starter went, or went cold
+    os.setsid()  # what it starts is of its group, and goes with it
     threading.Thread(target=_die_with_starter, args=(line,), name="starter", daemon=True).start()
     for target, output in zip((1, 2), asked["outputs"], strict=True):
         os.dup2(output, target)
@@ -237,7 +256,7 @@ def _die_with_starter(line: socket.socket) -> None:
     try:
         line.recv(1)
     finally:
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.killpg(0, signal.SIGKILL)
 
 
 if __name__ == "__main__":

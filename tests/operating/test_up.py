@@ -1,16 +1,32 @@
 """`hybrid-ml up`, `status`, `deploy`: one command up, on time, seen, and down again without a trace."""
 
 import json
+import os
+import pty
 import signal
 import socket
+import subprocess
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
 import pytest
 import yaml
 
-from tests.up import AWAKE, ROOT, Up, environment_of, free_port, runs_every, start_up, stop, wait_for, wait_for_a_gap
+from tests.up import (
+    AWAKE,
+    PROGRAM,
+    ROOT,
+    Up,
+    environment_of,
+    free_port,
+    runs_every,
+    start_up,
+    stop,
+    wait_for,
+    wait_for_a_gap,
+)
 
 SCHEDULED = ("weekly training/weekly-training", "analysis/analysis", "review/review")
 BY_HAND = ("backfill/backfill", "replay/replay")
@@ -114,6 +130,34 @@ def test_it_stops_cleanly_and_comes_back_with_its_data(tmp_path: Path) -> None:
     assert "Traceback" not in second.log.read_text()
 
 
+def test_a_closed_terminal_stops_it_in_order(tmp_path: Path) -> None:
+    folder, ours = _open(tmp_path), ExitStack()
+    (folder / "home").mkdir()
+    terminal, theirs = pty.openpty()
+    command = [PROGRAM, "up", "--port", str(free_port())]
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment_of(folder),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    ours.callback(process.kill)
+    os.close(theirs)
+    said = b""
+    with ours:
+        while b"Ctrl-C stops" not in said:
+            said += os.read(terminal, 4096)
+        below = psutil.Process(process.pid).children(recursive=True)
+        os.close(terminal)
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(60) == 0
+    assert not [each for each in below if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
+    assert not list((folder / "data" / "postgres").glob("postmaster.pid"))
+
+
 def _open(folder: Path) -> Path:
     for each in (folder, folder.parent, folder.parent.parent):
         each.chmod(0o755)
@@ -135,6 +179,11 @@ def test_other_addresses_need_authentication(tmp_path: Path, secret: str) -> Non
     said = refused(tmp_path, "--host", "192.0.2.1", PREFECT_SERVER_API_AUTH_STRING=secret)
     assert "--host 192.0.2.1" in said
     assert "PREFECT_SERVER_API_AUTH_STRING=USER:PASSWORD" in said
+
+
+def test_every_address_is_none_that_a_browser_could_be_told(tmp_path: Path) -> None:
+    said = refused(tmp_path, "--host", "::", PREFECT_SERVER_API_AUTH_STRING="user:password")
+    assert "PREFECT_UI_API_URL=http://ADDRESS:4200/api" in said
 
 
 def test_a_port_in_use_is_named_with_the_remedy(tmp_path: Path) -> None:

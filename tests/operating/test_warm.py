@@ -164,7 +164,6 @@ def test_a_worker_that_is_stopped_while_it_connects_just_stops(monkeypatch: pyte
         await working
 
     monkeypatch.setattr(warm_worker.WarmWorker, "start", connect)
-    monkeypatch.setattr(warm_worker, "setup_signal_handlers_worker", lambda *_: None)
     with pytest.raises(asyncio.CancelledError if stopped else ExceptionGroup):
         asyncio.run(interrupted())
 
@@ -189,3 +188,16 @@ main(["worker"])
         [sys.executable, "-c", program], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
     )
     assert done.stdout.split() == [str(seconds), "8.0"], done.stderr
+
+
+def test_a_template_that_is_outdated_lets_go_of_the_starters_outputs(warm: tuple[str, psutil.Process]) -> None:
+    """Its worker waits for their end, which never came while the template, begun anew, still held them."""
+    path = ROOT / "hybrid_ml" / "errors.py"
+    before = path.stat()
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+    try:
+        said, _ = start(warm[0], **NO_RUN).communicate(timeout=120)
+    finally:
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert "Invalid flow run id" in said
+    assert warm[1].is_running(), "the same process, begun anew"

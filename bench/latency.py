@@ -164,16 +164,25 @@ def measure(command: list[str], settings: dict[str, str], asked: Any, log: Path)
 def scheduled(taken: Seconds, deployments: dict[UUID, str], log: Path, since: datetime) -> None:
     """Every scheduled run so far that has ended, and its alert if it had one."""
     from prefect.client.orchestration import get_client
-    from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
+    from prefect.client.schemas.filters import (
+        DeploymentFilter,
+        DeploymentFilterId,
+        FlowRunFilter,
+        FlowRunFilterStateType,
+    )
+    from prefect.client.schemas.filters import FlowRunFilterState as StateFilter
+    from prefect.client.schemas.objects import StateType
 
     alerts = [row for row in map(json.loads, log.read_text().splitlines()) if row["method"].startswith("send")]
     with get_client(sync_client=True) as client:
         chosen = DeploymentFilter(id=DeploymentFilterId(any_=list(deployments)))
-        runs = [run for run in client.read_flow_runs(deployment_filter=chosen, limit=200) if run.end_time]
+        # Without this the runs to come would fill the answer.
+        ended = FlowRunFilter(state=StateFilter(type=FlowRunFilterStateType(any_=[StateType.COMPLETED])))
+        runs = client.read_flow_runs(deployment_filter=chosen, flow_run_filter=ended, limit=200)
     taken.to_running, taken.to_alert, taken.to_end = [], [], []
     for run in runs:
         due = run.expected_start_time
-        if due is None or due < since or run.state.type.value != "COMPLETED":
+        if due is None or due < since:
             continue
         taken.to_running.append((run.start_time - due).total_seconds())
         taken.to_end.append((run.end_time - due).total_seconds())

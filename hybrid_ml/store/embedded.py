@@ -6,7 +6,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -99,7 +99,12 @@ def _forget_the_dead(server: Any) -> None:
 @cache
 def _forget_the_dead_at_exit(server: Any) -> None:
     """Before the package looks, at the end of this process, whether it was the last one: what runs last is first."""
-    atexit.register(_forget_the_dead, server)
+
+    def forget() -> None:
+        with suppress(OSError):  # the folder has gone
+            _forget_the_dead(server)
+
+    atexit.register(forget)
 
 
 def _is_plain(folder: Path) -> bool:

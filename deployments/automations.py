@@ -44,10 +44,22 @@ def silent_runs_are_crashed() -> AutomationCore:
     )
 
 
+def _stated(automation: AutomationCore) -> dict[str, object]:
+    """What we say of it; lists that mean sets in one order."""
+    trigger = automation.trigger.model_dump(mode="json", exclude={"id"})
+    actions = [each.model_dump(mode="json") for each in automation.actions]
+    found = {"description": automation.description, "actions": actions}
+    return found | {name: sorted(value) if isinstance(value, list) else value for name, value in trigger.items()}
+
+
 def set_up_automation(client: SyncPrefectClient) -> None:
-    """Create the automation, or bring the one that is there up to date, on or off as a person left it."""
+    """Create the automation, or bring the one that is there up to date, on or off as a person left it.
+
+    One that is up to date is left alone: the server forgets at every update which runs had fallen silent.
+    """
     wanted = silent_runs_are_crashed()
     for found in client.read_automations_by_name(ZOMBIE_AUTOMATION):
-        client.update_automation(found.id, wanted.model_copy(update={"enabled": found.enabled}))
+        if _stated(found) != _stated(wanted):
+            client.update_automation(found.id, wanted.model_copy(update={"enabled": found.enabled}))
         return
     client.create_automation(wanted)

@@ -38,8 +38,13 @@ class Stop:
 
     asked: int = 0
 
-    def __call__(self, *_: object) -> None:
-        """Handle SIGINT or SIGTERM: interrupt what goes on once, hurry from the second time on."""
+    def __call__(self, number: int, _: object = None) -> None:
+        """Handle a signal: interrupt what goes on once, hurry from the second time on.
+
+        A closed terminal may say so twice, by its shell and by the kernel: that is no hurry.
+        """
+        if number == signal.SIGHUP:
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
         self.asked += 1
         if self.asked == 1:
             raise KeyboardInterrupt
@@ -82,7 +87,8 @@ def up(host: str, port: int) -> None:
 def stopping(supervisor: Supervisor, stop: Stop) -> Iterator[None]:
     """Until Ctrl-C or SIGTERM, or until something fails; then all services stop, however often it is pressed."""
     for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(each, stop)
+        if each != signal.SIGHUP or signal.getsignal(each) != signal.SIG_IGN:  # nohup has its way
+            signal.signal(each, stop)
     try:
         yield
     except KeyboardInterrupt:
@@ -136,6 +142,7 @@ def take_settings() -> Settings:
         except ConfigurationUnreachable:
             if time.monotonic() > end:
                 raise
+            time.sleep(0.5)
         except HybridMLError as error:
             tell("settings", str(error))
             offer({})

@@ -100,6 +100,22 @@ def test_deploying_again_keeps_what_a_person_changed_and_removes_what_the_file_n
             assert len(client.read_automations_by_name("hybrid-ml: a silent run is Crashed")) == 1
 
 
+def test_an_automation_that_is_up_to_date_is_left_alone(up: Up, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At an update the server forgets which runs had fallen silent, and they would stay Running for ever."""
+    updates: list[object] = []
+    with up.client() as client:
+        update = client.update_automation
+        monkeypatch.setattr(client, "update_automation", lambda *stated: updates.append(stated))
+        set_up_automation(client)
+        assert not updates
+        monkeypatch.undo()
+        [found] = client.read_automations_by_name(ZOMBIE_AUTOMATION)
+        update(found.id, silent_runs_are_crashed().model_copy(update={"description": "changed by a person"}))
+        set_up_automation(client)
+        [found] = client.read_automations_by_name(ZOMBIE_AUTOMATION)
+    assert found.description == silent_runs_are_crashed().description
+
+
 def test_what_ends_is_started_again(up: Up) -> None:
     worker = up.child("flows worker")
     worker.kill()

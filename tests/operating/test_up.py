@@ -14,6 +14,8 @@ import psutil
 import pytest
 import yaml
 
+from deployments.automations import set_up_automation, silent_runs_are_crashed
+from deployments.names import ZOMBIE_AUTOMATION
 from tests.up import (
     AWAKE,
     PROGRAM,

@@ -21,7 +21,7 @@ from prefect.states import Completed
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
 
 LOOK_SECONDS, AGAIN_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 5.0, 60.0
-FINISH_SECONDS, LAST_SECONDS = 20.0, 5.0
+FINISH_SECONDS, LAST_SECONDS = 20.0, 8.0
 """How long runs may take to finish when the worker is stopped, and to report when they are ended."""
 TEMPLATE = "deployments.warm.template"
 STARTER = Path(__file__).parent / "starter.py"

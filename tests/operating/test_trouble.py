@@ -104,12 +104,12 @@ def test_a_worker_that_is_stopped_lets_its_run_finish(up: Up) -> None:
 
 def test_a_run_that_outlasts_a_stopped_worker_says_so(up: Up) -> None:
     worker = up.child("flows worker")
+    wait_for_a_gap(60)
     with symbol_held(up):
         run_id = begun(up)
         worker.terminate()
-        run = up.ended(run_id, 60)
-    assert run.state.name == "Crashed"
-    assert "SIGTERM" in run.state.message or "signal" in run.state.message, run.state.message
+        run = up.ended(run_id, TRUE_WITHIN_SECONDS)  # by itself after 20 s, or on a crowded machine by the automation
+    assert run.state.name == "Crashed", f"{run.state.name}: {run.state.message}"
     next_run_completes(up)
 
 

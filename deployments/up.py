@@ -195,6 +195,9 @@ def keep_going(supervisor: Supervisor, data_dir: Path | None) -> None:
 
     `data_dir`: where the embedded PostgreSQL is, if it is needed.
     """
+    from httpx import HTTPError
+    from prefect.exceptions import PrefectException
+
     from deployments.status import are_ready, next_runs_told
 
     end = time.monotonic() + READY_SECONDS
@@ -203,7 +206,7 @@ def keep_going(supervisor: Supervisor, data_dir: Path | None) -> None:
             supervisor.watch()
         for line in next_runs_told():
             say(line)
-    except Exception as error:  # whatever the server says instead, it is kept going, and told of
+    except (HTTPError, PrefectException) as error:  # whatever the server says instead, it is kept going
         tell("server", f"does not tell the next runs: {error!r}")
     say("Ctrl-C stops all of it. What follows is what the services say.")
     looked = time.monotonic()

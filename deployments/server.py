@@ -17,6 +17,7 @@ from hybrid_ml.store.embedded import start_embedded
 DATABASE = "prefect"
 START_SECONDS = 120
 ANSWER_SECONDS = 5
+UI_VARIABLES = ("PREFECT_SERVER_UI_API_URL", "PREFECT_UI_API_URL")
 DATABASE_VARIABLES = ("PREFECT_SERVER_DATABASE_CONNECTION_URL", "PREFECT_API_DATABASE_CONNECTION_URL")
 EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # compared, not bound
 """Hosts that mean all addresses of this machine, and how it reaches itself there."""
@@ -48,11 +49,16 @@ def check_address(host: str) -> None:
 
 def check_browsers(host: str, port: int) -> None:
     """Raises BadInput where the UI would tell browsers elsewhere that its server is on their own machine."""
-    if host in EVERY_ADDRESS and not os.environ.get("PREFECT_UI_API_URL"):
+    if host in EVERY_ADDRESS and not seen_at():
         raise BadInput(
             f"--host {host} is every address of this machine, and browsers need one: name it with --host, or set "
             f"PREFECT_UI_API_URL=http://ADDRESS:{port}/api"
         )
+
+
+def seen_at() -> str:
+    """The server's address as browsers reach it, where you state it; it has two names."""
+    return next((os.environ[name] for name in UI_VARIABLES if os.environ.get(name)), "")
 
 
 def _is_loopback(host: str) -> bool:
@@ -93,10 +99,10 @@ def server_service(host: str, port: int, data_dir: Path) -> Service:
             ":@", "@"
         )
     api_url = f"http://{reached_at(host)}:{port}/api"
-    seen_at = environment.get("PREFECT_UI_API_URL") or api_url
-    environment |= {"PREFECT_API_URL": api_url, "PREFECT_UI_API_URL": seen_at}
+    ui_api_url = seen_at() or api_url
+    environment |= {"PREFECT_API_URL": api_url} | dict.fromkeys(UI_VARIABLES, ui_api_url)
     # Pages of other origins, open in the same browser, must neither read secrets here nor start runs.
-    environment.setdefault("PREFECT_SERVER_CORS_ALLOWED_ORIGINS", seen_at.removesuffix("/api"))
+    environment.setdefault("PREFECT_SERVER_CORS_ALLOWED_ORIGINS", ui_api_url.removesuffix("/api"))
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", host, "--port", str(port)]
     return Service("server", command, environment, stop_seconds=15)
 

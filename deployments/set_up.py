@@ -6,6 +6,7 @@ Doing it again changes nothing that a person changed: a paused schedule stays pa
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,10 @@ def set_up() -> list[str]:
     try:
         with get_client(sync_client=True) as client:
             set_up_pool(client)
+            began = datetime.now(UTC)
             deploy()
             remove_other_schedules(client)
+            make_runs_again(client, began)
             set_up_automation(client)
             made = set_up_blocks(client)
     except PrefectHTTPStatusError as error:
@@ -79,6 +82,19 @@ def remove_other_schedules(client: SyncPrefectClient) -> None:
         for schedule in deployment.schedules:
             if schedule.slug not in wanted:
                 client.delete_deployment_schedule(deployment.id, schedule.id)
+
+
+def make_runs_again(client: SyncPrefectClient, since: datetime) -> None:
+    """Have the server make the runs of all schedules from `since` on; those it has stay as they are.
+
+    A deployment deletes the runs to come, and the server makes anew those that are to come some seconds later: a slot
+    in between would be missed.
+    """
+    for name, _ in stated_deployments():
+        deployment = client.read_deployment_by_name(name)
+        if not deployment.paused:
+            asked = {"start_time": since.isoformat()}
+            client.request("POST", "/deployments/{id}/schedule", path_params={"id": deployment.id}, json=asked)
 
 
 def stated_deployments() -> Iterator[tuple[str, dict[str, Any]]]:

@@ -119,12 +119,18 @@ class Supervisor:
             self._close(service)
             if now - service.started_at >= STEADY_SECONDS:
                 service.waits_seconds = SHORTEST_WAIT_SECONDS
-            service.start_again_at = now + service.waits_seconds
-            how = ended_how(process.returncode)
-            self.tell(service.name, f"has ended ({how}); it starts again in {service.waits_seconds:g} s")
-            service.waits_seconds = min(2 * service.waits_seconds, LONGEST_WAIT_SECONDS)
+            self._wait(service, f"has ended ({ended_how(process.returncode)})")
         elif now >= service.start_again_at:
-            self.start(service)
+            try:
+                self.start(service)
+            except OSError as error:  # no memory, no process to be had: that passes
+                self._wait(service, f"does not start ({error.strerror})")
+
+    def _wait(self, service: Service, why: str) -> None:
+        """Longer each time."""
+        self.tell(service.name, f"{why}; it starts again in {service.waits_seconds:g} s")
+        service.start_again_at = time.monotonic() + service.waits_seconds
+        service.waits_seconds = min(2 * service.waits_seconds, LONGEST_WAIT_SECONDS)
 
 
 def ended_how(returncode: int) -> str:

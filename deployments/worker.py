@@ -29,8 +29,10 @@ def run_worker(*, cold: bool = False, name: str | None = None) -> None:
     """Work for the pool until SIGTERM or Ctrl-C. `cold`: every flow process imports everything itself."""
     from prefect.settings import temporary_settings
 
+    from deployments.warm.engine import speak_to_whoever_listens
     from deployments.warm.worker import work
 
+    speak_to_whoever_listens()  # whoever started it may be gone, and runs at work finish all the same
     for variable, value in WORKER_SETTINGS.items():
         os.environ.setdefault(variable, value)  # flow processes read it
     # Here Prefect has read it already. A stopped worker has done what it should.

@@ -4,7 +4,6 @@ from datetime import datetime
 from typing import TypeVar
 
 import pandas as pd
-from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
 
 from hybrid_ml.errors import DataUnavailable, HybridMLError, ModelUnavailable
@@ -24,6 +23,7 @@ from hybrid_ml.store import predictions, run_moments
 from hybrid_ml.store.model_files import read_model, write_model
 from hybrid_ml.store.run_moments import Answered
 from hybrid_ml.thresholds import THRESHOLDS, bounds_told, setting_of
+from tasks.moment import settle_now
 from tasks.naming import name_symbols
 from tasks.stage import database, log, stage
 
@@ -33,21 +33,12 @@ Asked = TypeVar("Asked", bound=AnalysisRequest)
 @stage("open run", timeout_seconds=120, outside=True)
 def open_run(request: Request, now: datetime) -> Run:
     """Settle moment, symbols and folders; a run that is tried again judges the moment of its first attempt."""
-    if flow_run.id and request.as_of is None:
-        with database().begin() as connection:  # kept whatever comes of the run
-            now = run_moments.settle(connection, str(flow_run.id), _first_begun() or now)
+    now = settle_now(request.as_of, now)
     with database().connect() as connection:
         run = settle_run(request, load_settings(), stored_bars.symbols(connection), now)
     name_symbols(run.symbols)
     log().info("as of %s UTC: %s, bars from %s", f"{run.as_of:%Y-%m-%d %H:%M}", ", ".join(run.symbols), run.source)
     return run
-
-
-def _first_begun() -> datetime | None:
-    """When the first attempt of a run that is tried again began: it may have ended before it kept its moment."""
-    context = FlowRunContext.get()
-    run = context.flow_run if context else None
-    return run.start_time if run and run.run_count > 1 else None
 
 
 def find_answered(run: Run) -> list[Answered]:

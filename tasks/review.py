@@ -27,6 +27,7 @@ from hybrid_ml.store import bars as stored_bars
 from hybrid_ml.store import models as registry
 from hybrid_ml.store.alerts import Alert, Recipient
 from hybrid_ml.store.model_files import write_atomically
+from tasks.moment import settle_now
 from tasks.naming import name_symbols
 from tasks.stage import database, log, stage
 
@@ -36,10 +37,14 @@ PICTURES_KEPT_FOR = timedelta(days=2)
 
 @stage("open review", timeout_seconds=120, outside=True)
 def open_review(request: ReviewRequest, now: datetime) -> Scope:
-    """Settle moment and symbols, and refuse a report that could not be written."""
+    """Settle moment and symbols, and refuse a report that could not be written.
+
+    A review that is tried again looks back from the moment of its first attempt.
+    """
     if request.report_path:
         refuse_unwritable_folder(request.report_path, "--report_path")
     settings = load_settings()
+    now = settle_now(request.as_of, now)
     with database().connect() as connection:
         offered = {*stored_bars.symbols(connection), *ledger.ledger_symbols(connection)}
     scope = settle_scope(request, settings.symbols, sorted(offered), settings.hybrid_ml_max_gap_minutes, now)

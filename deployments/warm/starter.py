@@ -1,4 +1,4 @@
-"""Become a flow process: a fork of the warm template where there is one, else `python -m prefect.engine`.
+"""Become a flow process: a fork of the warm template where there is one, else one that begins cold.
 
 Started by the worker for every run, so it imports the standard library alone.
 `python -S starter.py SOCKET`; the run is told by the environment, as the process worker tells it.
@@ -13,6 +13,7 @@ import sys
 from contextlib import suppress
 from typing import Any, NoReturn
 
+ENGINE = "deployments.warm.engine"
 ANSWER_SECONDS = 10.0
 """A template that does not answer within this is treated as absent."""
 PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
@@ -69,7 +70,7 @@ def _pass_on(pid: int, number: int) -> None:
 
 def run_cold() -> NoReturn:
     """Become a flow process that imports everything itself."""
-    os.execv(sys.executable, [sys.executable, "-m", "prefect.engine"])  # noqa: S606  # our own interpreter
+    os.execv(sys.executable, [sys.executable, "-m", ENGINE])  # noqa: S606  # our own interpreter
 
 
 def end_as(status: int | None) -> NoReturn:

@@ -6,10 +6,8 @@ It has one thread and keeps it so: a fork of a process with threads inherits the
 
 import gc
 import importlib
-import io
 import json
 import os
-import runpy
 import selectors
 import signal
 import socket
@@ -17,12 +15,13 @@ import sys
 import sysconfig
 import threading
 import time
-import warnings
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from deployments.warm.engine import run_engine, speak_to_whoever_listens
 
 PROJECT = Path(__file__).resolve().parents[2]
 PRELOADED = (
@@ -210,45 +209,21 @@ def become(asked: dict[str, Any]) -> None:
         os.close(output)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
-    sys.stdout, sys.stderr = speak_to_whoever_listens(1), speak_to_whoever_listens(2)
+    speak_to_whoever_listens()
     os.environ.clear()
     os.environ.update(asked["environment"])
     os.chdir(asked["folder"])
-    run_engine()
+    run_with_settings_of_its_own()
 
 
-class Unheard(io.FileIO):
-    """An output that goes on when nobody reads it any more.
-
-    The worker reads what a flow process says. When the worker dies, the flow would die of its next line (rich, which
-    writes the log, ends the process at a broken pipe), in the middle of its work.
-    """
-
-    def write(self, said: Any) -> int:
-        """As many bytes as there were, heard or not."""
-        try:
-            return super().write(said) or 0
-        except BrokenPipeError:
-            return len(said)
-
-
-def speak_to_whoever_listens(descriptor: int) -> io.TextIOWrapper:
-    """The text stream of an output descriptor."""
-    raw = io.BufferedWriter(Unheard(descriptor, "w", closefd=False))
-    return io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", line_buffering=True)
-
-
-def run_engine() -> None:
-    """What `python -m prefect.engine` does, with the settings of this environment."""
+def run_with_settings_of_its_own() -> None:
+    """Be the engine, with the settings of this environment and not of the one the template began in."""
     from prefect.context import refresh_global_settings_context
     from prefect.logging.configuration import setup_logging
 
     refresh_global_settings_context()
     setup_logging(incremental=False)
-    sys.argv = ["prefect.engine"]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # that it is loaded already is what we are here for
-        runpy.run_module("prefect.engine", run_name="__main__", alter_sys=True)
+    run_engine()
 
 
 def _die_with_starter(line: socket.socket) -> None:

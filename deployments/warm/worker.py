@@ -23,7 +23,7 @@ from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, Proc
 LOOK_SECONDS, AGAIN_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 5.0, 60.0
 FINISH_SECONDS, LAST_SECONDS = 20.0, 8.0
 """How long runs may take to finish when the worker is stopped, and to report when they are ended."""
-TEMPLATE = "deployments.warm.template"
+TEMPLATE, ENGINE = "deployments.warm.template", "deployments.warm.engine"
 STARTER = Path(__file__).parent / "starter.py"
 
 
@@ -38,7 +38,7 @@ class WarmConfiguration(ProcessJobConfiguration):
         super().prepare_for_flow_run(*arguments, **named)
         if not self._command_configured:
             started = [sys.executable, "-S", str(STARTER), self.template] if self.template else None
-            self.command = shlex.join(started or [sys.executable, "-m", "prefect.engine"])
+            self.command = shlex.join(started or [sys.executable, "-m", ENGINE])
             self._command_configured = True
 
 
@@ -72,12 +72,20 @@ with warnings.catch_warnings():
         async def _get_scheduled_flow_runs(self) -> list[WorkerFlowRunResponse]:
             if self.stopping:
                 return []
-            found = await super()._get_scheduled_flow_runs()
-            late = overtaken(each.flow_run for each in found)
-            for run_id, newer in late.items():
-                told = f"scheduled for {newer.expected_start_time:%Y-%m-%d %H:%M:%S} UTC, a newer run takes its place"
-                await self.client.set_flow_run_state(run_id, Completed(name="Skipped", message=told))
-            return [each for each in found if each.flow_run.id not in late]
+            # The server hands out so many at a time, the oldest first: behind those set aside there may be more.
+            aside: dict[UUID, FlowRun] = {}
+            while True:
+                found = [each for each in await super()._get_scheduled_flow_runs() if each.flow_run.id not in aside]
+                late = overtaken(each.flow_run for each in found)
+                if not late:
+                    return found
+                for run_id, newer in late.items():
+                    await self._set_aside(run_id, newer)
+                aside |= late
+
+        async def _set_aside(self, run_id: UUID, newer: FlowRun) -> None:
+            told = f"scheduled for {newer.expected_start_time:%Y-%m-%d %H:%M:%S} UTC, a newer run takes its place"
+            await self.client.set_flow_run_state(run_id, Completed(name="Skipped", message=told))
 
 
 def overtaken(runs: Iterable[FlowRun]) -> dict[UUID, FlowRun]:

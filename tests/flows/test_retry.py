@@ -9,16 +9,18 @@ import pandas as pd
 import pytest
 from prefect import Flow
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter
 from prefect.flow_engine import run_flow
 from prefect.states import AwaitingRetry
 from sqlalchemy import Engine, text
 
 from flows.analysis import analysis
+from flows.review import review
 from flows.weekly_training import weekly_training
 from hybrid_ml.learning.evaluation import RecentRecord
 from hybrid_ml.market.bars import clean_bars
 from hybrid_ml.market.simulation import simulate_bars
-from hybrid_ml.requests import AnalysisRequest, TrainingRequest
+from hybrid_ml.requests import AnalysisRequest, ReviewRequest, TrainingRequest
 from hybrid_ml.signals.gates import Answer
 from hybrid_ml.store.bars import store_bars
 from tests.flows.running import SURE, rows, run
@@ -117,3 +119,20 @@ def test_a_retry_when_the_ten_minutes_are_over_alerts_nobody(live: Engine, teleg
     assert second.state.is_failed()
     assert "XYZ" in second.state.message
     assert "expired" in second.state.message
+
+
+def test_a_retried_review_looks_back_from_its_first_moment(live: Engine) -> None:
+    asked = ReviewRequest(symbols=["XYZ"])
+    run_id, first = attempt(review, asked)
+    assert first.state.is_failed()
+    store_bars(live, "XYZ", live_bars())
+    with live.begin() as connection:
+        connection.execute(text("UPDATE run_moments SET as_of = as_of - interval '2 hours'"))
+        [(kept,)] = connection.execute(text("SELECT as_of FROM run_moments")).all()
+    _, second = attempt(review, asked, run_id)
+    assert second.state.is_completed()
+    with get_client(sync_client=True) as client:
+        [artifact] = client.read_artifacts(
+            artifact_filter=ArtifactFilter(flow_run_id={"any_": [run_id]}, key={"any_": ["review"]})
+        )
+    assert f"{kept:%Y-%m-%d %H:%M}" in artifact.data

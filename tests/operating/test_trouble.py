@@ -51,7 +51,7 @@ def flow_processes(up: Up) -> list[psutil.Process]:
     """The flow processes at work: forks of the template, or cold ones where it was not there yet."""
     found = up.children("deployments.warm.template")
     templates = {each.pid for each in found}
-    return [each for each in found if each.ppid() in templates] + up.children("prefect.engine")
+    return [each for each in found if each.ppid() in templates] + up.children("deployments.warm.engine")
 
 
 def next_run_completes(up: Up) -> None:

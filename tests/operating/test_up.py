@@ -8,14 +8,19 @@ import socket
 import subprocess
 import time
 from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psutil
 import pytest
 import yaml
+from prefect.client.schemas.filters import FlowRunFilter
 
 from deployments.automations import set_up_automation, silent_runs_are_crashed
 from deployments.names import ZOMBIE_AUTOMATION
+from deployments.server import check_browsers
+from deployments.set_up import make_runs_again
+from deployments.supervisor import Service, Supervisor
 from tests.up import (
     AWAKE,
     PROGRAM,
@@ -102,6 +107,24 @@ def test_deploying_again_keeps_what_a_person_changed_and_removes_what_the_file_n
             assert len(client.read_automations_by_name("hybrid-ml: a silent run is Crashed")) == 1
 
 
+def test_a_slot_that_passed_while_it_deployed_is_not_missed(up: Up) -> None:
+    """Those of the hour before stand in for it: made once, however often it is asked for."""
+    wait_for_a_gap(60)
+    since = datetime.now(UTC) - timedelta(hours=1)
+    with up.client() as client:
+        for _ in range(2):
+            make_runs_again(client, since)
+        deployment = client.read_deployment_by_name("analysis/analysis")
+        chosen = FlowRunFilter(
+            deployment_id={"any_": [deployment.id]}, expected_start_time={"after_": since, "before_": datetime.now(UTC)}
+        )
+        found = client.read_flow_runs(flow_run_filter=chosen)
+    slots = [run.expected_start_time for run in found if run.auto_scheduled and run.expected_start_time.second == 5]
+    assert len(slots) == len(set(slots)) == 6
+    for run in found:
+        up.ended(run.id)
+
+
 def test_an_automation_that_is_up_to_date_is_left_alone(up: Up, monkeypatch: pytest.MonkeyPatch) -> None:
     """At an update the server forgets which runs had fallen silent, and they would stay Running for ever."""
     updates: list[object] = []
@@ -126,6 +149,30 @@ def test_what_ends_is_started_again(up: Up) -> None:
     assert again.pid != worker.pid
     assert up.ended(up.trigger(**AWAKE)).state.type.value == "COMPLETED"
     assert "SIGKILL" in up.log.read_text()
+
+
+def test_what_cannot_be_started_again_is_tried_later() -> None:
+    """No memory or no process to be had, for which a program that is not there stands in, is no end of the rest."""
+    said: list[str] = []
+    supervisor = Supervisor(lambda _, line: said.append(line))
+    service = Service("worker", ["true"], dict(os.environ))
+    supervisor.start(service)
+    service.command = ["no-such-program"]
+    for _ in range(100):
+        supervisor.watch(0.1)
+        if any("does not start" in line for line in said):
+            break
+    service.command = ["echo", "back"]
+    for _ in range(100):
+        supervisor.watch(0.1)
+        if "back" in said:
+            break
+    supervisor.stop(lambda: True)
+    assert said[:3] == [
+        "has ended (exit code 0); it starts again in 1 s",
+        "does not start (No such file or directory); it starts again in 2 s",
+        "back",
+    ]
 
 
 def test_it_stops_cleanly_and_comes_back_with_its_data(tmp_path: Path) -> None:
@@ -202,6 +249,11 @@ def test_other_addresses_need_authentication(tmp_path: Path, secret: str) -> Non
 def test_every_address_is_none_that_a_browser_could_be_told(tmp_path: Path) -> None:
     said = refused(tmp_path, "--host", "::", PREFECT_SERVER_API_AUTH_STRING="user:password")
     assert "PREFECT_UI_API_URL=http://ADDRESS:4200/api" in said
+
+
+def test_the_address_for_browsers_has_two_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_SERVER_UI_API_URL", "http://192.0.2.1:4200/api")
+    check_browsers("::", 4200)
 
 
 def test_a_port_in_use_is_named_with_the_remedy(tmp_path: Path) -> None:

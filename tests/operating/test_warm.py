@@ -10,11 +10,13 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import psutil
 import pytest
 from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.responses import WorkerFlowRunResponse
+from prefect.workers.process import ProcessWorker
 
 from deployments.warm import starter, template
 from deployments.warm import worker as warm_worker
@@ -146,6 +148,26 @@ def test_only_the_newest_slot_of_a_deployment_is_left() -> None:
     assert overtaken([]) == {}
 
 
+def test_slots_behind_those_that_are_set_aside_are_looked_at_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two days have been missed, and the server, which is stood in for here, hands out three at a time."""
+    deployment, aside = uuid4(), []
+    missed = [run_at(10 * number, deployment) for number in range(8)]
+
+    async def next_three(_: object) -> list[WorkerFlowRunResponse]:
+        found = [run for run in missed if run.id not in aside][:3]
+        return [WorkerFlowRunResponse(work_pool_id=uuid4(), work_queue_id=uuid4(), flow_run=run) for run in found]
+
+    async def set_aside(_: object, run_id: UUID, __: FlowRun) -> None:
+        aside.append(run_id)
+
+    monkeypatch.setattr(ProcessWorker, "_get_scheduled_flow_runs", next_three)
+    monkeypatch.setattr(warm_worker.WarmWorker, "_set_aside", set_aside)
+    worker = warm_worker.WarmWorker(work_pool_name="hybrid-ml")
+    left = asyncio.run(worker._get_scheduled_flow_runs())
+    assert [each.flow_run.id for each in left] == [missed[-1].id]
+    assert aside == [run.id for run in missed[:-1]]
+
+
 @pytest.mark.parametrize("stopped", [True, False])
 def test_a_worker_that_is_stopped_while_it_connects_just_stops(monkeypatch: pytest.MonkeyPatch, stopped: bool) -> None:
     """Prefect's worker, interrupted there, falls over its own connections, which is stood in for by an error here."""
@@ -201,3 +223,24 @@ def test_a_template_that_is_outdated_lets_go_of_the_starters_outputs(warm: tuple
         os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert "Invalid flow run id" in said
     assert warm[1].is_running(), "the same process, begun anew"
+
+
+def test_what_nobody_hears_does_not_end_who_says_it() -> None:
+    """A worker that is stopped since `up` is gone, and a cold flow process whose worker is."""
+    program = """
+from deployments.warm.engine import speak_to_whoever_listens
+
+speak_to_whoever_listens()
+input()
+print("stopping")
+print("still here", flush=True)
+raise SystemExit(7)
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    process.stdout.close()
+    process.stderr.close()
+    process.stdin.write(b"\n")
+    process.stdin.close()
+    assert process.wait(60) == 7

@@ -31,9 +31,9 @@ def set_up() -> list[str]:
     try:
         with get_client(sync_client=True) as client:
             set_up_pool(client)
+            remove_other_schedules(client)  # before: where one has no slug, `prefect deploy` makes all of them anew
             began = datetime.now(UTC)
             deploy()
-            remove_other_schedules(client)
             make_runs_again(client, began)
             set_up_automation(client)
             made = set_up_blocks(client)
@@ -77,7 +77,10 @@ def deploy() -> None:
 def remove_other_schedules(client: SyncPrefectClient) -> None:
     """Schedules that prefect.yaml no longer states go from the server, where `prefect deploy` leaves them."""
     for name, stated in stated_deployments():
-        deployment = client.read_deployment_by_name(name)
+        try:
+            deployment = client.read_deployment_by_name(name)
+        except ObjectNotFound:
+            continue  # it is still to come
         wanted = {schedule["slug"] for schedule in stated.get("schedules", [])}
         for schedule in deployment.schedules:
             if schedule.slug not in wanted:

@@ -5,7 +5,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +13,7 @@ from pathlib import Path
 from deployments.running import mark_running, running
 from deployments.server import check_address, check_browsers, check_port, reached_at, server_service, wait_until_ready
 from deployments.supervisor import Service, Supervisor
+from deployments.unheard import speak_to_whoever_listens
 from deployments.worker import WORKER_SETTINGS
 from hybrid_ml.errors import BadInput, ConfigurationUnreachable, HybridMLError, ServiceUnavailable
 from hybrid_ml.offers import offer
@@ -48,7 +49,7 @@ class Stop:
         self.asked += 1
         if self.asked == 1:
             raise KeyboardInterrupt
-        say("stopping at once")
+        out.print("stopping at once")
 
     @property
     def hurried(self) -> bool:
@@ -58,6 +59,7 @@ class Stop:
 def up(host: str, port: int) -> None:
     """Start what is missing and keep it going. Raises HybridMLError where something cannot be."""
     check_address(host)
+    speak_to_whoever_listens()
     found = running()
     if found:
         out.print(f"it is up already, since {found['started_at']}, process {found['pid']}: {found['ui_url']}")
@@ -92,11 +94,11 @@ def stopping(supervisor: Supervisor, stop: Stop) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        say("\nstopping; what is under way may finish (Ctrl-C again: at once)")
+        out.print("\nstopping; what is under way may finish (Ctrl-C again: at once)")
     finally:
         stop.asked, supervisor.tell = max(stop.asked, 1), tell_at_the_end
         supervisor.stop(lambda: stop.hurried)
-        say("stopped")
+        out.print("stopped")
 
 
 def named_server(own_url: str) -> str | None:
@@ -205,10 +207,10 @@ def keep_going(supervisor: Supervisor, data_dir: Path | None) -> None:
         while not are_ready() and time.monotonic() < end:
             supervisor.watch()
         for line in next_runs_told():
-            say(line)
+            out.print(line)
     except (HTTPError, PrefectException) as error:  # whatever the server says instead, it is kept going
         tell("server", f"does not tell the next runs: {error!r}")
-    say("Ctrl-C stops all of it. What follows is what the services say.")
+    out.print("Ctrl-C stops all of it. What follows is what the services say.")
     looked = time.monotonic()
     while True:
         supervisor.watch()
@@ -220,15 +222,8 @@ def keep_going(supervisor: Supervisor, data_dir: Path | None) -> None:
 
 
 def tell(name: str, line: str) -> None:
-    """One line of a service on the terminal, which may have been closed: that must not stop what is told of."""
-    with suppress(OSError):
-        out.print(f"{name:<8} | {line}", markup=False, highlight=False)
-
-
-def say(words: str) -> None:
-    """The same of `up` itself."""
-    with suppress(OSError):
-        out.print(words)
+    """One line of a service on the terminal."""
+    out.print(f"{name:<8} | {line}", markup=False, highlight=False)
 
 
 def tell_at_the_end(name: str, line: str) -> None:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from deployments.names import POOL
+from deployments.unheard import speak_to_whoever_listens
 
 HEARTBEAT = ("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30")
 """What the automation listens for, seconds; the least Prefect takes."""
@@ -29,7 +30,6 @@ def run_worker(*, cold: bool = False, name: str | None = None) -> None:
     """Work for the pool until SIGTERM or Ctrl-C. `cold`: every flow process imports everything itself."""
     from prefect.settings import temporary_settings
 
-    from deployments.warm.engine import speak_to_whoever_listens
     from deployments.warm.worker import work
 
     speak_to_whoever_listens()  # whoever started it may be gone, and runs at work finish all the same

@@ -21,7 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from deployments.warm.engine import run_engine, speak_to_whoever_listens
+from deployments.unheard import speak_to_whoever_listens
+from deployments.warm.engine import run_engine
 
 PROJECT = Path(__file__).resolve().parents[2]
 PRELOADED = (

@@ -228,7 +228,7 @@ def test_a_template_that_is_outdated_lets_go_of_the_starters_outputs(warm: tuple
 def test_what_nobody_hears_does_not_end_who_says_it() -> None:
     """A worker that is stopped since `up` is gone, and a cold flow process whose worker is."""
     program = """
-from deployments.warm.engine import speak_to_whoever_listens
+from deployments.unheard import speak_to_whoever_listens
 
 speak_to_whoever_listens()
 input()

@@ -89,6 +89,17 @@ def _said_again_in_words(record: logging.LogRecord) -> bool:
 logging.getLogger("prefect.flows").addFilter(_said_again_in_words)
 
 
+def _news(record: logging.LogRecord) -> bool:
+    """Prefect warns at every stage of every run that a timeout does not interrupt what waits in a thread.
+
+    What a stage waits for has timeouts of its own: the line to the database, Telegram's and the exchanges'.
+    """
+    return not str(record.msg).startswith("Timeout of %s seconds configured for this task")
+
+
+logging.getLogger("prefect.task_runs").addFilter(_news)
+
+
 def log() -> logging.Logger | logging.LoggerAdapter[Any]:
     """The run's logger, or a plain one where no run is going on."""
     try:

@@ -12,7 +12,16 @@ from hybrid_ml.settings import Settings
 from hybrid_ml.store.embedded import start_embedded
 
 SCHEMA_FOLDER = Path(__file__).parent / "schema"
-CONNECT_TIMEOUT_SECONDS = 10
+CONNECTION = {
+    "application_name": "hybrid-ml",
+    "connect_timeout": 10,
+    # A line that went dead without a word is noticed within a minute, not in a quarter of an hour.
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
+"""What libpq is told (PostgreSQL documentation, 34.1.2); times in seconds, the last in milliseconds."""
 RECYCLE_SECONDS = 240
 """Neon and Supabase drop idle connections after about five minutes."""
 STATEMENT_SECONDS = 10
@@ -93,7 +102,7 @@ def _engine(address: str, source: str = SOURCE) -> Engine:
         pool_pre_ping=True,
         pool_recycle=RECYCLE_SECONDS,
         hide_parameters=True,  # an error may end in a log, and a parameter hold what a chat was told
-        connect_args={"connect_timeout": CONNECT_TIMEOUT_SECONDS, "application_name": "hybrid-ml"},
+        connect_args=CONNECTION,
     )
 
 

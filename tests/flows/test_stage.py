@@ -1,13 +1,16 @@
 """Which failures of a stage are worth another try."""
 
+import logging
+
 import pytest
 from prefect import flow
 from prefect.states import Failed
+from prefect.task_runners import ThreadPoolTaskRunner
 from sqlalchemy.exc import OperationalError
 
 from hybrid_ml.errors import AlertRefused, BadInput, DataUnavailable, StoreUnavailable, StoreUnreachable
 from tasks import stage as stage_module
-from tasks.stage import stage, worth_another_try
+from tasks.stage import log, stage, worth_another_try
 
 
 @pytest.mark.parametrize(
@@ -42,3 +45,20 @@ def test_prefect_follows(prefect_api: str, monkeypatch: pytest.MonkeyPatch, erro
 
     assert asking(return_state=True).is_failed()
     assert seen == ["ABC"] * tries
+
+
+def test_a_timeout_in_a_thread_is_no_news(prefect_api: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Prefect would warn of it at every stage of every symbol."""
+
+    @stage("ask {symbol}", timeout_seconds=10)
+    def ask(symbol: str) -> str:
+        log().warning("asked %s", symbol)
+        return symbol
+
+    @flow(task_runner=ThreadPoolTaskRunner(max_workers=2))
+    def asking() -> list[str]:
+        return ask.map(["ABC", "XYZ"]).result()  # type: ignore[attr-defined]
+
+    assert asking() == ["ABC", "XYZ"]
+    warned = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert sorted(warned) == ["asked ABC", "asked XYZ"]

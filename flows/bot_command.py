@@ -18,7 +18,8 @@ from hybrid_ml.telegram import Line, make_bot
 def bot() -> None:
     """`hybrid-ml bot`: until SIGTERM or Ctrl-C."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until the service listens for it itself
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO, stream=sys.stderr)
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING, stream=sys.stderr)
+    logging.getLogger("hybrid_ml").setLevel(logging.INFO)  # ours, and not every request of the libraries
     settings = settings_for(BOT)
     asyncio.run(run_service(settings, open_engine(settings), partial(datetime.now, UTC), partial(_deliver, settings)))
 

@@ -9,10 +9,14 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deployments.supervisor import Service
 from hybrid_ml.errors import BadInput, ServiceUnavailable
 from hybrid_ml.store.embedded import start_embedded
+
+if TYPE_CHECKING:
+    from httpx import HTTPError
 
 DATABASE = "prefect"
 START_SECONDS = 120
@@ -132,3 +136,13 @@ def server_problem(api_url: str) -> str:
         return "" if error.code in (401, 403) else f"status {error.code}"
     except (OSError, ValueError) as error:
         return str(getattr(error, "reason", error))
+
+
+def failure_told(error: "HTTPError") -> str:
+    """What the server answered, or that it did not, with the remedy; without the page behind it."""
+    response = getattr(error, "response", None)
+    if response is None:
+        return f"the Prefect server does not answer ({error!r}); try again"
+    status = response.status_code
+    remedy = "check PREFECT_API_AUTH_STRING or PREFECT_API_KEY" if status in (401, 403) else "see the server's log"
+    return f"the Prefect server answers {response.url} with {status}; {remedy}"

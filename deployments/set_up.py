@@ -14,12 +14,13 @@ import httpx
 import yaml
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
-from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+from prefect.exceptions import ObjectNotFound
 from prefect.workers.process import ProcessWorker
 
 from deployments.automations import set_up_automation
 from deployments.blocks import set_up_blocks
 from deployments.names import POOL
+from deployments.server import failure_told
 from hybrid_ml.errors import BadInput, ServiceUnavailable
 from hybrid_ml.settings import project_folder
 
@@ -37,12 +38,8 @@ def set_up() -> list[str]:
             make_runs_again(client, began)
             set_up_automation(client)
             made = set_up_blocks(client)
-    except PrefectHTTPStatusError as error:
-        status = error.response.status_code
-        remedy = "check PREFECT_API_AUTH_STRING or PREFECT_API_KEY" if status in (401, 403) else "see the server's log"
-        raise ServiceUnavailable(f"the Prefect server answers {error.request.url} with {status}; {remedy}") from None
-    except httpx.TransportError as error:
-        raise ServiceUnavailable(f"the Prefect server does not answer ({error!r}); try again") from None
+    except httpx.HTTPError as error:
+        raise ServiceUnavailable(failure_told(error)) from None
     return [f"deployment {name}" for name, _ in stated_deployments()] + made
 
 

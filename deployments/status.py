@@ -13,12 +13,12 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
-from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+from prefect.exceptions import ObjectNotFound
 from prefect.settings import get_current_settings
 from pydantic import BaseModel
 
 from deployments.names import POOL
-from deployments.server import server_problem
+from deployments.server import failure_told, server_problem
 from deployments.set_up import stated_deployments
 from hybrid_ml.bot.facts import SymbolStatus
 from hybrid_ml.errors import HybridMLError
@@ -171,8 +171,8 @@ def _look_at_server(status: Status) -> None:
             status.workers = online_workers(client)
     except ObjectNotFound:
         pass  # there is no pool; said below
-    except (PrefectHTTPStatusError, HTTPError) as error:
-        status.problems.append(f"the Prefect server at {api_url} refused: {error}; check PREFECT_API_AUTH_STRING")
+    except HTTPError as error:
+        status.problems.append(failure_told(error))
         return
     if not all(each.ready for each in status.deployments):
         status.problems.append("not every deployment is READY; `hybrid-ml up` or `hybrid-ml deploy` sets them up")

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -183,7 +184,8 @@ def start_work(supervisor: Supervisor, settings: Settings, api_url: str) -> None
     """The worker, and the bot where Telegram is set up."""
     environment = WORKER_SETTINGS | dict(os.environ) | {"PREFECT_API_URL": api_url, "PYTHONUNBUFFERED": "1"}
     program = [sys.executable, "-m", "flows"]
-    supervisor.start(Service("worker", [*program, "worker"], environment, WORKER_STOP_SECONDS))
+    worker = [*program, "worker", "--name", socket.gethostname()]  # the same after each start
+    supervisor.start(Service("worker", worker, environment, WORKER_STOP_SECONDS))
     if settings.telegram_configured:
         supervisor.start(Service("bot", [*program, "bot"], environment))
     out.print(

@@ -20,8 +20,10 @@ def speak_to_whoever_listens() -> None:
     """From now on, what this process says is heard by whoever reads it, and nobody has to.
 
     Otherwise the next line would end it: rich, which writes Prefect's logs, ends a process at a broken pipe.
+    An output that was closed at the start stays so: its descriptor may be that of something else by now.
     """
-    sys.stdout, sys.stderr = _text_stream(1), _text_stream(2)
+    sys.stdout = sys.stdout and _text_stream(1)
+    sys.stderr = sys.stderr and _text_stream(2)
 
 
 def _text_stream(descriptor: int) -> io.TextIOWrapper:

@@ -10,7 +10,7 @@ WIDTH_WITHOUT_TERMINAL = 110
 def _console(*, stderr: bool) -> Console:
     """A console as wide as the terminal; wide enough for every table where there is none."""
     stream = sys.stderr if stderr else sys.stdout
-    width = None if stream.isatty() else WIDTH_WITHOUT_TERMINAL
+    width = None if stream and stream.isatty() else WIDTH_WITHOUT_TERMINAL
     return Console(stderr=stderr, highlight=False, soft_wrap=True, width=width)
 
 

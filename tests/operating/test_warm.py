@@ -244,3 +244,17 @@ raise SystemExit(7)
     process.stdin.write(b"\n")
     process.stdin.close()
     assert process.wait(60) == 7
+
+
+def test_an_output_that_was_closed_at_the_start_is_nobodys_end() -> None:
+    program = """
+from deployments.unheard import speak_to_whoever_listens
+from hybrid_ml.terminal import out
+
+speak_to_whoever_listens()
+out.print("nobody hears")
+raise SystemExit(7)
+"""
+    command = ["sh", "-c", 'exec "$0" -c "$1" >&-', sys.executable, program]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 7, done.stderr

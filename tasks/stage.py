@@ -92,7 +92,7 @@ logging.getLogger("prefect.flows").addFilter(_said_again_in_words)
 def _news(record: logging.LogRecord) -> bool:
     """Prefect warns at every stage of every run that a timeout does not interrupt what waits in a thread.
 
-    What a stage waits for has timeouts of its own: the line to the database, Telegram's and the exchanges'.
+    What a stage waits for has timeouts of its own: the line to the database and the one to Telegram.
     """
     return not str(record.msg).startswith("Timeout of %s seconds configured for this task")
 

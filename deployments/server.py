@@ -130,6 +130,8 @@ def server_problem(api_url: str) -> str:
     """Why the server does not answer; empty when it does."""
     try:
         with urllib.request.urlopen(f"{api_url.rstrip('/')}/health", timeout=ANSWER_SECONDS) as answer:  # noqa: S310  # the user's own server
+            if answer.headers.get_content_type() != "application/json":
+                return "what answers there is no Prefect server"
             return "" if answer.status == 200 else f"status {answer.status}"
     except urllib.error.HTTPError as error:
         # It is there; whether it lets us in is seen when something is asked of it.

@@ -14,6 +14,7 @@ import httpx
 import yaml
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.objects import WorkPool
 from prefect.exceptions import ObjectNotFound
 from prefect.workers.process import ProcessWorker
 
@@ -51,10 +52,25 @@ def set_up_pool(client: SyncPrefectClient) -> None:
         template = ProcessWorker.get_default_base_job_template()
         client.create_work_pool(WorkPoolCreate(name=POOL, type=ProcessWorker.type, base_job_template=template))
         return
-    if found.type != ProcessWorker.type:
-        raise BadInput(
-            f"the work pool {POOL} is of type {found.type}; delete it or rename it, a process pool is needed"
-        )
+    _check_type(found)
+
+
+def _check_type(pool: WorkPool) -> None:
+    if pool.type != ProcessWorker.type:
+        raise BadInput(f"the work pool {POOL} is of type {pool.type}; delete it or rename it, a process pool is needed")
+
+
+def check_pool() -> None:
+    """Raises HybridMLError where a worker could not work for the pool. A server that is silent is waited for."""
+    try:
+        with get_client(sync_client=True) as client:
+            _check_type(client.read_work_pool(POOL))
+    except ObjectNotFound:
+        raise BadInput(f"there is no work pool {POOL} on the server; `hybrid-ml deploy` makes it") from None
+    except httpx.HTTPStatusError as error:
+        raise ServiceUnavailable(failure_told(error)) from None
+    except httpx.TransportError:
+        pass
 
 
 def deploy() -> None:
@@ -99,7 +115,12 @@ def make_runs_again(client: SyncPrefectClient, since: datetime) -> None:
 
 def stated_deployments() -> Iterator[tuple[str, dict[str, Any]]]:
     """Each deployment of prefect.yaml as FLOW/NAME, and what is stated of it."""
-    for stated in yaml.safe_load(prefect_yaml().read_text())["deployments"]:
+    try:
+        found = [(each["name"], each) for each in yaml.safe_load(prefect_yaml().read_text())["deployments"]]
+    except (yaml.YAMLError, KeyError, TypeError) as error:
+        told = " ".join(str(error).split())
+        raise BadInput(f"{prefect_yaml()} does not state deployments, each with its name: {told}") from None
+    for _, stated in found:
         flow = Path(stated["entrypoint"].split(":")[0]).stem.replace("_", " ")
         yield f"{flow}/{stated['name']}", stated
 

@@ -162,7 +162,8 @@ def _look_at_server(status: Status) -> None:
     api_url = get_current_settings().api.url
     problem = server_problem(api_url) if api_url else "PREFECT_API_URL is not set"
     if problem or not api_url:
-        status.problems.append(f"no Prefect server ({problem}); start everything with `hybrid-ml up`")
+        remedy = f"check PREFECT_API_URL, which is {api_url}" if api_url else "start everything with `hybrid-ml up`"
+        status.problems.append(f"no Prefect server ({problem}); {remedy}")
         return
     status.server = api_url
     try:

@@ -21,8 +21,10 @@ def deploy() -> None:
 def worker(name: str | None, *, cold: bool) -> None:
     """`hybrid-ml worker`."""
     _need_server()
+    from deployments.set_up import check_pool
     from deployments.worker import run_worker
 
+    check_pool()
     run_worker(cold=cold, name=name)
 
 

@@ -9,18 +9,22 @@ import subprocess
 import time
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import psutil
 import pytest
 import yaml
+from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.filters import FlowRunFilter
 
 from deployments.automations import set_up_automation, silent_runs_are_crashed
-from deployments.names import ZOMBIE_AUTOMATION
-from deployments.server import check_browsers
-from deployments.set_up import make_runs_again
+from deployments.names import POOL, ZOMBIE_AUTOMATION
+from deployments.server import check_browsers, server_problem
+from deployments.set_up import check_pool, make_runs_again, stated_deployments
 from deployments.supervisor import Service, Supervisor
+from hybrid_ml.errors import BadInput
 from tests.up import (
     AWAKE,
     PROGRAM,
@@ -272,6 +276,51 @@ def test_a_given_server_that_does_not_answer_is_named(tmp_path: Path) -> None:
     started = time.monotonic()
     assert address in refused(tmp_path, PREFECT_API_URL=address)
     assert time.monotonic() - started < 60
+
+
+class SomethingElse(BaseHTTPRequestHandler):
+    """A server that answers everything with a page."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+        self.wfile.write(b"<h1>hello</h1>")
+
+    def log_message(self, *_: object) -> None:
+        """It says nothing."""
+
+
+def test_a_server_that_is_not_prefects_is_told_from_one() -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), SomethingElse) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        assert server_problem(f"http://127.0.0.1:{server.server_port}/api") == "what answers there is no Prefect server"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("written", ["deployments:\n  - name: [", "name: x", "deployments: 7", ""])
+def test_a_prefect_yaml_that_states_nothing_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str
+) -> None:
+    (tmp_path / "prefect.yaml").write_text(written)
+    monkeypatch.setattr("deployments.set_up.project_folder", lambda: tmp_path)
+    with pytest.raises(BadInput, match="prefect.yaml does not state deployments"):
+        list(stated_deployments())
+
+
+def test_a_worker_wants_a_pool_of_its_kind(up: Up) -> None:
+    with up.client() as client:
+        pool = client.read_work_pool(POOL)
+        check_pool()
+        client.create_work_pool(WorkPoolCreate(name="other", type="docker"))
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(BadInput, match="is of type docker"):
+            patch.setattr("deployments.set_up.POOL", "other")
+            check_pool()
+        client.delete_work_pool("other")
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(BadInput, match="hybrid-ml deploy"):
+            patch.setattr("deployments.set_up.POOL", "other")
+            check_pool()
+    assert pool.type == "process"
 
 
 def test_status_where_nothing_runs_says_what_to_do(tmp_path: Path) -> None:

@@ -162,15 +162,9 @@ def test_what_cannot_be_started_again_is_tried_later() -> None:
     service = Service("worker", ["true"], dict(os.environ))
     supervisor.start(service)
     service.command = ["no-such-program"]
-    for _ in range(100):
-        supervisor.watch(0.1)
-        if any("does not start" in line for line in said):
-            break
+    wait_for("the start that fails", lambda: supervisor.watch(0.1) or any("does not start" in line for line in said))
     service.command = ["echo", "back"]
-    for _ in range(100):
-        supervisor.watch(0.1)
-        if "back" in said:
-            break
+    wait_for("the next one", lambda: supervisor.watch(0.1) or "back" in said)
     supervisor.stop(lambda: True)
     assert said[:3] == [
         "has ended (exit code 0); it starts again in 1 s",
@@ -304,7 +298,7 @@ def test_a_prefect_yaml_that_states_nothing_is_named(
 ) -> None:
     (tmp_path / "prefect.yaml").write_text(written)
     monkeypatch.setattr("deployments.set_up.project_folder", lambda: tmp_path)
-    with pytest.raises(BadInput, match="prefect.yaml does not state deployments"):
+    with pytest.raises(BadInput, match=r"prefect\.yaml does not state deployments"):
         list(stated_deployments())
 
 

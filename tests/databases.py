@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import psycopg2
+from sqlalchemy import Connection, text
 from sqlalchemy.engine import make_url
 
 from hybrid_ml.store.embedded import start_embedded
@@ -44,6 +45,15 @@ def administrate(server: str, statement: str) -> None:
     with connection.cursor() as cursor:
         cursor.execute(statement)
     connection.close()
+
+
+def end_others(connection: Connection) -> None:
+    """End every other connection to this database, and wait until each is gone."""
+    statement = text(
+        "SELECT pg_terminate_backend(pid, 20000) FROM pg_stat_activity "
+        "WHERE pid <> pg_backend_pid() AND datname = current_database() AND backend_type = 'client backend'"
+    )
+    connection.execute(statement)
 
 
 class OwnPostgres:

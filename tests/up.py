@@ -31,8 +31,8 @@ from hybrid_ml.store.embedded import start_embedded
 
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAM = str(Path(sys.executable).with_name("hybrid-ml"))
-SLOT_SECONDS, PREFETCH_SECONDS = 600, 10
-"""The analysis of a slot is due five seconds into it, and on its way some seconds before."""
+SLOT_SECONDS, PREFETCH_SECONDS, SLOT_RUN_SECONDS = 600, 10, 20
+"""The analysis of a slot is due five seconds into it, on its way some seconds before, and soon at work."""
 AWAKE = {"disable_sleep_window": True, "max_bar_age_minutes": 1_440}
 START_SECONDS, RUN_SECONDS = 180.0, 120.0
 
@@ -46,12 +46,6 @@ def wait_for(what: str, found: Callable[[], Any], seconds: float = RUN_SECONDS) 
             return result
         time.sleep(0.1)
     raise AssertionError(f"waited {seconds:g} s for {what}")
-
-
-def wait_for_a_gap(lasting_seconds: float = 20.0) -> None:
-    """Wait until runs that last so long, of a slot and ours, do not meet: one run at a time is let through."""
-    longest = SLOT_SECONDS - PREFETCH_SECONDS - lasting_seconds
-    wait_for("a gap between slots", lambda: longest > time.time() % SLOT_SECONDS > lasting_seconds, 200)
 
 
 @dataclass
@@ -72,9 +66,22 @@ class Up:
         with temporary_settings({PREFECT_API_URL: self.api_url}), get_client(sync_client=True) as client:
             yield client
 
+    def wait_for_our_turn(self, seconds: float = 20.0) -> None:
+        """Wait until the analysis can be ours for so long: one run at a time is let through, a slot's among them."""
+        latest = SLOT_SECONDS - PREFETCH_SECONDS - seconds
+        while not latest > time.time() % SLOT_SECONDS > SLOT_RUN_SECONDS:
+            time.sleep(0.1)
+        wait_for("the end of every run", lambda: self.slots_taken() == 0)
+
+    def slots_taken(self) -> int:
+        """How many runs of the analysis have their turn, for the server: 0 or 1."""
+        with self.client() as client:
+            deployment = client.read_deployment_by_name("analysis/analysis")
+            return client.read_global_concurrency_limit_by_name(f"deployment:{deployment.id}").active_slots
+
     def trigger(self, deployment: str = "analysis/analysis", **request: Any) -> UUID:
-        """Run a deployment now, as the UI's button does, but not where a slot of the schedule is taking its turn."""
-        wait_for_a_gap()
+        """Run a deployment now, as the UI's button does."""
+        self.wait_for_our_turn()
         with self.client() as client:
             found = client.read_deployment_by_name(deployment)
             parameters = {"request": request} if request else {}
@@ -103,8 +110,11 @@ class Up:
         """The run when it has come to an end."""
         return wait_for(f"the end of {run_id}", lambda: self._if(run_id, lambda run: run.state.is_final()), seconds)
 
-    def in_state(self, run_id: UUID, name: str, seconds: float = RUN_SECONDS) -> FlowRun:
-        return wait_for(f"{name} of {run_id}", lambda: self._if(run_id, lambda run: run.state.name == name), seconds)
+    def begun(self, run_id: UUID) -> FlowRun:
+        """The run when it is at work."""
+        run = wait_for(f"the beginning of {run_id}", lambda: self._if(run_id, _begun_or_ended))
+        assert run.state.name == "Running", f"{run.state.name}: {run.state.message}"
+        return run
 
     def _if(self, run_id: UUID, holds: Callable[[FlowRun], bool]) -> FlowRun | None:
         run = self.run(run_id)
@@ -152,6 +162,10 @@ class Up:
         """The database of the Prefect server."""
         address = start_embedded(self.data_dir, "prefect")
         return create_engine(address.replace("postgresql://", "postgresql+psycopg2://"))
+
+
+def _begun_or_ended(run: FlowRun) -> bool:
+    return run.state.name == "Running" or run.state.is_final()
 
 
 def _soon(run: FlowRun) -> bool:

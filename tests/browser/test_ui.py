@@ -24,6 +24,7 @@ def test_the_deployments_show_their_schedules(page: Page) -> None:
 
 def test_an_analysis_is_run_by_its_form_and_its_page_shows_the_chart(up: Up, page: Page) -> None:
     fill_the_form(page)
+    up.wait_for_our_turn()
     page.get_by_role("button", name="Submit").click()
     page.get_by_role("button", name="View run").click()
     page.wait_for_url("**/runs/flow-run/**")
@@ -69,6 +70,7 @@ def test_a_failed_run_is_retried_by_its_button(up: Up, page: Page) -> None:
     with bars_away(up):
         run_id = up.trigger(symbols=["DEMO"], **AWAKE)
         assert up.ended(run_id).state.name == "Failed"
+    up.wait_for_our_turn(30)
     page.goto(f"/v2/runs/flow-run/{run_id}")
     page.get_by_role("button", name="Open menu").first.click()
     page.get_by_role("menuitem", name="Retry").click()

@@ -19,6 +19,7 @@ from sqlalchemy import Engine, text
 
 from hybrid_ml.bot.answers import HELP
 from tests.conftest import ROOT, Command
+from tests.databases import end_others
 from tests.flows.running import rows
 from tests.telegram_api import TOKEN, BotApi, Fault
 from tests.telegram_server import bot_api
@@ -90,17 +91,12 @@ def refusing_connections(engine: Engine) -> Iterator[None]:
     server = engine.execution_options(isolation_level="AUTOCOMMIT")
     with server.connect() as connection:
         connection.execute(text(f"ALTER ROLE CURRENT_USER IN DATABASE {name} SET search_path TO nowhere"))
-        _end_others(connection)
+        end_others(connection)
         try:
             yield
         finally:
             connection.execute(text(f"ALTER ROLE CURRENT_USER IN DATABASE {name} RESET search_path"))
-            _end_others(connection)
-
-
-def _end_others(connection: Any) -> None:
-    others = "pid <> pg_backend_pid() AND datname = current_database()"
-    connection.execute(text(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}"))
+            end_others(connection)
 
 
 def test_every_command_is_answered_and_nobody_else(api: BotApi, start: Start, engine: Engine) -> None:

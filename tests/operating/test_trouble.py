@@ -18,15 +18,18 @@ from sqlalchemy import text
 from hybrid_ml.store.locks import symbol_locks
 from tests.conftest import WORK
 from tests.databases import OwnPostgres
-from tests.up import AWAKE, Up, bars_away, everything_up, runs_every, wait_for, wait_for_a_gap
+from tests.up import AWAKE, Up, bars_away, everything_up, runs_every, wait_for
 
 TRUE_WITHIN_SECONDS = 120 + 30
 """Two minutes, and half a one for a crowded machine."""
+HELD_SECONDS = 60
+"""What it takes to bring a run to its lock and do something to it."""
 
 
 @contextmanager
 def symbol_held(up: Up) -> Iterator[None]:
-    """Runs wait for the symbol, as if another one were at it."""
+    """Runs wait for the symbol, as if another one were at it; a slot's run would keep its turn meanwhile."""
+    up.wait_for_our_turn(HELD_SECONDS)
     with symbol_locks(up.engine(), 60) as held:
         held.take("DEMO")
         yield
@@ -34,9 +37,8 @@ def symbol_held(up: Up) -> Iterator[None]:
 
 def begun(up: Up) -> UUID:
     """A run by hand that has begun, and waits for the symbol."""
-    wait_for("free slots", lambda: _slots(up) == 0, TRUE_WITHIN_SECONDS)  # whatever was before it
     run_id = up.trigger(**AWAKE)
-    up.in_state(run_id, "Running")
+    up.begun(run_id)
     wait_for("the run at its lock", lambda: "lock DEMO" in _task_names(up, run_id))
     return run_id
 
@@ -58,13 +60,7 @@ def next_run_completes(up: Up) -> None:
     """No slot stays taken: the next run is not cancelled."""
     run = up.ended(up.trigger(**AWAKE))
     assert run.state.type.value == "COMPLETED", f"{run.state.name}: {run.state.message}"
-    wait_for("free slots", lambda: _slots(up) == 0)
-
-
-def _slots(up: Up) -> int:
-    with up.client() as client:
-        deployment = client.read_deployment_by_name("analysis/analysis")
-        return client.read_global_concurrency_limit_by_name(f"deployment:{deployment.id}").active_slots
+    wait_for("free slots", lambda: up.slots_taken() == 0)
 
 
 def test_the_flow_process_is_killed(up: Up) -> None:
@@ -102,7 +98,6 @@ def test_a_worker_that_is_stopped_lets_its_run_finish(up: Up) -> None:
 
 def test_a_run_that_outlasts_a_stopped_worker_says_so(up: Up) -> None:
     worker = up.child("flows worker")
-    wait_for_a_gap(60)
     with symbol_held(up):
         run_id = begun(up)
         worker.terminate()
@@ -213,6 +208,7 @@ def test_a_failed_run_is_retried_from_the_command_line(up: Up) -> None:
     with bars_away(up):
         run_id = up.trigger(symbols=["DEMO"], **AWAKE)
         assert up.ended(run_id).state.name == "Failed"
+    up.wait_for_our_turn()
     done = up.prefect("flow-run", "retry", str(run_id))
     assert done.returncode == 0, done.stdout + done.stderr
     run = up.ended(run_id)
@@ -243,7 +239,7 @@ def test_the_projects_database_was_away_for_an_hour(tmp_path: Path) -> None:
         own = OwnPostgres(Path(folder))
         with everything_up(tmp_path, NEON_CONN_STR=own.address) as up:
             next_run_completes(up)
-            wait_for_a_gap(60)
+            up.wait_for_our_turn(120)
             own.stop()
             with runs_every(up):
                 missed = up.ended(up.due_soon())

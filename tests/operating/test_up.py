@@ -36,7 +36,6 @@ from tests.up import (
     start_up,
     stop,
     wait_for,
-    wait_for_a_gap,
 )
 
 SCHEDULED = ("weekly training/weekly-training", "analysis/analysis", "review/review")
@@ -56,7 +55,7 @@ def test_every_deployment_is_ready_and_has_its_runs(up: Up) -> None:
 
 
 def test_a_scheduled_analysis_completes_unattended_and_on_time(up: Up) -> None:
-    wait_for_a_gap(30)
+    up.wait_for_our_turn(30)
     with runs_every(up):
         run = up.ended(up.due_soon())
     assert run.state.type.value == "COMPLETED", run.state
@@ -113,7 +112,7 @@ def test_deploying_again_keeps_what_a_person_changed_and_removes_what_the_file_n
 
 def test_a_slot_that_passed_while_it_deployed_is_not_missed(up: Up) -> None:
     """Those of the hour before stand in for it: made once, however often it is asked for."""
-    wait_for_a_gap(60)
+    up.wait_for_our_turn(60)
     since = datetime.now(UTC) - timedelta(hours=1)
     with up.client() as client:
         for _ in range(2):

@@ -11,6 +11,7 @@ from hybrid_ml.bot.facts import PastSignal, Pause, Request, SymbolRecord, Taken
 from hybrid_ml.store import bot
 from hybrid_ml.store.bot import ServiceLock
 from hybrid_ml.store.engine import limit_time
+from tests.databases import end_others
 
 NOW = datetime(2024, 2, 2, 10, 20, tzinfo=UTC)
 GATES = [
@@ -199,12 +200,7 @@ def test_one_service_holds_the_lock_and_a_lost_connection_lets_go(engine: Engine
     mine.release()
     assert theirs.hold()
     with engine.begin() as connection:
-        connection.execute(
-            text(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                "WHERE pid <> pg_backend_pid() AND datname = current_database()"
-            )
-        )
+        end_others(connection)
     assert mine.hold()
     with pytest.raises(Exception, match=r"closed the connection|terminating connection"):
         theirs.hold()

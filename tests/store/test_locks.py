@@ -3,11 +3,12 @@
 import threading
 
 import pytest
-from sqlalchemy import Engine, create_engine, text
+from sqlalchemy import Engine, create_engine
 from sqlalchemy.exc import OperationalError
 
 from hybrid_ml.errors import SymbolBusy
 from hybrid_ml.store.locks import symbol_locks
+from tests.databases import end_others
 
 
 @pytest.fixture
@@ -60,12 +61,7 @@ def test_a_connection_that_was_cut_ends_quietly_and_the_next_try_is_on_a_new_one
     with symbol_locks(engine, 0) as mine:
         mine.take("ABC")
         with other.begin() as connection:
-            connection.execute(
-                text(
-                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                    "WHERE pid <> pg_backend_pid() AND datname = current_database()"
-                )
-            )
+            end_others(connection)
         with pytest.raises(OperationalError):
             mine.take("XYZ")
         mine.take("XYZ")

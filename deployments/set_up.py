@@ -35,8 +35,10 @@ def set_up() -> list[str]:
             set_up_pool(client)
             remove_other_schedules(client)  # before: where one has no slug, `prefect deploy` makes all of them anew
             began = datetime.now(UTC)
-            deploy()
-            make_runs_again(client, began)
+            try:
+                deploy()
+            finally:  # half a deployment has deleted runs too
+                make_runs_again(client, began)
             set_up_automation(client)
             made = set_up_blocks(client)
     except httpx.HTTPError as error:
@@ -107,7 +109,10 @@ def make_runs_again(client: SyncPrefectClient, since: datetime) -> None:
     in between would be missed.
     """
     for name, _ in stated_deployments():
-        deployment = client.read_deployment_by_name(name)
+        try:
+            deployment = client.read_deployment_by_name(name)
+        except ObjectNotFound:
+            continue  # it is still to come
         if not deployment.paused:
             asked = {"start_time": since.isoformat()}
             client.request("POST", "/deployments/{id}/schedule", path_params={"id": deployment.id}, json=asked)

@@ -175,6 +175,9 @@ def _look_at_server(status: Status) -> None:
     except HTTPError as error:
         status.problems.append(failure_told(error))
         return
+    except HybridMLError as error:
+        status.problems.append(str(error))
+        return
     if not all(each.ready for each in status.deployments):
         status.problems.append("not every deployment is READY; `hybrid-ml up` or `hybrid-ml deploy` sets them up")
     if not status.workers:

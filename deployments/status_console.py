@@ -16,7 +16,7 @@ def show_status(status: Status) -> None:
     """What runs, when next, how it went, what serves, and what is to be done."""
     _line(status.server, "server", status.server or "none")
     _line(status.workers, "worker", ", ".join(status.workers) or "none online")
-    _line(status.database, "database", status.database or "not reached")
+    _line(status.database, "database", status.database or ("not reached" if status.settings else "not asked"))
     if status.deployments:
         out.print(_deployments(status.deployments))
     if status.symbols:

@@ -20,7 +20,7 @@ from hybrid_ml.errors import BadInput, ConfigurationUnreachable, HybridMLError, 
 from hybrid_ml.offers import offer
 from hybrid_ml.settings import DEFAULT, ENV_FILE, ENVIRONMENT, Settings, load_settings
 from hybrid_ml.store.embedded import keep_embedded_running, start_embedded
-from hybrid_ml.store.engine import connect_only, migrate, newest_revision, shown
+from hybrid_ml.store.engine import check_connection_string, connect_only, migrate, newest_revision, shown
 from hybrid_ml.terminal import out
 
 DATABASE_LOOK_SECONDS = 2.0
@@ -76,6 +76,7 @@ def up(host: str, port: int) -> None:
             raise BadInput("another `hybrid-ml up` is just starting on this data folder; see `hybrid-ml status`")
         with stopping(supervisor, stop):
             settings = load_settings()
+            check_connection_string(settings)
             data_dir, embedded = settings.data_dir, settings.uses_embedded_database or not given
             if embedded:
                 start_embedded(data_dir)  # the project's data where no other database is named, and Prefect's own

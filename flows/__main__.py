@@ -207,6 +207,8 @@ def _flag(problem: ErrorDetails) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command. Exits 0 when it was done, 1 when it failed, 2 when it was asked the impossible."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    # Prefect's library tells its makers that it is used, if only that; here a person decides whether it does.
+    os.environ.setdefault("DO_NOT_TRACK", "true")
     try:
         CliApp.run_subcommand(CliApp.run(Root, cli_args=given or ["--help"]))
     except ValidationError as error:

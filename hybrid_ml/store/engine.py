@@ -40,7 +40,7 @@ def open_engine(settings: Settings) -> Engine:
     """
     if settings.uses_embedded_database:
         return _open_embedded(settings.data_dir)
-    return _open_external(settings.neon_conn_str.get_secret_value().strip(), settings.source_told("neon_conn_str"))
+    return _open_external(*_stated(settings))
 
 
 @cache
@@ -70,7 +70,18 @@ def connect_only(settings: Settings) -> Engine:
     """The engine for the configured database (or the embedded database), reachable, its schema not looked at."""
     if settings.uses_embedded_database:
         return _engine(start_embedded(settings.data_dir))
-    return _reachable(settings.neon_conn_str.get_secret_value().strip(), settings.source_told("neon_conn_str"))
+    return _reachable(*_stated(settings))
+
+
+def check_connection_string(settings: Settings) -> None:
+    """Raises StoreUnavailable where the settings state a database by what is no connection string; connects to none."""
+    if not settings.uses_embedded_database:
+        parse_address(*_stated(settings))
+
+
+def _stated(settings: Settings) -> tuple[str, str]:
+    """The connection string, and what a person changes to change it."""
+    return settings.neon_conn_str.get_secret_value().strip(), settings.source_told("neon_conn_str")
 
 
 def _reachable(address: str, source: str) -> Engine:

@@ -4,8 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+from prefect._internal.analytics.ci_detection import CI_ENV_VARS
+from prefect._internal.analytics.enabled import is_telemetry_enabled
 from sqlalchemy import Engine
 
+from flows.__main__ import main
 from hybrid_ml.market.bars import clean_bars
 from hybrid_ml.market.simulation import simulate_bars
 from hybrid_ml.store.bars import store_bars
@@ -116,3 +119,17 @@ def test_help_teaches_without_loading_anything_heavy(command: Command) -> None:
     done = command("-c", program)
     assert done.stdout.splitlines()[-1] == "[]"
     assert "judge the past as if it were now" in " ".join(done.stdout.split())
+
+
+def test_nobody_is_told_that_it_is_used(capsys: pytest.CaptureFixture[str]) -> None:
+    """Prefect's library would report it, but for build services and where a variable says no."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in CI_ENV_VARS:
+            patch.delenv(name, raising=False)
+        patch.setenv("DO_NOT_TRACK", "")
+        assert is_telemetry_enabled()
+        patch.delenv("DO_NOT_TRACK")
+        with pytest.raises(SystemExit):
+            main(["--help"])
+        assert not is_telemetry_enabled()
+    assert "hybrid-ml" in capsys.readouterr().out

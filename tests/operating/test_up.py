@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import signal
 import socket
 import subprocess
@@ -22,9 +23,10 @@ from prefect.client.schemas.filters import FlowRunFilter
 from deployments.automations import set_up_automation, silent_runs_are_crashed
 from deployments.names import POOL, ZOMBIE_AUTOMATION
 from deployments.server import check_browsers, server_problem
-from deployments.set_up import check_pool, make_runs_again, stated_deployments
+from deployments.set_up import check_pool, make_runs_again, set_up, stated_deployments
+from deployments.status import look
 from deployments.supervisor import Service, Supervisor
-from hybrid_ml.errors import BadInput
+from hybrid_ml.errors import BadInput, ServiceUnavailable
 from tests.up import (
     AWAKE,
     PROGRAM,
@@ -128,6 +130,30 @@ def test_a_slot_that_passed_while_it_deployed_is_not_missed(up: Up) -> None:
         up.ended(run.id)
 
 
+def test_runs_are_made_again_after_half_a_deployment(up: Up, monkeypatch: pytest.MonkeyPatch) -> None:
+    def half() -> None:
+        raise ServiceUnavailable("half of it")
+
+    made: list[datetime] = []
+    monkeypatch.setattr("deployments.set_up.deploy", half)
+    monkeypatch.setattr("deployments.set_up.make_runs_again", lambda _, since: made.append(since))
+    with up.client(), pytest.raises(ServiceUnavailable, match="half of it"):
+        set_up()
+    assert len(made) == 1
+
+
+def test_status_tells_a_prefect_yaml_that_states_nothing(
+    up: Up, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "prefect.yaml").write_text("deployments: 7")
+    monkeypatch.setattr("deployments.set_up.project_folder", lambda: tmp_path)
+    monkeypatch.setattr("deployments.status.take_configuration_outside", lambda: None)  # it would outlast this test
+    with up.client():
+        told = look(datetime.now(UTC))
+    assert any("prefect.yaml does not state deployments" in problem for problem in told.problems)
+    assert told.server == up.api_url
+
+
 def test_an_automation_that_is_up_to_date_is_left_alone(up: Up, monkeypatch: pytest.MonkeyPatch) -> None:
     """At an update the server forgets which runs had fallen silent, and they would stay Running for ever."""
     updates: list[object] = []
@@ -205,6 +231,7 @@ def test_a_closed_terminal_stops_it_in_order(tmp_path: Path) -> None:
         stdout=theirs,
         stderr=theirs,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # the tests may run under nohup
     )
     ours.callback(process.kill)
     os.close(theirs)
@@ -251,6 +278,13 @@ def test_every_address_is_none_that_a_browser_could_be_told(tmp_path: Path) -> N
 def test_the_address_for_browsers_has_two_names(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREFECT_SERVER_UI_API_URL", "http://192.0.2.1:4200/api")
     check_browsers("::", 4200)
+
+
+def test_a_connection_string_that_is_none_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    said = refused(tmp_path, NEON_CONN_STR="nonsense")
+    assert "NEON_CONN_STR is not a connection string" in said
+    assert "server" not in said
+    assert not (tmp_path / "data" / "postgres").exists()
 
 
 def test_a_port_in_use_is_named_with_the_remedy(tmp_path: Path) -> None:
@@ -322,6 +356,15 @@ def test_status_where_nothing_runs_says_what_to_do(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "hybrid-ml up" in done.stdout
     assert "hybrid-ml backfill" in done.stdout
+
+
+def test_status_does_not_say_that_it_asked_a_database_which_unusable_settings_kept_it_from(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    nothing = Up(None, environment_of(_open(tmp_path), HYBRID_ML_NUM_THREADS="many"), tmp_path / "log", "")
+    done = nothing.command("status")
+    assert done.returncode == 1
+    assert re.search(r"database +not asked", done.stdout)
+    assert "HYBRID_ML_NUM_THREADS many" in done.stdout
 
 
 def test_the_version_of_the_deployments_is_the_projects() -> None:

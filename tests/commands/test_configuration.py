@@ -55,6 +55,16 @@ def test_commands_use_the_block_and_check_says_where_settings_are_from(command: 
         assert SECRET not in done.stdout + done.stderr
 
 
+def test_status_does_not_say_that_it_asked_a_database_which_a_setting_kept_it_from(
+    command: Command, block: None
+) -> None:
+    Variable.set(THRESHOLDS_VARIABLE, {"min_confidence": "much"}, overwrite=True)
+    done = command("status")
+    assert done.returncode == 1
+    assert "database  not asked" in done.stdout, done.stdout + done.stderr
+    assert f"variable {THRESHOLDS_VARIABLE}" in done.stdout
+
+
 def test_blocks_can_be_left_out(command: Command, block: None, tmp_path: Path) -> None:
     done = command("scaling", NEON_CONN_STR="", HYBRID_ML_BLOCKS="false", HYBRID_ML_DATA_DIR=str(tmp_path))
     assert done.returncode == 1

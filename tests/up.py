@@ -69,9 +69,11 @@ class Up:
     def wait_for_our_turn(self, seconds: float = 20.0) -> None:
         """Wait until the analysis can be ours for so long: one run at a time is let through, a slot's among them."""
         latest = SLOT_SECONDS - PREFETCH_SECONDS - seconds
-        while not latest > time.time() % SLOT_SECONDS > SLOT_RUN_SECONDS:
-            time.sleep(0.1)
-        wait_for("the end of every run", lambda: self.slots_taken() == 0)
+        wait_for(
+            "a turn of ours",
+            lambda: latest > time.time() % SLOT_SECONDS > SLOT_RUN_SECONDS and self.slots_taken() == 0,
+            SLOT_SECONDS,
+        )
 
     def slots_taken(self) -> int:
         """How many runs of the analysis have their turn, for the server: 0 or 1."""

@@ -15,6 +15,7 @@ import yaml
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import WorkPool
+from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectNotFound
 from prefect.workers.process import ProcessWorker
 
@@ -91,11 +92,7 @@ def deploy() -> None:
 
 def remove_other_schedules(client: SyncPrefectClient) -> None:
     """Schedules that prefect.yaml no longer states go from the server, where `prefect deploy` leaves them."""
-    for name, stated in stated_deployments():
-        try:
-            deployment = client.read_deployment_by_name(name)
-        except ObjectNotFound:
-            continue  # it is still to come
+    for deployment, stated in _deployed(client):
         wanted = {schedule["slug"] for schedule in stated.get("schedules", [])}
         for schedule in deployment.schedules:
             if schedule.slug not in wanted:
@@ -108,26 +105,36 @@ def make_runs_again(client: SyncPrefectClient, since: datetime) -> None:
     A deployment deletes the runs to come, and the server makes anew those that are to come some seconds later: a slot
     in between would be missed.
     """
-    for name, _ in stated_deployments():
-        try:
-            deployment = client.read_deployment_by_name(name)
-        except ObjectNotFound:
-            continue  # it is still to come
+    for deployment, _ in _deployed(client):
         if not deployment.paused:
             asked = {"start_time": since.isoformat()}
             client.request("POST", "/deployments/{id}/schedule", path_params={"id": deployment.id}, json=asked)
 
 
-def stated_deployments() -> Iterator[tuple[str, dict[str, Any]]]:
+def _deployed(client: SyncPrefectClient) -> Iterator[tuple[DeploymentResponse, dict[str, Any]]]:
+    """Each deployment of prefect.yaml that the server has, and what is stated of it; others are still to come."""
+    for name, stated in stated_deployments():
+        try:
+            deployment = client.read_deployment_by_name(name)
+        except ObjectNotFound:
+            continue
+        yield deployment, stated
+
+
+def stated_deployments() -> list[tuple[str, dict[str, Any]]]:
     """Each deployment of prefect.yaml as FLOW/NAME, and what is stated of it."""
     try:
-        found = [(each["name"], each) for each in yaml.safe_load(prefect_yaml().read_text())["deployments"]]
+        return [(_full_name(each), each) for each in yaml.safe_load(prefect_yaml().read_text())["deployments"]]
     except (yaml.YAMLError, KeyError, TypeError) as error:
         told = " ".join(str(error).split())
-        raise BadInput(f"{prefect_yaml()} does not state deployments, each with its name: {told}") from None
-    for _, stated in found:
-        flow = Path(stated["entrypoint"].split(":")[0]).stem.replace("_", " ")
-        yield f"{flow}/{stated['name']}", stated
+        raise BadInput(
+            f"{prefect_yaml()} does not state deployments, each with its name and entrypoint: {told}"
+        ) from None
+
+
+def _full_name(stated: dict[str, Any]) -> str:
+    flow = Path(stated["entrypoint"].split(":")[0]).stem.replace("_", " ")
+    return f"{flow}/{stated['name']}"
 
 
 def prefect_yaml() -> Path:

@@ -329,14 +329,16 @@ def test_a_server_that_is_not_prefects_is_told_from_one() -> None:
         server.shutdown()
 
 
-@pytest.mark.parametrize("written", ["deployments:\n  - name: [", "name: x", "deployments: 7", ""])
+@pytest.mark.parametrize(
+    "written", ["deployments:\n  - name: [", "name: x", "deployments: 7", "deployments:\n  - name: x", ""]
+)
 def test_a_prefect_yaml_that_states_nothing_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str
 ) -> None:
     (tmp_path / "prefect.yaml").write_text(written)
     monkeypatch.setattr("deployments.set_up.project_folder", lambda: tmp_path)
     with pytest.raises(BadInput, match=r"prefect\.yaml does not state deployments"):
-        list(stated_deployments())
+        stated_deployments()
 
 
 def test_a_worker_wants_a_pool_of_its_kind(up: Up) -> None:

@@ -18,8 +18,9 @@ from uuid import UUID
 
 import psutil
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterExpectedStartTime
+from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from sqlalchemy import Engine, create_engine, text
@@ -93,10 +94,11 @@ class Up:
         """Runs that a schedule has made and that are still to come, the next one first."""
         with self.client() as client:
             deployment = client.read_deployment_by_name(name)
-            to_come = FlowRunFilter(expected_start_time=FlowRunFilterExpectedStartTime(after_=datetime.now(UTC)))
-            runs = client.read_flow_runs(flow_run_filter=to_come, limit=200)
-            found = [run for run in runs if run.deployment_id == deployment.id and run.auto_scheduled]
-        return sorted(found, key=lambda run: str(run.expected_start_time))
+            to_come = FlowRunFilter(
+                deployment_id={"any_": [deployment.id]}, expected_start_time={"after_": datetime.now(UTC)}
+            )
+            runs = client.read_flow_runs(flow_run_filter=to_come, sort=FlowRunSort.EXPECTED_START_TIME_ASC)
+        return [run for run in runs if run.auto_scheduled]
 
     def due_soon(self) -> UUID:
         """The run of `runs_every`, as soon as the server has made it."""

@@ -82,11 +82,13 @@ def test_a_run_by_hand_answers_and_is_told_by_status(up: Up) -> None:
 
 
 def test_a_command_uses_the_server_that_is_up(up: Up) -> None:
+    begin = datetime.now(UTC)
     done = up.command("analyze", "--fast_mode", "--disable_sleep_window", "--max_bar_age_minutes", "1440", "--json")
     assert done.returncode == 0, done.stderr
     assert "temporary server" not in done.stderr
+    ours = FlowRunFilter(deployment_id={"is_null_": True}, tags={"all_": ["hybrid-ml"]}, start_time={"after_": begin})
     with up.client() as client:
-        assert any(run.deployment_id is None and "hybrid-ml" in run.tags for run in client.read_flow_runs(limit=20))
+        assert len(client.read_flow_runs(flow_run_filter=ours)) == 1
 
 
 def test_up_again_says_that_it_is_up(up: Up) -> None:

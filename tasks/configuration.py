@@ -20,7 +20,7 @@ from hybrid_ml.offers import Offer, offer
 from hybrid_ml.settings import load_settings
 
 SECONDS_IN_A_RUN = 10.0
-SECONDS_FOR_A_COMMAND = 2.0
+SECONDS_FOR_A_COMMAND = 5.0
 WITHOUT = "set HYBRID_ML_BLOCKS=false to go by the environment and .env alone"
 _lock = Lock()
 

@@ -4,7 +4,6 @@ import atexit
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -50,8 +49,9 @@ os.environ.update(
 from hybrid_ml.settings import load_settings  # noqa: E402
 from hybrid_ml.store.embedded import start_embedded  # noqa: E402  # after the environment is clean
 from hybrid_ml.store.engine import connect_only, migrate, open_engine  # noqa: E402
-from tests.databases import administrate, database  # noqa: E402
+from tests.databases import database, make_quick  # noqa: E402
 from tests.faults.table import TABLE  # noqa: E402
+from tests.ports import free_port  # noqa: E402
 
 if TYPE_CHECKING:
     from tests.up import Up
@@ -83,9 +83,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def server() -> str:
     """Address of a database on a real PostgreSQL that lives as long as the session."""
     address = start_embedded(WORK, "postgres")
-    # These databases need not outlive a power cut, and making and dropping one waits for the disk otherwise.
-    administrate(address, "ALTER SYSTEM SET fsync = off")
-    administrate(address, "SELECT pg_reload_conf()")
+    make_quick(address)
     return address
 
 
@@ -126,13 +124,15 @@ def engine(home: Path) -> Engine:
 @pytest.fixture(scope="session")
 def prefect_api(server: str) -> Iterator[str]:
     """A real Prefect server with its own database, for flows in this process and for commands."""
-    port = _free_port()
+    port = free_port()
     url = f"http://127.0.0.1:{port}/api"
     address = start_embedded(WORK, "prefect").replace("postgresql://postgres:@", "postgresql+asyncpg://postgres@")
     environment = {
         **os.environ,
         "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "2",
         "PREFECT_SERVER_DATABASE_CONNECTION_URL": address,
+        "PREFECT_SERVER_DATABASE_TIMEOUT": "120",
+        "PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT": "60",
     }
     log = (WORK / "prefect-server.log").open("w")
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
@@ -155,13 +155,7 @@ def prefect_api(server: str) -> Iterator[str]:
         log.close()
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _wait_until_healthy(url: str, process: subprocess.Popen, seconds: float = 180) -> None:
+def _wait_until_healthy(url: str, process: subprocess.Popen, seconds: float = 600) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end and process.poll() is None:
         try:

@@ -92,7 +92,8 @@ class Row:
 class BotApi:
     """What was sent, and how to answer next; without an order it does what Telegram does.
 
-    `orders`: for the next sends, a Fault or (status, body); `orders_of[method]`: for other methods.
+    `orders`: for the next sends, a Fault or (status, body); `orders_to[chat_id]`: for the next ones to that chat;
+    `orders_of[method]`: for other methods.
     `known_chats`: None for every chat. `messages`: what was processed, in order, with its message_id.
     `polls`: how many have begun, whose rows come when they end.
     """
@@ -109,6 +110,7 @@ class BotApi:
     migrated_chats: dict[str, int] = field(default_factory=dict)
     messages: list[dict[str, str]] = field(default_factory=list)
     orders: list[Fault | Answer] = field(default_factory=list)
+    orders_to: dict[str, list[Fault | Answer]] = field(default_factory=dict)
     orders_of: dict[str, list[Fault | Answer]] = field(default_factory=dict)
     updates: list[dict[str, Any]] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
@@ -154,7 +156,7 @@ class BotApi:
 
     def _choose_fault(self, row: Row, method: str) -> None:
         sends = method.startswith("send")
-        orders = self.orders if sends else self.orders_of.get(method, [])
+        orders = self.orders_to.get(row.chat_id) or self.orders if sends else self.orders_of.get(method, [])
         order = orders.pop(0) if orders else self.plan.next() if self.plan and sends else None
         if isinstance(order, tuple):
             row.fault, self._answers[row.number] = "ordered", order

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -29,6 +28,7 @@ from hybrid_ml.market.bars import clean_bars
 from hybrid_ml.market.simulation import SIMULATED_SYMBOL, simulate_bars
 from hybrid_ml.store.bars import store_bars
 from hybrid_ml.store.embedded import start_embedded
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
 PROGRAM = str(Path(sys.executable).with_name("hybrid-ml"))
@@ -174,12 +174,6 @@ def _begun_or_ended(run: FlowRun) -> bool:
 
 def _soon(run: FlowRun) -> bool:
     return (run.expected_start_time - datetime.now(UTC)).total_seconds() < 60 and run.expected_start_time.second != 5
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def environment_of(folder: Path, **more: str) -> dict[str, str]:

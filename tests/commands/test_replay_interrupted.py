@@ -39,7 +39,7 @@ def start(folder: Path, name: str, environment: dict[str, str]) -> subprocess.Po
     )
 
 
-def wait_for(path: Path, process: subprocess.Popen, seconds: float = 120) -> None:
+def wait_for(path: Path, process: subprocess.Popen, seconds: float = 900) -> None:
     end = time.monotonic() + seconds
     while not path.exists():
         assert process.poll() is None, process.stderr.read()

@@ -119,7 +119,7 @@ def copied(
         environment = {
             "NEON_CONN_STR": address,
             "HYBRID_ML_MODELS_DIR": str(models),
-            "HYBRID_ML_LOCK_WAIT_SECONDS": "60",
+            "HYBRID_ML_LOCK_WAIT_SECONDS": "600",
         }
         for key, value in environment.items():
             monkeypatch.setenv(key, value)

@@ -76,7 +76,7 @@ def test_killed_and_run_again(
     installation: Installation, undisturbed: dict, faults: FaultRows, flow: str, point: str
 ) -> None:
     process = victim.start(flow, REQUESTS[flow], installation.environment, point)
-    process.join(180)
+    process.join(600)
     assert process.exitcode == -signal.SIGKILL, "the point was not reached"
     assert installation.is_whole()
     again = analyze if flow == "analysis" else train

@@ -25,7 +25,7 @@ def test_a_full_disk_loses_nothing(installation: Installation, undisturbed: dict
     before = (installation.models / MODEL_FILE).read_bytes()
     assert len(before) > SMALL
     process = victim.start("analysis", ANALYSIS, installation.environment, file_size_limit=SMALL)
-    process.join(180)
+    process.join(600)
     assert process.exitcode == 1
     assert (installation.models / MODEL_FILE).read_bytes() == before
     assert installation.is_whole()
@@ -74,7 +74,7 @@ def test_two_analyses_at_once(installation: Installation, undisturbed: dict, fau
     def both() -> list[int]:
         processes = [victim.start("analysis", ANALYSIS, installation.environment) for _ in range(2)]
         for process in processes:
-            process.join(90)
+            process.join(600)
         return [process.exitcode for process in processes]
 
     codes, seconds = timed(both)
@@ -94,7 +94,7 @@ def test_two_machines_on_one_database(installation: Installation, undisturbed: d
     def both() -> list[int]:
         processes = [victim.start("weekly training", TRAINING, environment) for environment in environments]
         for process in processes:
-            process.join(90)
+            process.join(600)
         return [process.exitcode for process in processes]
 
     codes, seconds = timed(both)
@@ -111,7 +111,7 @@ def test_weekly_training_during_an_analysis(installation: Installation, faults: 
             for name, request in (("weekly training", TRAINING), ("analysis", ANALYSIS))
         ]
         for process in processes:
-            process.join(90)
+            process.join(600)
         return [process.exitcode for process in processes]
 
     codes, seconds = timed(both)
@@ -141,7 +141,7 @@ def test_a_run_that_finds_the_symbol_busy_ends_busy_and_not_failed(
 
 def test_the_lock_of_a_process_that_died_is_free(installation: Installation) -> None:
     process = victim.start("analysis", ANALYSIS, installation.environment, "before load_window")
-    process.join(180)
+    process.join(600)
     assert process.exitcode == -9
     with symbol_locks(installation.engine, 5) as held:
         assert held.take("ABC") < 5

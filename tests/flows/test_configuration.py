@@ -53,6 +53,7 @@ PASSWORD = "p4ssw0rd-of-the-block"
 @pytest.fixture(autouse=True)
 def blocks(prefect_api: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A server without blocks, before and after."""
+    monkeypatch.setattr(configuration, "SECONDS_FOR_A_COMMAND", 60.0)
     _forget(prefect_api)
     yield
     _forget(prefect_api)
@@ -62,9 +63,10 @@ def blocks(prefect_api: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def _forget(url: str) -> None:
     wanted = {"block_documents": {"name": {"any_": list(configuration.BLOCK_TYPES)}}}
-    for block in httpx.post(f"{url}/block_documents/filter", json=wanted).json():
-        httpx.delete(f"{url}/block_documents/{block['id']}")
     Variable.unset(THRESHOLDS_VARIABLE)
+    with httpx.Client(base_url=url, timeout=60) as client:
+        for block in client.post("block_documents/filter", json=wanted).json():
+            client.delete(f"block_documents/{block['id']}")
 
 
 def database_block(address: str) -> None:
@@ -278,7 +280,7 @@ def test_setting_up_makes_what_is_missing_and_overwrites_nothing(prefect_api: st
         assert load_settings().telegram_told == "TELEGRAM_BOT_TOKEN and TELEGRAM_CHAT_ID not set"
         block = client.read_block_document_by_name("telegram-chat-id", "secret", include_secrets=False)
         edited = {"data": {"value": "4242"}, "block_schema_id": str(block.block_schema_id)}  # as the UI's form sends it
-        httpx.patch(f"{prefect_api}/block_documents/{block.id}", json=edited).raise_for_status()
+        httpx.patch(f"{prefect_api}/block_documents/{block.id}", json=edited, timeout=60).raise_for_status()
         thresholds({"max_signals": 2})
         assert set_up_blocks(client) == []
         assert client.read_block_type_by_slug("sqlalchemy-connector").name == "SQLAlchemy Connector"

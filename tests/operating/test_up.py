@@ -26,13 +26,13 @@ from deployments.set_up import check_pool, make_runs_again, set_up, stated_deplo
 from deployments.status import look
 from deployments.supervisor import Service, Supervisor
 from hybrid_ml.errors import BadInput, ServiceUnavailable
+from tests.ports import free_port
 from tests.up import (
     AWAKE,
     PROGRAM,
     ROOT,
     Up,
     environment_of,
-    free_port,
     runs_every,
     start_up,
     stop,

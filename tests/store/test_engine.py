@@ -1,5 +1,8 @@
 """Which database, whether it can be reached, and that nothing secret is said about it."""
 
+import time
+from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 
 import psycopg2
@@ -65,6 +68,13 @@ def test_the_embedded_database_brings_its_schema_along(tmp_path: Path, monkeypat
     engine.dispose()
 
 
+def _loaded_at(address: str) -> datetime:
+    """When the server read its configuration, told by a process that it has started since."""
+    with closing(psycopg2.connect(address)) as fresh, fresh.cursor() as cursor:
+        cursor.execute("SELECT pg_conf_load_time()")
+        return cursor.fetchone()[0]
+
+
 def test_a_server_that_wants_a_password_says_so_when_none_is_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -76,9 +86,11 @@ def test_a_server_that_wants_a_password_says_so_when_none_is_given(
         (tmp_path / "postgres" / "pg_hba.conf").write_text(
             "local all postgres trust\nlocal all all scram-sha-256\n", encoding="utf-8"
         )
+        loaded = _loaded_at(trusted)
         cursor.execute("SELECT pg_reload_conf()")
-        cursor.execute("SELECT pg_sleep(0.5)")
     connection.close()
+    while _loaded_at(trusted) == loaded:
+        time.sleep(0.05)
 
     monkeypatch.setenv("NEON_CONN_STR", trusted.replace("postgres:@", "guest@"))
     with pytest.raises(StoreUnavailable, match="holds no password"):

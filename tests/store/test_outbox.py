@@ -37,7 +37,7 @@ def age(engine: Engine, changes: str) -> None:
 
 def send(engine: Engine, api: BotApi, patience_seconds: float = 15) -> None:
     async def work() -> None:
-        line = Line(make_bot(SecretStr(TOKEN), api.base_url, 1.0), 1.0)
+        line = Line(make_bot(SecretStr(TOKEN), api.base_url))
         await Deliverer(engine, line).deliver(patience_seconds)
 
     asyncio.run(work())

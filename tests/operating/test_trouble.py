@@ -157,6 +157,7 @@ def test_something_was_away_for_an_hour(up: Up, away: str) -> None:
 
     The server, where it was away too, is killed at the end of the hour and comes back by itself.
     """
+    up.wait_for_our_turn(60)
     worker = up.child("flows worker")
     worker.suspend()
     try:

@@ -65,6 +65,7 @@ def test_a_scheduled_analysis_completes_unattended_and_on_time(up: Up) -> None:
 
 
 def test_a_run_by_hand_answers_and_is_told_by_status(up: Up) -> None:
+    up.wait_for_our_turn(60)
     run = up.ended(up.trigger(**AWAKE))
     assert run.state.type.value == "COMPLETED", run.state
     assert run.name == f"analysis DEMO {run.expected_start_time:%Y-%m-%d %H:%M}", "not `all symbols`: it is one"

@@ -172,8 +172,14 @@ def _begun_or_ended(run: FlowRun) -> bool:
     return run.state.name == "Running" or run.state.is_final()
 
 
+def is_slot(due: datetime) -> bool:
+    """Whether a run due then is one of prefect.yaml's; those of `runs_every` have a broken second."""
+    return (due.second, due.microsecond) == (5, 0)
+
+
 def _soon(run: FlowRun) -> bool:
-    return (run.expected_start_time - datetime.now(UTC)).total_seconds() < 60 and run.expected_start_time.second != 5
+    due = run.expected_start_time
+    return not is_slot(due) and (due - datetime.now(UTC)).total_seconds() < 60
 
 
 def environment_of(folder: Path, **more: str) -> dict[str, str]:

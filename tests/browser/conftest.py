@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import ConsoleMessage, Page, expect, sync_playwright
 
 from tests.up import Up
 
@@ -23,6 +23,7 @@ SIZE = {"width": 1280, "height": 800}
 ANSWER_MS = 30_000
 SCREENSHOTS = os.environ.get("UI_SCREENSHOTS")
 CONSOLE = pytest.StashKey[list[str]]()
+expect.set_options(timeout=ANSWER_MS)
 
 
 @pytest.fixture

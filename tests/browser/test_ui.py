@@ -35,7 +35,7 @@ def test_an_analysis_is_run_by_its_form_and_its_page_shows_the_chart(up: Up, pag
     expect(page.get_by_text(run.state.name, exact=True).first).to_be_visible(timeout=RUN_MS)
     page.get_by_role("tab", name="Task Runs").click()
     for task in ("report analysis", "send alerts", "save prediction DEMO"):
-        expect(page.get_by_role("tabpanel").get_by_text(task)).to_be_visible()
+        expect(page.get_by_role("tabpanel").get_by_text(task)).to_be_visible(timeout=RUN_MS)
     keep(page, "ui_run")
     page.get_by_role("tab", name="Artifacts").click()
     page.get_by_role("tabpanel").get_by_role("link", name="analysis-demo").click()

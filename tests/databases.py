@@ -17,6 +17,8 @@ from sqlalchemy.engine import make_url
 
 from hybrid_ml.store.embedded import start_embedded
 
+LEAVE_SECONDS = 60.0
+
 
 @contextmanager
 def database(server: str, template: str = "") -> Iterator[str]:
@@ -45,10 +47,13 @@ def administrate(server: str, statement: str) -> None:
     connection = psycopg2.connect(server)
     connection.autocommit = True
     with closing(connection), connection.cursor() as cursor:
+        end = time.monotonic() + LEAVE_SECONDS
         while True:
             try:
                 return cursor.execute(statement)
             except ObjectInUse:  # who was told to go has not gone yet; on a crowded machine that takes a while
+                if time.monotonic() > end:
+                    raise
                 time.sleep(1)
 
 

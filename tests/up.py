@@ -219,7 +219,7 @@ def stop(up: Up) -> None:
     if up.process.poll() is None:
         up.process.send_signal(signal.SIGINT)
         try:
-            up.process.wait(60)
+            up.process.wait(180)
         except subprocess.TimeoutExpired:
             up.process.kill()
             raise

@@ -71,8 +71,8 @@ def test_a_failed_run_is_retried_by_its_button(up: Up, page: Page) -> None:
         run_id = up.trigger(symbols=["DEMO"], **AWAKE)
         assert up.ended(run_id).state.name == "Failed"
     page.goto(f"/v2/runs/flow-run/{run_id}")
-    page.get_by_role("button", name="Open menu").first.click()
     up.wait_for_our_turn(90)
+    page.get_by_role("button", name="Open menu").first.click()
     page.get_by_role("menuitem", name="Retry").click()
     page.get_by_role("dialog").or_(page.get_by_role("alertdialog")).get_by_role("button", name="Retry").click()
     expect(page.get_by_text("Failed", exact=True)).to_have_count(0, timeout=RUN_MS)

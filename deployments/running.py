@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from deployments.service.authentication import CLIENT_VARIABLE, read_authentication
 from hybrid_ml.errors import BadInput
 from hybrid_ml.settings import load_settings
 
@@ -71,11 +72,20 @@ def _take(file: IO[str]) -> bool:
 
 
 def join_running_server() -> None:
-    """Where no server is named, the one that `up` started here is meant."""
-    if not os.environ.get("PREFECT_API_URL"):
-        found = running()
-        if found:
-            os.environ["PREFECT_API_URL"] = found["api_url"]
+    """Where no server is named, the one that `up` started here is meant; it is told the string that it asks for.
+
+    The string goes to the address of the server that runs here and to no other.
+    """
+    found = running()
+    if not found:
+        return
+    named = os.environ.get("PREFECT_API_URL")
+    if named and named.rstrip("/") != found["api_url"]:
+        return
+    os.environ["PREFECT_API_URL"] = found["api_url"]
+    kept = read_authentication(load_settings().data_dir) if found["own_server"] else None
+    if kept and not os.environ.get(CLIENT_VARIABLE):
+        os.environ[CLIENT_VARIABLE] = kept
 
 
 def _path() -> Path:

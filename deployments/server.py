@@ -7,10 +7,15 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from base64 import b64encode
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
+from prefect.settings import get_current_settings
+
+from deployments.service.authentication import SERVER_VARIABLE
 from deployments.supervisor import Service
 from hybrid_ml.errors import BadInput, ServiceUnavailable
 from hybrid_ml.store.embedded import start_embedded
@@ -25,6 +30,10 @@ UI_VARIABLES = ("PREFECT_SERVER_UI_API_URL", "PREFECT_UI_API_URL")
 DATABASE_VARIABLES = ("PREFECT_SERVER_DATABASE_CONNECTION_URL", "PREFECT_API_DATABASE_CONNECTION_URL")
 EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # compared, not bound
 """Hosts that mean all addresses of this machine, and how it reaches itself there."""
+SERVER_MODULE = "deployments.service.prefect_server"
+LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
+CORS_VARIABLES = ("PREFECT_SERVER_CORS_ALLOWED_ORIGINS", "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS")
+PROJECT_PREFIXES = ("TELEGRAM_", "HYBRID_ML_", "NEON_")
 SERVER_SETTINGS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     # Leases of taken slots outlive the server, so that a run whose end it missed does not keep its slot for ever.
@@ -36,19 +45,6 @@ SERVER_SETTINGS = {
     # Its own log; what flows say is told by the worker.
     "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
 }
-
-
-def check_address(host: str) -> None:
-    """Raises BadInput where others could reach the server and it asks nobody who they are."""
-    if _is_loopback(host):
-        return
-    wanted = os.environ.get("PREFECT_SERVER_API_AUTH_STRING", "")
-    user, _, password = wanted.partition(":")
-    if not (user and password):
-        raise BadInput(
-            f"--host {host} lets others reach the server, who could then read results and start runs; set "
-            "PREFECT_SERVER_API_AUTH_STRING=USER:PASSWORD first (basic authentication), or leave it on 127.0.0.1"
-        )
 
 
 def check_browsers(host: str, port: int) -> None:
@@ -65,7 +61,7 @@ def seen_at() -> str:
     return next((os.environ[name] for name in UI_VARIABLES if os.environ.get(name)), "")
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -92,11 +88,14 @@ def reached_at(host: str) -> str:
     return f"[{shown}]" if ":" in shown else shown
 
 
-def server_service(host: str, port: int, data_dir: Path) -> Service:
-    """The server, its data in a database of its own on the embedded PostgreSQL unless you name another."""
+def server_service(host: str, port: int, data_dir: Path, authentication: str, allowed_hosts: list[str]) -> Service:
+    """The server, its data in a database of its own on the embedded PostgreSQL unless you name another.
+
+    `allowed_hosts`: names that requests may be for, beside those it is known by.
+    """
     # It unpacks its UI beside its own code unless told otherwise, where it may not be able to write.
     unpacked = {"PREFECT_SERVER_UI_STATIC_DIRECTORY": str(data_dir / "prefect-ui")}
-    environment = SERVER_SETTINGS | unpacked | dict(os.environ)
+    environment = SERVER_SETTINGS | unpacked | server_environment(os.environ)
     if not any(environment.get(name) for name in DATABASE_VARIABLES):
         address = start_embedded(data_dir, DATABASE)
         environment[DATABASE_VARIABLES[0]] = address.replace("postgresql://", "postgresql+asyncpg://").replace(
@@ -104,11 +103,32 @@ def server_service(host: str, port: int, data_dir: Path) -> Service:
         )
     api_url = f"http://{reached_at(host)}:{port}/api"
     ui_api_url = seen_at() or api_url
-    environment |= {"PREFECT_API_URL": api_url} | dict.fromkeys(UI_VARIABLES, ui_api_url)
+    environment |= {"PREFECT_API_URL": api_url, SERVER_VARIABLE: authentication}
+    environment |= dict.fromkeys(UI_VARIABLES, ui_api_url)
     # Pages of other origins, open in the same browser, must neither read secrets here nor start runs.
-    environment.setdefault("PREFECT_SERVER_CORS_ALLOWED_ORIGINS", ui_api_url.removesuffix("/api"))
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", host, "--port", str(port)]
+    if not any(environment.get(name) for name in CORS_VARIABLES):
+        environment[CORS_VARIABLES[0]] = ",".join(own_origins(ui_api_url, port))
+    command = [sys.executable, "-m", SERVER_MODULE, "--host", host, "--port", str(port)]
+    for name in dict.fromkeys([*allowed_hosts, host, urlsplit(ui_api_url).hostname or host]):
+        command += ["--allowed_host", name]
     return Service("server", command, environment, stop_seconds=15)
+
+
+def own_origins(ui_api_url: str, port: int) -> list[str]:
+    """Origins of the UI's pages; on this machine it has several names."""
+    parts = urlsplit(ui_api_url)
+    names = LOOPBACK_NAMES if is_loopback(parts.hostname or "") else ()
+    return list(dict.fromkeys([f"{parts.scheme}://{parts.netloc}", *(f"http://{name}:{port}" for name in names)]))
+
+
+def server_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """What the server needs of `environment`: none of the project's own settings, secrets among them."""
+    return {name: value for name, value in environment.items() if not name.startswith(PROJECT_PREFIXES)}
+
+
+def client_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """What a worker or the bot needs of `environment`: not the address of the server's own database."""
+    return {name: value for name, value in environment.items() if name not in (*DATABASE_VARIABLES, SERVER_VARIABLE)}
 
 
 def wait_until_ready(
@@ -138,6 +158,14 @@ def server_problem(api_url: str) -> str:
         return "" if error.code in (401, 403) else f"status {error.code}"
     except (OSError, ValueError) as error:
         return str(getattr(error, "reason", error))
+
+
+def authorization_header() -> str:
+    """What Prefect's client sends as `Authorization`; a secret, empty where there is none."""
+    api = get_current_settings().api
+    if api.auth_string:
+        return f"Basic {b64encode(api.auth_string.get_secret_value().encode()).decode()}"
+    return f"Bearer {api.key.get_secret_value()}" if api.key else ""
 
 
 def failure_told(error: "HTTPError") -> str:

@@ -12,7 +12,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from deployments.running import mark_running, running
-from deployments.server import check_address, check_browsers, check_port, reached_at, server_service, wait_until_ready
+from deployments.server import (
+    check_browsers,
+    check_port,
+    client_environment,
+    is_loopback,
+    reached_at,
+    server_service,
+    wait_until_ready,
+)
+from deployments.service.authentication import CLIENT_VARIABLE, authentication_file, export_line, keep_authentication
 from deployments.supervisor import Service, Supervisor
 from deployments.unheard import speak_to_whoever_listens
 from deployments.worker import WORKER_SETTINGS
@@ -59,7 +68,6 @@ class Stop:
 
 def up(host: str, port: int) -> None:
     """Start what is missing and keep it going. Raises HybridMLError where something cannot be."""
-    check_address(host)
     speak_to_whoever_listens()
     found = running()
     if found:
@@ -68,7 +76,7 @@ def up(host: str, port: int) -> None:
     own_url = f"http://{reached_at(host)}:{port}/api"
     given = named_server(own_url)
     api_url = given or own_url
-    about = {"pid": os.getpid(), "api_url": api_url, "ui_url": ui_url(api_url)}
+    about = {"pid": os.getpid(), "api_url": api_url, "ui_url": ui_url(api_url), "own_server": not given}
     supervisor, stop = Supervisor(tell), Stop()
     started = {"started_at": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"}
     with mark_running(about | started) as ours:
@@ -77,10 +85,15 @@ def up(host: str, port: int) -> None:
         with stopping(supervisor, stop):
             settings = load_settings()
             check_connection_string(settings)
+            authentication = "" if given else own_authentication(settings.data_dir)
             data_dir, embedded = settings.data_dir, settings.uses_embedded_database or not given
             if embedded:
                 start_embedded(data_dir)  # the project's data where no other database is named, and Prefect's own
-            start_server(supervisor, data_dir, api_url, None if given else (host, port))
+            if given:
+                join_server(api_url)
+            else:
+                start_server(supervisor, settings, (host, port), authentication)
+            set_up_server(api_url)
             settings = take_settings()
             open_database(settings)
             start_work(supervisor, settings, api_url)
@@ -111,27 +124,56 @@ def named_server(own_url: str) -> str | None:
     return None if named == own_url and not os.environ.get("PREFECT_API_URL") else named
 
 
-def start_server(supervisor: Supervisor, data_dir: Path, api_url: str, own: tuple[str, int] | None) -> None:
-    """The server of PREFECT_API_URL, or one of our own; then everything it must know."""
+def own_authentication(data_dir: Path) -> str:
+    """The string that a server of our own asks for; one that Prefect's settings state wins over the kept one."""
+    from prefect.settings import get_current_settings
+
+    stated = get_current_settings().server.api.auth_string
+    return keep_authentication(data_dir, stated.get_secret_value() if stated else "")
+
+
+def join_server(api_url: str) -> None:
+    """Wait for the server that PREFECT_API_URL or Prefect's profile names."""
+    use_server(api_url)
+    wait_until_ready(api_url, lambda: False, lambda: time.sleep(0.2), GIVEN_SERVER_SECONDS)
+
+
+def start_server(supervisor: Supervisor, settings: Settings, own: tuple[str, int], authentication: str) -> None:
+    """Start a server of our own on `own`, host and port, and say how a person gets in."""
+    host, port = own
+    api_url, data_dir = f"http://{reached_at(host)}:{port}/api", settings.data_dir
+    check_browsers(host, port)
+    check_port(host, port)
+    os.environ.setdefault("PREFECT_HOME", str(data_dir / "prefect"))
+    os.environ[CLIENT_VARIABLE] = authentication
+    use_server(api_url)
+    start_own_server(supervisor, server_service(host, port, data_dir, authentication, settings.allowed_hosts), api_url)
+    show_how_to_sign_in(data_dir, api_url, host)
+
+
+def use_server(api_url: str) -> None:
+    """Have this process and what it starts speak to the server at `api_url`."""
     from prefect.context import refresh_global_settings_context
 
     os.environ["PREFECT_API_URL"] = api_url
-    if own is None:
-        refresh_global_settings_context()
-        wait_until_ready(api_url, lambda: False, lambda: time.sleep(0.2), GIVEN_SERVER_SECONDS)
-    else:
-        check_browsers(*own)
-        check_port(*own)
-        os.environ.setdefault("PREFECT_HOME", str(data_dir / "prefect"))
-        if os.environ.get("PREFECT_SERVER_API_AUTH_STRING"):
-            os.environ.setdefault("PREFECT_API_AUTH_STRING", os.environ["PREFECT_SERVER_API_AUTH_STRING"])
-        refresh_global_settings_context()
-        start_own_server(supervisor, server_service(*own, data_dir), api_url)
-    out.print(f"server     {ui_url(api_url)}")
+    refresh_global_settings_context()
+
+
+def set_up_server(api_url: str) -> None:
+    """All that the server must know."""
     from deployments.set_up import set_up  # with the server's address in the environment
 
+    out.print(f"server     {ui_url(api_url)}")
     for line in set_up():
         out.print(f"set up     {line}")
+
+
+def show_how_to_sign_in(data_dir: Path, api_url: str, host: str) -> None:
+    """How a person gets in; the string itself is not shown."""
+    out.print("           `hybrid-ml ui` opens it signed in; for Prefect's own commands:")
+    out.print(f"           {export_line(api_url, authentication_file(data_dir))}", soft_wrap=True, markup=False)
+    if not is_loopback(host):
+        tell("server", "listens beyond this machine without TLS: put a proxy with TLS before it, or use an SSH tunnel")
 
 
 def take_settings() -> Settings:
@@ -183,7 +225,8 @@ def start_own_server(supervisor: Supervisor, service: Service, api_url: str) -> 
 
 def start_work(supervisor: Supervisor, settings: Settings, api_url: str) -> None:
     """The worker, and the bot where Telegram is set up."""
-    environment = WORKER_SETTINGS | dict(os.environ) | {"PREFECT_API_URL": api_url, "PYTHONUNBUFFERED": "1"}
+    own = {"PREFECT_API_URL": api_url, "PYTHONUNBUFFERED": "1"}
+    environment = WORKER_SETTINGS | client_environment(os.environ) | own
     program = [sys.executable, "-m", "flows"]
     worker = [*program, "worker", "--name", socket.gethostname()]  # the same after each start
     supervisor.start(Service("worker", worker, environment, WORKER_STOP_SECONDS))

@@ -20,7 +20,7 @@ from pydantic_settings import (
 )
 
 from flows.model_flags import Models, Output
-from flows.operating_flags import Deploy, Status, Up, Worker
+from flows.operating_flags import Deploy, Status, Ui, Up, Worker
 from hybrid_ml.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_MISUSED, HybridMLError
 from hybrid_ml.requests import (
     AnalysisRequest,
@@ -172,6 +172,7 @@ class Root(BaseSettings):
     check: CliSubCommand[Check] = Field(description="check this installation")
     migrate: CliSubCommand[Migrate] = Field(description="bring the database's schema up to date")
     up: CliSubCommand[Up] = Field(description="start everything and keep it going")
+    ui: CliSubCommand[Ui] = Field(description="open the Prefect UI, signed in")
     status: CliSubCommand[Status] = Field(description="what runs, when next, and how the last runs ended")
     deploy: CliSubCommand[Deploy] = Field(description="set up a Prefect server that is there already")
     worker: CliSubCommand[Worker] = Field(description="work for the pool")

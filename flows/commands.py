@@ -25,6 +25,8 @@ from prefect.client.schemas.objects import State
 from prefect.settings import get_current_settings
 
 from deployments.names import TAG
+from deployments.server import authorization_header
+from deployments.service.authentication import protect_temporary_server
 from flows.outside import DATABASE, settings_for
 from hybrid_ml import console
 from hybrid_ml.errors import EXIT_FAILED, EXIT_INTERRUPTED, HybridMLError
@@ -102,7 +104,7 @@ def check(*, json_output: bool) -> None:
         take_configuration_outside()
     except HybridMLError as error:  # the check-up tells what is wrong, and goes on
         unread = str(error)
-    for finding in check_up(load_settings(), get_current_settings().api.url, unread):
+    for finding in check_up(load_settings(), get_current_settings().api.url, unread, authorization_header()):
         findings.append(finding)
         if not json_output:
             console.show_finding(finding)
@@ -141,6 +143,8 @@ def _run(flow: Flow, request: Any) -> Any:
     has been started and a task retried.
     """
     open_engine(settings_for(DATABASE))
+    if not get_current_settings().api.url:
+        protect_temporary_server()
     with tags(TAG):
         state: State[Any] = flow(request, return_state=True)  # type: ignore[assignment]
     report = state.result(raise_on_failure=False)

@@ -4,8 +4,10 @@ import os
 import sys
 from datetime import UTC, datetime
 
-from deployments.running import join_running_server
+from deployments.running import join_running_server, running
+from deployments.service.authentication import authentication_file
 from hybrid_ml.errors import EXIT_FAILED, BadInput
+from hybrid_ml.settings import load_settings
 from hybrid_ml.terminal import out
 
 
@@ -16,6 +18,23 @@ def deploy() -> None:
 
     for line in set_up():
         out.print(line)
+
+
+def ui() -> None:
+    """`hybrid-ml ui`."""
+    from deployments.service.browser import open_signed_in
+
+    found = running()
+    if found is None:
+        raise BadInput("`hybrid-ml up` does not run here, so there is no UI of its own; start it first")
+    data_dir = load_settings().data_dir
+    if not found["own_server"]:
+        out.print(f"{found['ui_url']} is the UI of the server that PREFECT_API_URL names; sign in as you do there")
+    elif open_signed_in(data_dir, found["ui_url"]):
+        out.print(f"opened {found['ui_url']} in a browser, signed in")
+    else:
+        out.print(f"no browser here; open {found['ui_url']} and sign in with what this file holds, in one line:")
+        out.print(f"{authentication_file(data_dir)}", soft_wrap=True)
 
 
 def worker(name: str | None, *, cold: bool) -> None:

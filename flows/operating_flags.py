@@ -16,13 +16,29 @@ class Up(BaseModel):
               hybrid-ml up --port 4300
     """
 
-    host: str = Field("127.0.0.1", description="address the server listens on; others only with authentication")
+    host: str = Field(
+        "127.0.0.1", description="address the server listens on; others than this machine's own need a proxy with TLS"
+    )
     port: int = Field(PORT, ge=1, le=65_535, description="port of the server and its UI")
 
     def cli_cmd(self) -> None:
         from deployments.up import up
 
         up(self.host, self.port)
+
+
+class Ui(BaseModel):
+    """Open the Prefect UI of `hybrid-ml up` in a browser, signed in.
+
+    Without a browser on this machine it prints where the UI is and how to sign in.
+
+    examples: hybrid-ml ui
+    """
+
+    def cli_cmd(self) -> None:
+        from flows import operating
+
+        operating.ui()
 
 
 class Deploy(BaseModel):

@@ -44,9 +44,12 @@ class Finding:
 Part = Callable[[Settings], Finding]
 
 
-def check_up(settings: Settings, prefect_api_url: str | None, unread: str | None = None) -> Iterator[Finding]:
+def check_up(
+    settings: Settings, prefect_api_url: str | None, unread: str | None = None, authorization: str = ""
+) -> Iterator[Finding]:
     """Look at each part in turn; a part that raises has failed, and the next one is still looked at.
 
+    `authorization`: the header of that name for the Prefect server, where it asks for one.
     `unread`: why the blocks of the Prefect server could not be read, if so; the rest is then without them.
     """
     parts: dict[str, Part] = {
@@ -58,7 +61,7 @@ def check_up(settings: Settings, prefect_api_url: str | None, unread: str | None
         "model": _model,
         "telegram": _telegram,
         "alerts": _alerts,
-        "prefect": lambda _: _prefect(prefect_api_url),
+        "prefect": lambda _: _prefect(prefect_api_url, authorization),
         "dry run": lambda _: _dry_run(),
     }
     for name, look in parts.items():
@@ -163,14 +166,19 @@ def _alerts(settings: Settings) -> Finding:
     return Finding("alerts", "look" if lost else "fine", f"{told} in the last 24 hours{advice}")
 
 
-def _prefect(api_url: str | None) -> Finding:
+def _prefect(api_url: str | None, authorization: str) -> Finding:
     if not api_url:
         return Finding(
             "prefect", "look", "PREFECT_API_URL is not set: every command starts a server of its own, about ten seconds"
         )
+    headers = {"Authorization": authorization} if authorization else {}
+    request = urllib.request.Request(f"{api_url.rstrip('/')}/admin/version", headers=headers)  # noqa: S310  # the user's own server
     try:
-        with urllib.request.urlopen(f"{api_url.rstrip('/')}/admin/version", timeout=PREFECT_TIMEOUT_SECONDS) as answer:  # noqa: S310  # the user's own server
+        with urllib.request.urlopen(request, timeout=PREFECT_TIMEOUT_SECONDS) as answer:  # noqa: S310  # the same
             version = json.load(answer)
+    except urllib.error.HTTPError as error:
+        remedy = "check PREFECT_API_AUTH_STRING or PREFECT_API_KEY" if error.code in (401, 403) else "see its log"
+        return Finding("prefect", "failed", f"{api_url} answers with {error.code}; {remedy}")
     except (urllib.error.URLError, OSError, ValueError) as error:
         return Finding("prefect", "failed", f"no answer from {api_url} ({error}); start it with `prefect server start`")
     return Finding("prefect", "fine", f"server {version} at {api_url}")

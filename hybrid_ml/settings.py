@@ -103,6 +103,9 @@ class Settings(BaseSettings):
     hybrid_ml_dask_address: str = Field(
         "", description="scheduler for `--runner dask`, tcp://host:8786; unset: a cluster on this machine"
     )
+    hybrid_ml_allowed_hosts: str = Field(
+        "", description="host names that the server of `hybrid-ml up` may be reached by, comma separated"
+    )
     hybrid_ml_min_confidence: MinConfidence | None = Field(None, description="top probability a signal needs")
     hybrid_ml_min_prob_margin: MinProbMargin | None = Field(None, description="lead over the second class it needs")
     hybrid_ml_max_entropy: MaxEntropy | None = Field(None, description="largest entropy it may have, nats")
@@ -136,6 +139,11 @@ class Settings(BaseSettings):
     def symbols(self) -> list[str]:
         """The configured symbols in order; empty when none are configured."""
         return list(dict.fromkeys(_split(self.hybrid_ml_symbols)))
+
+    @property
+    def allowed_hosts(self) -> list[str]:
+        """Names by which the server may be reached, beside its own; `*.example.com` means all below it."""
+        return list(dict.fromkeys(_split(self.hybrid_ml_allowed_hosts)))
 
     @property
     def models_dir(self) -> Path:

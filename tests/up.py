@@ -21,7 +21,7 @@ from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 from sqlalchemy import Engine, create_engine, text
 
 from hybrid_ml.market.bars import clean_bars
@@ -31,6 +31,8 @@ from hybrid_ml.store.embedded import start_embedded
 from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
+SERVER = "deployments.service.prefect_server"
+"""What stands in the command line of the Prefect server that `up` starts."""
 PROGRAM = str(Path(sys.executable).with_name("hybrid-ml"))
 SLOT_SECONDS, PREFETCH_SECONDS, SLOT_RUN_SECONDS = 600, 10, 20
 """The analysis of a slot is due five seconds into it, on its way some seconds before, and soon at work."""
@@ -64,8 +66,14 @@ class Up:
 
     @contextmanager
     def client(self) -> Iterator[SyncPrefectClient]:
-        with temporary_settings({PREFECT_API_URL: self.api_url}), get_client(sync_client=True) as client:
+        access = {PREFECT_API_URL: self.api_url, PREFECT_API_AUTH_STRING: self.authentication}
+        with temporary_settings(access), get_client(sync_client=True) as client:
             yield client
+
+    @property
+    def authentication(self) -> str:
+        """What its server asks for, as USER:PASSWORD."""
+        return (self.data_dir / "prefect-auth").read_text().strip()
 
     def wait_for_our_turn(self, seconds: float = 20.0) -> None:
         """Wait until the analysis can be ours for so long: one run at a time is let through, a slot's among them."""
@@ -144,7 +152,8 @@ class Up:
 
     def prefect(self, *arguments: str) -> subprocess.CompletedProcess:
         """One of Prefect's own commands, against the server that is up."""
-        return self._run([sys.executable, "-m", "prefect", *arguments], {"PREFECT_API_URL": self.api_url})
+        access = {"PREFECT_API_URL": self.api_url, "PREFECT_API_AUTH_STRING": self.authentication}
+        return self._run([sys.executable, "-m", "prefect", *arguments], access)
 
     def _run(self, command: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess:
         return subprocess.run(

@@ -1,6 +1,7 @@
 """A real browser, headless, on the UI of what is up; a test that fails leaves a picture and the console behind."""
 
 import os
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,8 +28,19 @@ expect.set_options(timeout=ANSWER_MS)
 
 
 @pytest.fixture
-def page(up: Up, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Page]:
-    """An empty tab of a browser that has never been here; paths are those of the UI."""
+def page(up: Up, stranger: Page) -> Page:
+    """An empty tab of a browser that is signed in; paths are those of the UI."""
+    encoded = b64encode(up.authentication.encode()).decode()
+    ours = up.api_url.removesuffix("/api")
+    stranger.context.add_init_script(
+        f"if (location.origin == '{ours}') localStorage.setItem('prefect-password', '{encoded}')"
+    )
+    return stranger
+
+
+@pytest.fixture
+def stranger(up: Up, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """An empty tab of a browser that has never been here and is not signed in; paths are those of the UI."""
     assert CHROMIUM.exists(), f"there is no {CHROMIUM}: apt-get install chromium"
     console = request.node.stash.setdefault(CONSOLE, [])
     with sync_playwright() as playwright:
@@ -59,10 +71,10 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     """A failed test's screenshot and console, named in its report, while the tab is still open."""
     report = yield
     found = getattr(item, "funcargs", {})
-    if report.when == "call" and report.failed and "page" in found:
+    if report.when == "call" and report.failed and "stranger" in found:
         picture, log = found["tmp_path"] / "failed.png", found["tmp_path"] / "console.log"
         log.write_text("\n".join(item.stash.get(CONSOLE, [])))
-        found["page"].screenshot(path=picture)
+        found["stranger"].screenshot(path=picture)
         report.sections.append(("browser", f"{found['page'].url}\n{picture}\n{log}"))
     return report
 

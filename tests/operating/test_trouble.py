@@ -18,7 +18,7 @@ from sqlalchemy import text
 from hybrid_ml.store.locks import symbol_locks
 from tests.conftest import WORK
 from tests.databases import OwnPostgres
-from tests.up import AWAKE, Up, bars_away, everything_up, runs_every, wait_for
+from tests.up import AWAKE, SERVER, Up, bars_away, everything_up, runs_every, wait_for
 
 TRUE_WITHIN_SECONDS = 120 + 30
 """Two minutes, and half a one for a crowded machine."""
@@ -129,7 +129,7 @@ def test_worker_and_flow_process_are_killed_and_the_state_comes_true(up: Up) -> 
 def test_the_server_is_killed_in_the_middle_of_a_run(up: Up) -> None:
     with symbol_held(up):
         run_id = begun(up)
-        up.child("server start").kill()
+        up.child(SERVER).kill()
         wait_for("the server again", lambda: _answers(up), 180)
     run = up.ended(run_id, TRUE_WITHIN_SECONDS)
     assert run.state.name in ("Completed", "Degraded", "Crashed"), run.state
@@ -169,7 +169,7 @@ def test_something_was_away_for_an_hour(up: Up, away: str) -> None:
     try:
         missed = an_hour_passes(up)
         if away == "server":
-            up.child("server start").kill()
+            up.child(SERVER).kill()
     finally:
         worker.resume()
     wait_for("the server's answer", lambda: _answers(up), 120)

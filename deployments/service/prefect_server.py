@@ -1,0 +1,48 @@
+"""The Prefect server process: `python -m deployments.service.prefect_server --host ADDRESS --port PORT`.
+
+What `prefect server start` runs in the foreground, behind the checks of request_checks.py. All else is stated by
+Prefect's own settings.
+"""
+
+import argparse
+
+import uvicorn
+from prefect.server.api.server import create_app
+from prefect.settings import get_current_settings
+from starlette.types import ASGIApp
+
+from deployments.service.request_checks import RequestChecks
+from deployments.service.sign_in import PATH, SignIn
+
+ANY_ORIGIN = "*"
+
+
+def guarded(app: ASGIApp, allowed_hosts: list[str], allowed_origins: list[str], authentication: str) -> ASGIApp:
+    """`app` for requests that name this server, from pages it delivered or that `allowed_origins` names."""
+    inner = SignIn(app, authentication) if authentication else app
+    return RequestChecks(inner, allowed_hosts, allowed_origins, open_paths=[PATH])
+
+
+def main() -> None:
+    """Serve until SIGTERM or Ctrl-C."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--host", required=True)
+    parser.add_argument("--port", required=True, type=int)
+    parser.add_argument("--allowed_host", action="append", default=[], help="a name that requests may be for")
+    arguments = parser.parse_args()
+    server = get_current_settings().server
+    authentication = server.api.auth_string.get_secret_value() if server.api.auth_string else ""
+    origins = [origin.strip() for origin in server.api.cors_allowed_origins.split(",") if origin.strip() != ANY_ORIGIN]
+    uvicorn.run(
+        guarded(create_app(final=True), arguments.allowed_host, origins, authentication),
+        host=arguments.host,
+        port=arguments.port,
+        timeout_keep_alive=server.api.keepalive_timeout,
+        ws_ping_interval=server.api.websocket_ping_interval,
+        ws_ping_timeout=server.api.websocket_ping_timeout,
+        log_level=server.logging_level.lower(),
+    )
+
+
+if __name__ == "__main__":
+    main()

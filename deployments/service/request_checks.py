@@ -1,0 +1,103 @@
+"""What is asked of every request before Prefect's server sees it: for whom it is meant, and from which page it came.
+
+A page of another site can reach a server on this machine through the browser: directly, and by letting its own name
+resolve to 127.0.0.1 (DNS rebinding). The Host header tells the second, the Origin header the first (Fetch standard,
+section 3.2; RFC 6455, section 10.2 for WebSockets).
+"""
+
+import ipaddress
+from collections.abc import Collection
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+LOCALHOST = "localhost"
+FORBIDDEN, MISDIRECTED = 403, 421
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class RequestChecks:
+    """ASGI middleware for HTTP and WebSocket: refuses requests for other hosts and from pages of other origins.
+
+    `hosts`: names this server is reached by; IP addresses and localhost always are, since no page can make its own
+    name one of them. A name that begins with `*.` stands for all below it.
+    `origins`: origins of pages, such as `https://ml.example.com`, beside those that the server itself delivered.
+    `open_paths`: paths that check for themselves who asks, whatever page they were asked from.
+    """
+
+    def __init__(
+        self, app: ASGIApp, hosts: Collection[str], origins: Collection[str] = (), open_paths: Collection[str] = ()
+    ) -> None:
+        self.app = app
+        self.hosts = {host.lower() for host in hosts}
+        self.origins = {origin.lower().rstrip("/") for origin in origins}
+        self.open_paths = frozenset(open_paths)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand the request on, or answer it with 421 (another host) or 403 (another origin)."""
+        if scope["type"] not in ("http", "websocket"):
+            await self.app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        host = headers.get("host", "")
+        if not self.is_our_host(host):
+            await _refuse(MISDIRECTED, "this server is not reached by that name", scope, receive, send)
+        elif scope["path"] not in self.open_paths and not self.is_our_origin(headers.getlist("origin"), host):
+            await _refuse(FORBIDDEN, "pages of other origins are refused", scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+    def is_our_host(self, header: str) -> bool:
+        """Whether the Host header names this server."""
+        name, _ = _host_and_port(header)
+        if not name:
+            return False
+        if name == LOCALHOST or _is_address(name) or name in self.hosts:
+            return True
+        return any(host.startswith("*.") and name.endswith(host[1:]) for host in self.hosts)
+
+    def is_our_origin(self, found: list[str], host_header: str) -> bool:
+        """Whether the request came from no page, from one that this server delivered, or from an allowed one.
+
+        Behind a proxy that ends TLS the page's scheme is https and ours is http, so host and port alone are compared.
+        """
+        if not found:
+            return True
+        if len(found) > 1:
+            return False
+        origin = found[0].lower()
+        if origin in self.origins:
+            return True
+        parts = urlsplit(origin)
+        if parts.scheme not in DEFAULT_PORTS:
+            return False
+        name, port = _host_and_port(parts.netloc)
+        default_port = DEFAULT_PORTS[parts.scheme]
+        host_name, host_port = _host_and_port(host_header)
+        return bool(name) and (name, port or default_port) == (host_name, host_port or default_port)
+
+
+async def _refuse(status: int, reason: str, scope: Scope, receive: Receive, send: Send) -> None:
+    await PlainTextResponse(f"{reason}; see HYBRID_ML_ALLOWED_HOSTS\n", status_code=status)(scope, receive, send)
+
+
+def _host_and_port(netloc: str) -> tuple[str, int | None]:
+    """`[::1]:4200` as `("::1", 4200)`; an empty name where it is no host, as with user names in it."""
+    try:
+        parts = urlsplit(f"//{netloc}")
+        name, port = parts.hostname or "", parts.port
+    except ValueError:
+        return "", None
+    if parts.username is not None or parts.path or parts.query or parts.fragment:
+        return "", None
+    return name.rstrip("."), port
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True

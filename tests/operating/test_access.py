@@ -1,0 +1,197 @@
+"""Nobody but the owner: what a page of another site, and another account of this machine, get from what is up."""
+
+import asyncio
+import json
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+import websockets
+
+from deployments.service.authentication import export_line
+from tests.up import SERVER, Up
+
+EVIL = "evil.example"
+NOBODY = 65_534
+BLOCKS = {"include_secrets": True, "block_documents": {"name": {"any_": ["telegram-bot-token"]}}}
+
+
+def foreign(up: Up) -> dict[str, dict[str, str]]:
+    """Headers that a browser sends for a page of another site: by DNS rebinding, across origins, from a file."""
+    port = httpx.URL(up.api_url).port
+    return {
+        "rebinding": {"Host": f"{EVIL}:{port}", "Origin": f"http://{EVIL}:{port}"},
+        "rebinding without origin": {"Host": f"{EVIL}:{port}"},
+        "another origin": {"Origin": f"http://{EVIL}"},
+        "another port of this machine": {"Origin": "http://127.0.0.1:3000"},
+        "a file": {"Origin": "null"},
+        "a user's name for a host": {"Host": f"127.0.0.1@{EVIL}"},
+    }
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_page_of_another_site_is_refused_over_http(up: Up, known: bool) -> None:
+    """Even with the authentication string in hand, which no page has."""
+    headers = {"Authorization": httpx.BasicAuth(*up.authentication.split(":", 1))._auth_header} if known else {}
+    requests = [
+        ("GET", "/csrf-token?client=x", None),
+        ("POST", "/block_documents/filter", BLOCKS),
+        ("POST", "/deployments/", {"name": "x", "flow_id": "00000000-0000-0000-0000-000000000000"}),
+        ("GET", "/health", None),
+    ]
+    with httpx.Client(base_url=up.api_url) as client:
+        for name, theirs in foreign(up).items():
+            statuses = {
+                client.request(method, up.api_url + path, json=body, headers=headers | theirs).status_code
+                for method, path, body in requests
+            }
+            assert statuses <= {403, 421}, name
+
+
+def test_requests_without_the_string_get_nothing(up: Up) -> None:
+    with httpx.Client() as client:
+        assert client.get(f"{up.api_url}/health").status_code == 200, "probes of a container ask without it"
+        assert client.get(f"{up.api_url}/csrf-token?client=x").status_code == 401
+        assert client.get(f"{up.api_url}/admin/version").status_code == 401
+        assert client.get(f"{up.api_url}/admin/version", auth=("hybrid-ml", "guessed")).status_code == 401
+        # before it asks who it is, the server asks for a CSRF token, which it hands out to the owner alone
+        assert client.post(f"{up.api_url}/block_documents/filter", json=BLOCKS).status_code in (401, 403)
+        assert client.get(f"{up.api_url}/admin/version", auth=tuple(up.authentication.split(":", 1))).is_success
+
+
+@pytest.mark.parametrize("path", ["events/in", "events/out", "logs/out"])
+def test_websockets_are_for_the_owner_alone(up: Up, path: str) -> None:
+    url = up.api_url.replace("http://", "ws://") + f"/{path}"
+    for name, headers in foreign(up).items():
+        assert _connects(url, headers, up.authentication) == "refused", name
+    assert _connects(url, {}, None) == "closed", "without Prefect's handshake"
+    assert _connects(url, {}, "hybrid-ml:guessed") == "closed"
+    assert _connects(url, {}, up.authentication) == "open"
+
+
+def _connects(url: str, headers: dict[str, str], authentication: str | None) -> str:
+    """How far a WebSocket gets: refused at its handshake, closed when it says who it is, or open."""
+    port = httpx.URL(url).port
+
+    async def connect() -> str:
+        protocols = ["prefect"] if authentication else None
+        host = headers.get("Host", f"127.0.0.1:{port}").rpartition("@")[2].partition(":")[0]
+        more = {name: value for name, value in headers.items() if name != "Host"}
+        try:
+            async with websockets.connect(
+                f"ws://{host}:{port}{httpx.URL(url).path}",
+                subprotocols=protocols,
+                additional_headers=more,
+                host="127.0.0.1",
+                port=port,
+                proxy=None,
+            ) as socket:
+                if authentication:
+                    await socket.send(json.dumps({"type": "auth", "token": authentication}))
+                answer = json.loads(await asyncio.wait_for(socket.recv(), 30))
+                return "open" if answer == {"type": "auth_success"} else f"answers {answer}"
+        except websockets.InvalidStatus as refusal:
+            assert refusal.response.status_code in (403, 421)
+            return "refused"
+        except websockets.ConnectionClosed:
+            return "closed"
+
+    return asyncio.run(connect())
+
+
+def test_another_account_of_this_machine_gets_nothing(up: Up) -> None:
+    """Neither the string, nor what the browser is signed in with, nor an answer."""
+    kept = up.data_dir / "prefect-auth"
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    program = f"""
+import pathlib, urllib.error, urllib.request
+for name in ("prefect-auth", "sign-in.html"):
+    try:
+        print(pathlib.Path({str(up.data_dir)!r}, name).read_text())
+    except (PermissionError, FileNotFoundError) as error:
+        print("no file:", type(error).__name__)
+try:
+    print(urllib.request.urlopen({up.api_url!r} + "/csrf-token?client=x").read())
+except urllib.error.HTTPError as error:
+    print("answer", error.code)
+"""
+    command = [sys._base_executable, "-S", "-c", program]
+    done = subprocess.run(
+        command, capture_output=True, text=True, user=NOBODY, group=NOBODY, extra_groups=[], cwd="/", check=False
+    )
+    if "Permission denied" in done.stderr:  # where this account may not even run our Python
+        pytest.fail(done.stderr)
+    assert done.stdout.splitlines()[-1] == "answer 401", done.stdout + done.stderr
+    assert up.authentication not in done.stdout
+    assert done.stdout.count("no file:") == 2
+
+
+def test_each_process_is_given_what_it_needs(up: Up) -> None:
+    server, worker = (_environment(up.child(words)) for words in (SERVER, "flows worker"))
+    assert not [name for name in server if name.startswith(("TELEGRAM_", "HYBRID_ML_", "NEON_"))]
+    assert server["PREFECT_SERVER_API_AUTH_STRING"] == up.authentication
+    assert "HYBRID_ML_DATA_DIR" in worker
+    assert worker["PREFECT_API_AUTH_STRING"] == up.authentication
+    assert not [name for name in worker if name.endswith(("DATABASE_CONNECTION_URL", "SERVER_API_AUTH_STRING"))]
+    for process in [psutil.Process(up.process.pid), *psutil.Process(up.process.pid).children(recursive=True)]:
+        assert up.authentication not in " ".join(process.cmdline())
+
+
+def _environment(process: psutil.Process) -> dict[str, str]:
+    return process.environ()
+
+
+def test_the_string_is_found_by_commands_and_by_prefects_own(up: Up) -> None:
+    log = up.log.read_text()
+    line = export_line(up.api_url, up.data_dir / "prefect-auth")
+    assert line in log
+    assert up.authentication not in log
+    shell = f"{line} && exec {sys.executable} -m prefect work-pool ls"
+    environment = {name: value for name, value in up.environment.items() if not name.startswith("PREFECT_API")}
+    done = subprocess.run(["sh", "-c", shell], env=environment, capture_output=True, text=True, check=False)
+    assert "hybrid-ml" in done.stdout, done.stdout + done.stderr
+    named = up.command("status", PREFECT_API_URL=up.api_url)
+    assert "✓ server" in named.stdout, named.stdout
+    checked = up.command("check")
+    assert f"at {up.api_url}" in checked.stdout, checked.stdout
+
+
+def test_the_string_is_not_sent_to_another_server(up: Up) -> None:
+    """One that somebody else started on another port, and that a variable names."""
+    import threading
+    from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+    seen: list[str] = []
+
+    class Listener(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            seen.append(str(self.headers))
+            self.send_error(404)
+
+        do_POST = do_GET
+
+        def log_message(self, *_: object) -> None:
+            """Nothing is printed."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Listener) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        up.command("check", PREFECT_API_URL=f"http://127.0.0.1:{other.server_port}/api")
+        other.shutdown()
+    assert seen
+    assert not [headers for headers in seen if "authorization" in headers.lower()]
+
+
+def test_ui_without_a_browser_says_where_it_is_and_where_the_string_is(up: Up) -> None:
+    done = up.command("ui", PATH=str(Path(sys.executable).parent), DISPLAY="", WAYLAND_DISPLAY="")
+    assert done.returncode == 0, done.stderr
+    assert up.api_url.removesuffix("/api") in done.stdout
+    assert str(up.data_dir / "prefect-auth") in done.stdout
+    assert up.authentication not in done.stdout
+    nowhere = up.command("ui", HYBRID_ML_DATA_DIR=os.devnull + "/none")
+    assert nowhere.returncode == 1
+    assert "start it first" in nowhere.stderr

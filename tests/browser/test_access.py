@@ -14,7 +14,10 @@ from tests.up import Up
 
 ATTACK = """
 const api = %s, results = {};
-const attempt = async (name, work) => { try { results[name] = await work(); } catch (error) { results[name] = "nothing"; } };
+const attempt = async (name, work) => {
+  try { results[name] = await work(); } catch (error) { results[name] = "nothing"; }
+};
+const text = async (path, options) => (await fetch(api + path, options)).text();
 const socket = path => new Promise(resolve => {
   const line = new WebSocket(api.replace("http", "ws") + path, "prefect");
   line.onopen = () => line.send(JSON.stringify({type: "auth", token: "x"}));
@@ -22,9 +25,9 @@ const socket = path => new Promise(resolve => {
   line.onclose = line.onerror = () => resolve("nothing");
 });
 (async () => {
-  await attempt("csrf", async () => (await fetch(api + "/csrf-token?client=x")).text());
-  await attempt("simple post", async () => (await fetch(api + "/deployments/filter", {method: "POST", body: "{}"})).text());
-  await attempt("no-cors", async () => (await (await fetch(api + "/admin/version", {mode: "no-cors"})).text()) || "nothing");
+  await attempt("csrf", () => text("/csrf-token?client=x"));
+  await attempt("simple post", () => text("/deployments/filter", {method: "POST", body: "{}"}));
+  await attempt("no-cors", async () => (await text("/admin/version", {mode: "no-cors"})) || "nothing");
   for (const path of ["/events/in", "/events/out", "/logs/out"]) await attempt(path, () => socket(path));
   document.title = JSON.stringify(results);
 })();

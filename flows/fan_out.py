@@ -112,6 +112,8 @@ def _dask(request: AnalysisRequest | TrainingRequest, run: Run) -> TaskRunner[An
     address = request.dask_address or load_settings().hybrid_ml_dask_address
     if not address:
         here = {"n_workers": min(cores(), len(run.symbols)), "threads_per_worker": 1, "dashboard_address": None}
+        # A scheduler runs whatever it is sent: certificates of the moment keep other accounts of this machine out.
+        here["security"] = True
         return DaskTaskRunner(cluster_kwargs=here)
     runner = DaskTaskRunner(address=address, client_kwargs={"timeout": CONNECT_SECONDS})
     try:

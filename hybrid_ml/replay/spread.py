@@ -98,7 +98,8 @@ def _dask(workers: int, address: str) -> Iterator[Spread]:
         ) from None
     if not address:
         with (
-            LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as cluster,
+            # A scheduler runs whatever it is sent: certificates of the moment keep other accounts of this machine out.
+            LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None, security=True) as cluster,
             Client(cluster) as client,
             catch_warnings(),
         ):

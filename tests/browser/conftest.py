@@ -75,7 +75,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
         picture, log = found["tmp_path"] / "failed.png", found["tmp_path"] / "console.log"
         log.write_text("\n".join(item.stash.get(CONSOLE, [])))
         found["stranger"].screenshot(path=picture)
-        report.sections.append(("browser", f"{found['page'].url}\n{picture}\n{log}"))
+        report.sections.append(("browser", f"{found['stranger'].url}\n{picture}\n{log}"))
     return report
 
 

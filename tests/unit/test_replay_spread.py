@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from distributed import Client
 
 from hybrid_ml.errors import BadInput, HybridMLError
 from hybrid_ml.learning.model import HybridModel
@@ -109,6 +110,16 @@ def test_a_dask_cluster_answers_as_one_process(past: Past, trained: Trained) -> 
     with spread_over("dask", 2) as cluster:
         spread, _ = replayed(past, trained, cluster, disable_sleep_window=True)
     pd.testing.assert_frame_equal(alone, spread, check_exact=True)
+
+
+def test_nobody_else_may_send_work_to_a_cluster_of_our_own() -> None:
+    """A scheduler runs whatever it is sent; another account of this machine could reach its port."""
+    with spread_over("dask", 1) as cluster:
+        address = cluster.executor._client.scheduler.address
+        assert address.startswith("tls://127.0.0.1:")
+        for stranger in (address, address.replace("tls://", "tcp://")):
+            with pytest.raises((OSError, TypeError)), Client(stranger, timeout="2s"):
+                pass
 
 
 def test_without_dask_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:

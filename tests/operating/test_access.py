@@ -109,7 +109,7 @@ def test_another_account_of_this_machine_gets_nothing(up: Up) -> None:
     kept = up.data_dir / "prefect-auth"
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
     program = f"""
-import os, pathlib, urllib.error, urllib.request
+import encodings.idna, os, pathlib, urllib.error, urllib.request
 if os.geteuid() == 0:
     os.setgroups([]), os.setgid({NOBODY}), os.setuid({NOBODY})
     for name in ("prefect-auth", "sign-in.html"):

@@ -77,12 +77,14 @@ def running(command: list[str], **more: Any) -> Iterator[subprocess.Popen]:
 def server(data_dir: Path) -> Iterator[None]:
     """A server as `hybrid-ml up` starts it, and this process's too."""
     from deployments.server import server_service, wait_until_ready
+    from deployments.service.authentication import CLIENT_VARIABLE, keep_authentication
 
-    service = server_service("127.0.0.1", PORT, data_dir)
+    authentication = keep_authentication(data_dir)
+    service = server_service("127.0.0.1", PORT, data_dir, authentication, [])
     with running(service.command, env=service.environment, stdout=subprocess.DEVNULL) as process:
         api_url = f"http://127.0.0.1:{PORT}/api"
         wait_until_ready(api_url, lambda: process.poll() is not None, lambda: time.sleep(0.2))
-        os.environ["PREFECT_API_URL"] = api_url
+        os.environ.update({"PREFECT_API_URL": api_url, CLIENT_VARIABLE: authentication})
         yield
 
 

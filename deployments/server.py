@@ -1,6 +1,7 @@
 """The Prefect server: where it is, how it is started, and that nobody else may reach it."""
 
 import ipaddress
+import json
 import os
 import socket
 import sys
@@ -38,13 +39,24 @@ SERVER_SETTINGS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     # Leases of taken slots outlive the server, so that a run whose end it missed does not keep its slot for ever.
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
-    # What is kept of runs that are over: with every analysis an artifact with a picture, it would grow for ever.
+    # What is kept of runs that are over, seconds: with every analysis an artifact with a picture, it would grow for
+    # ever.
     "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
     "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(30 * 24 * 3_600),
+    # Events are most of what a run takes, and its states and its log say the same for longer. Prefect reads this one
+    # as an ISO 8601 duration and takes no plain seconds.
+    "PREFECT_SERVER_EVENTS_RETENTION_PERIOD": "P3D",
+    # Seconds by event. Those of a page repeat it whole, picture and all; those of a stage repeat its task run.
+    "PREFECT_SERVER_SERVICES_DB_VACUUM_EVENT_RETENTION_OVERRIDES": json.dumps(
+        dict.fromkeys(("prefect.artifact-collection.created", "prefect.artifact-collection.updated"), 3_600)
+        | dict.fromkeys(("prefect.task-run.Running", "prefect.task-run.Completed"), 24 * 3_600)
+        | {"prefect.flow-run.heartbeat": 24 * 3_600}
+    ),
     "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
     # Its own log; what flows say is told by the worker.
     "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
 }
+"""What the server of `up` is told unless you state otherwise. compose.yaml states the same, held by a test."""
 
 
 def check_browsers(host: str, port: int) -> None:

@@ -37,6 +37,7 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 MOST_NUM_THREADS = 4
 MAX_GAP_MINUTES = 30
 LOCK_WAIT_SECONDS = 120
+MIN_FREE_MB = 1_024
 ENVIRONMENT, ENV_FILE, DEFAULT = "environment", ".env", "default"
 """Where a value comes from, unless it was offered: then the offer says."""
 
@@ -96,6 +97,9 @@ class Settings(BaseSettings):
     )
     hybrid_ml_lock_wait_seconds: float = Field(
         LOCK_WAIT_SECONDS, ge=0, le=3_600, description="how long to wait for another run on the same symbol"
+    )
+    hybrid_ml_min_free_mb: int = Field(
+        MIN_FREE_MB, ge=0, le=1_000_000_000, description="free disk, megabytes, below which the service says so"
     )
     hybrid_ml_num_threads: int = Field(
         0, ge=0, le=256, description="threads for training; 0: one per core, four at most"

@@ -17,6 +17,7 @@ from hybrid_ml.errors import HybridMLError, StoreUnreachable
 from hybrid_ml.settings import load_settings
 from hybrid_ml.store.engine import open_engine
 from tasks.configuration import take_configuration
+from tasks.task_run_events import send_less
 
 RETRY_DELAYS_SECONDS = [2.0, 5.0, 15.0]
 """Long enough for a suspended Neon or Supabase database to wake up."""
@@ -89,15 +90,20 @@ def _said_again_in_words(record: logging.LogRecord) -> bool:
 logging.getLogger("prefect.flows").addFilter(_said_again_in_words)
 
 
-def _news(record: logging.LogRecord) -> bool:
-    """Prefect warns at every stage of every run that a timeout does not interrupt what waits in a thread.
+ROUTINE_LINES = ("Timeout of %s seconds configured for this task", "Finished in state Completed()")
 
-    What a stage waits for has timeouts of its own: the line to the database and the one to Telegram.
+
+def _news(record: logging.LogRecord) -> bool:
+    """Two lines of every stage of every run tell nothing: they were half of the log.
+
+    Prefect warns that a timeout does not interrupt what waits in a thread; what a stage waits for has timeouts of its
+    own: the line to the database and the one to Telegram. And it says that a stage ended well, which its state says.
     """
-    return not str(record.msg).startswith("Timeout of %s seconds configured for this task")
+    return not str(record.msg).startswith(ROUTINE_LINES)
 
 
 logging.getLogger("prefect.task_runs").addFilter(_news)
+send_less()
 
 
 def log() -> logging.Logger | logging.LoggerAdapter[Any]:

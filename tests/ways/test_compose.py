@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from deployments.server import SERVER_SETTINGS
 from tests.conftest import ROOT
 from tests.ways.files import COMPOSE, DOCKERFILE, read
 
@@ -41,6 +42,11 @@ def test_nothing_listens_beyond_this_machine() -> None:
     assert len(published) == 1
     assert published[0].startswith("127.0.0.1:")
     assert SERVICES["server"]["environment"]["PREFECT_SERVER_API_AUTH_STRING"].startswith("${PREFECT_AUTH_STRING:?")
+
+
+def test_its_server_has_the_settings_of_up() -> None:
+    stated = SERVICES["server"]["environment"]
+    assert {name: stated.get(name) for name in SERVER_SETTINGS} == SERVER_SETTINGS
 
 
 def test_services_start_in_order_and_come_back() -> None:

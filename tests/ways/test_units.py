@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from deployments.server import SERVER_SETTINGS
 from tests.ways.files import UNITS, unit
 
 FOLDER = "/var/lib/hybrid-ml"
@@ -69,3 +70,12 @@ def test_the_server_unpacks_its_pages_where_it_may_write() -> None:
     """By itself Prefect unpacks them into its installation; where that is read-only there is no UI."""
     (up,) = (path for path in UNITS if path.stem == "hybrid-ml")
     assert f"PREFECT_SERVER_UI_STATIC_DIRECTORY={FOLDER}/ui" in unit(up)["Service"]["Environment"]
+
+
+def test_the_server_has_the_settings_of_up_because_up_starts_it() -> None:
+    """Whatever a unit states in the environment wins over them, so it states none of them."""
+    for path in UNITS:
+        service = unit(path)["Service"]
+        assert not {line.split("=", 1)[0] for line in service["Environment"]} & set(SERVER_SETTINGS)
+    (up,) = (path for path in UNITS if path.stem == "hybrid-ml")
+    assert unit(up)["Service"]["ExecStart"] == ["/opt/hybrid-ml/.venv/bin/hybrid-ml up"]

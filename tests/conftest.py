@@ -172,7 +172,8 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Up"]:
     """`hybrid-ml up` as a user starts it, for the whole session; tests that ask for it share a process ("up")."""
     from tests.up import everything_up
 
-    with everything_up(tmp_path_factory.mktemp("up")) as running:
+    # What is older than its retention goes within seconds instead of an hour.
+    with everything_up(tmp_path_factory.mktemp("up"), PREFECT_SERVER_SERVICES_DB_VACUUM_LOOP_SECONDS="5") as running:
         yield running
 
 

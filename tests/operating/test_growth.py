@@ -1,0 +1,108 @@
+"""What a run leaves in Prefect's database: its stages, no more than tells something, and not for ever."""
+
+from collections.abc import Mapping
+from uuid import UUID
+
+from sqlalchemy import text
+
+from tests.up import AWAKE, Up, wait_for
+
+STAGES = ("load bars", "load model", "validate model", "fine-tune", "predict", "save prediction", "send alerts")
+OF_THE_RUN = {
+    "flow_run": "id = :run",
+    "flow_run_state": "flow_run_id = :run",
+    "task_run": "flow_run_id = :run",
+    "task_run_state": "task_run_id IN (SELECT id FROM task_run WHERE flow_run_id = :run)",
+    "log": "flow_run_id = :run",
+    "artifact": "flow_run_id = :run",
+    "events": "CAST(related_resource_ids AS text) LIKE '%' || :run || '%' OR resource_id LIKE '%' || :run",
+}
+"""Where the rows of a run are, by table. Those of `event_resources` go by the ids of its events."""
+
+
+def analysis_of(up: Up) -> UUID:
+    """An analysis that has ended, when the server has everything of it."""
+    run = up.ended(up.trigger(**AWAKE))
+    assert run.state.type.value == "COMPLETED", run.state
+    wait_for("its last event", lambda: "prefect.worker.executed-flow-run" in events(up, run.id))
+    wait_for("the end of every stage", lambda: set(stages(up, run.id).values()) == {"Completed"})
+    return run.id
+
+
+def rows(up: Up, run: UUID, where: Mapping[str, str] = OF_THE_RUN) -> dict[str, int]:
+    with up.prefect_engine().connect() as connection:
+        return {
+            table: connection.execute(
+                text(f"SELECT count(*) FROM {table} WHERE {condition}"),  # stated above
+                {"run": str(run)},
+            ).scalar_one()
+            for table, condition in where.items()
+        }
+
+
+def events(up: Up, run: UUID) -> list[str]:
+    with up.prefect_engine().connect() as connection:
+        statement = f"SELECT event FROM events WHERE {OF_THE_RUN['events']}"
+        return list(connection.execute(text(statement), {"run": str(run)}).scalars())
+
+
+def stages(up: Up, run: UUID) -> dict[str, str]:
+    with up.prefect_engine().connect() as connection:
+        found = connection.execute(
+            text("SELECT name, state_name FROM task_run WHERE flow_run_id = :run"), {"run": str(run)}
+        )
+        return {row.name: row.state_name for row in found}
+
+
+def test_an_analysis_keeps_its_stages_and_sends_of_each_what_tells_something(up: Up) -> None:
+    up.wait_for_our_turn(60)
+    run = analysis_of(up)
+    names = stages(up, run)
+    assert [stage for stage in STAGES if not any(name.startswith(stage) for name in names)] == []
+    sent = [name for name in events(up, run) if name.startswith("prefect.task-run.")]
+    assert sorted(sent) == sorted(["prefect.task-run.Running", "prefect.task-run.Completed"] * len(names))
+    with up.prefect_engine().connect() as connection:
+        beside = connection.execute(
+            text(
+                "SELECT DISTINCT resource_role FROM event_resources JOIN events ON events.id = event_id"
+                " WHERE event LIKE 'prefect.task-run.%' AND CAST(related_resource_ids AS text) LIKE '%' || :run || '%'"
+            ),
+            {"run": str(run)},
+        ).scalars()
+        assert set(beside) == {"", "flow-run"}
+        told = connection.execute(text("SELECT message FROM log WHERE flow_run_id = :run"), {"run": str(run)}).scalars()
+        assert not any("Finished in state Completed()" in line for line in list(told)[:-1])
+
+
+def test_what_is_older_than_its_retention_goes_and_the_rest_stays(up: Up) -> None:
+    up.wait_for_our_turn(60)
+    old, young = analysis_of(up), analysis_of(up)
+    before = rows(up, young)
+    assert all(rows(up, old).values())
+    with up.prefect_engine().begin() as connection:
+        of_old = text(f"SELECT id FROM events WHERE {OF_THE_RUN['events']}")
+        ids = [str(found) for found in connection.execute(of_old, {"run": str(old)}).scalars()]
+        earlier = "occurred = occurred - interval '4 days'"
+        for table, key in (("events", "id"), ("event_resources", "event_id")):
+            statement = f"UPDATE {table} SET {earlier} WHERE {key} = ANY(CAST(:ids AS uuid[]))"
+            connection.execute(text(statement), {"ids": ids})
+        ended = text("UPDATE flow_run SET end_time = end_time - interval '31 days' WHERE id = :run")
+        connection.execute(ended, {"run": str(old)})
+    wait_for("the vacuum service", lambda: not any(rows(up, old).values()))
+    with up.prefect_engine().connect() as connection:
+        of_events = text("SELECT count(*) FROM event_resources WHERE event_id = ANY(CAST(:ids AS uuid[]))")
+        left = connection.execute(of_events, {"ids": ids}).scalar_one()
+    assert left == 0
+    assert rows(up, young) == before
+
+
+def test_events_that_repeat_what_stands_elsewhere_go_sooner(up: Up) -> None:
+    up.wait_for_our_turn(60)
+    run = analysis_of(up)
+    with up.prefect_engine().begin() as connection:
+        of_run = f"UPDATE events SET occurred = occurred - interval '2 days' WHERE {OF_THE_RUN['events']}"
+        connection.execute(text(of_run), {"run": str(run)})
+    sooner = {"prefect.task-run.Running", "prefect.task-run.Completed", "prefect.flow-run.heartbeat"}
+    wait_for("the vacuum service", lambda: not sooner & set(events(up, run)))
+    assert {"prefect.flow-run.Running", "prefect.flow-run.Completed"} <= set(events(up, run))
+    assert set(stages(up, run).values()) == {"Completed"}

@@ -21,6 +21,8 @@ from deployments.names import POOL
 from deployments.server import failure_told, server_problem
 from deployments.set_up import stated_deployments
 from hybrid_ml.bot.facts import SymbolStatus
+from hybrid_ml.diagnostics.disk import free_disks
+from hybrid_ml.diagnostics.sizes import Sizes, measure_sizes
 from hybrid_ml.errors import HybridMLError
 from hybrid_ml.run import without_simulated
 from hybrid_ml.settings import Settings, load_settings
@@ -64,6 +66,7 @@ class Status(BaseModel):
     database: str | None = None
     symbols: list[SymbolStatus] = []
     deliveries: dict[str, int] = {}
+    sizes: Sizes | None = None
     settings: list[SettingTold] = []
     problems: list[str] = []
 
@@ -152,6 +155,7 @@ def look(now: datetime) -> Status:
             take_configuration_outside()
         settings = load_settings()
         status.settings = settings_told(settings)
+        status.problems += [str(disk) for disk in free_disks(settings) if disk.is_low]
         _look_at_database(status, settings)
     except HybridMLError as error:
         status.problems.append(str(error))
@@ -190,6 +194,7 @@ def _look_at_database(status: Status, settings: Settings) -> None:
     with engine.connect() as connection:
         symbols = settings.symbols or without_simulated(stored_bars.symbols(connection))
         found = bot_store.status(connection, symbols, "", [], status.as_of)
+        status.sizes = measure_sizes(connection, settings)
     status.symbols, status.deliveries = found.symbols, found.deliveries
     if not symbols:
         status.problems.append("there are no bars; load some with `hybrid-ml backfill`")

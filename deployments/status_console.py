@@ -7,6 +7,7 @@ from rich.table import Table
 
 from deployments.status import DeploymentStatus, Status, next_told
 from hybrid_ml.bot.facts import LastAnswer, SymbolStatus
+from hybrid_ml.diagnostics.sizes import Sizes
 from hybrid_ml.market.bars import age_minutes
 from hybrid_ml.settings_told import SettingTold
 from hybrid_ml.terminal import CROSS, TICK, out
@@ -23,6 +24,8 @@ def show_status(status: Status) -> None:
         out.print(_symbols(status.symbols, status.as_of))
     if status.deliveries:
         out.print("alerts of the last day: " + ", ".join(f"{n} {state}" for state, n in status.deliveries.items()))
+    if status.sizes:
+        out.print(_sizes(status.sizes))
     if status.settings:
         out.print(_settings(status.settings))
     for problem in status.problems:
@@ -54,6 +57,21 @@ def _symbols(found: list[SymbolStatus], now: datetime) -> Table:
             _moment(each.model_trained_until, now),
             _answer(each.last),
         )
+    return table
+
+
+def _sizes(sizes: Sizes) -> Table:
+    """Free disk is yellow below HYBRID_ML_MIN_FREE_MB, and red below a quarter of it."""
+    table = Table("what takes room", "MB", box=None, padding=(0, 2))
+    table.add_row("the project's database", f"{sizes.database_mb:,.1f}")
+    if sizes.prefect_database_mb is not None:
+        table.add_row("Prefect's database", f"{sizes.prefect_database_mb:,.1f}")
+    table.add_row("data folder, embedded databases in it", f"{sizes.data_folder_mb:,.1f}")
+    table.add_row("logs in it", f"{sizes.logs_mb:,.1f}")
+    table.add_row("models folder", f"{sizes.models_folder_mb:,.1f}")
+    for disk in sizes.disks:
+        colour = "red" if disk.is_nearly_full else "yellow" if disk.is_low else "green"
+        table.add_row(escape(f"free at {disk.folder}"), f"[{colour}]{disk.free_mb:,}[/{colour}]")
     return table
 
 

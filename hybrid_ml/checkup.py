@@ -13,6 +13,8 @@ from typing import Literal
 
 from sqlalchemy import Engine, text
 
+from hybrid_ml.diagnostics.disk import free_disks
+from hybrid_ml.diagnostics.sizes import measure_sizes
 from hybrid_ml.dry_run import dry_run
 from hybrid_ml.errors import HybridMLError
 from hybrid_ml.market.bars import age_minutes
@@ -56,6 +58,8 @@ def check_up(
         "settings": lambda settings: _settings(settings, unread),
         "database": _database,
         "schema": _schema,
+        "sizes": _sizes,
+        "disk": _disk,
         "clock": _clock,
         "freshness": _freshness,
         "model": _model,
@@ -92,6 +96,20 @@ def _database(settings: Settings) -> Finding:
 def _schema(settings: Settings) -> Finding:
     open_engine(settings)
     return Finding("schema", "fine", f"at revision {newest_revision()}, the newest")
+
+
+def _sizes(settings: Settings) -> Finding:
+    with open_engine(settings).connect() as connection:
+        return Finding("sizes", "fine", str(measure_sizes(connection, settings)))
+
+
+def _disk(settings: Settings) -> Finding:
+    """A full disk stops both databases, and with them alerts."""
+    disks = free_disks(settings)
+    state: Literal["fine", "look", "failed"] = "look" if any(disk.is_low for disk in disks) else "fine"
+    if any(disk.is_nearly_full for disk in disks):
+        state = "failed"
+    return Finding("disk", state, "; ".join(map(str, disks)))
 
 
 def _clock(settings: Settings) -> Finding:
@@ -186,6 +204,6 @@ def _prefect(api_url: str | None, authorization: str) -> Finding:
 
 def _dry_run() -> Finding:
     started = time.perf_counter()
-    with tempfile.TemporaryDirectory(prefix="hybrid-ml-") as folder:
+    with tempfile.TemporaryDirectory(prefix="hybrid-ml-check-") as folder:
         said = dry_run(Path(folder))
     return Finding("dry run", "fine", f"{said}, {time.perf_counter() - started:.1f} s in a scratch space")

@@ -20,6 +20,8 @@ from prefect.settings import get_current_settings
 from prefect.states import Completed
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
 
+from deployments.service.leftovers import keep_tidy
+
 LOOK_SECONDS, AGAIN_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 5.0, 60.0
 FINISH_SECONDS, LAST_SECONDS = 20.0, 8.0
 """How long runs may take to finish when the worker is stopped, and to report when they are ended."""
@@ -32,10 +34,14 @@ class WarmConfiguration(ProcessJobConfiguration):
 
     template: ClassVar[str | None] = None
     """The address of the warm template; None: flow processes begin cold."""
+    folder: ClassVar[Path | None] = None
+    """Where flow processes begin, unless the deployment names a folder. Prefect makes a temporary one for each, which
+    stays when its worker is killed; ours go to the project at once (`deployments/checkout.py`) and write nothing."""
 
     def prepare_for_flow_run(self, *arguments: Any, **named: Any) -> None:
         """Fill in what the run needs, the command at last."""
         super().prepare_for_flow_run(*arguments, **named)
+        self.working_dir = self.working_dir or self.folder
         if not self._command_configured:
             started = [sys.executable, "-S", str(STARTER), self.template] if self.template else None
             self.command = shlex.join(started or [sys.executable, "-m", ENGINE])
@@ -97,13 +103,15 @@ def overtaken(runs: Iterable[FlowRun]) -> dict[UUID, FlowRun]:
     return {run.id: newest[run.deployment_id] for run in of_schedules if run is not newest[run.deployment_id]}
 
 
-async def work(pool: str, name: str | None, template: str | None) -> None:
+async def work(pool: str, name: str | None, template: str | None, folder: Path) -> None:
     """Work for `pool` until SIGTERM or Ctrl-C, which end it with CancelledError and nothing else.
+
+    `folder`: where flow processes begin, and `results` in it is kept tidy.
 
     At the first it begins nothing more, and gives what is at work FINISH_SECONDS; a second one is not waited for.
     """
     try:
-        await _work(pool, name, template)
+        await _work(pool, name, template, folder)
     except BaseException:
         # Interrupted while it connects, Prefect's worker falls over its own connections; a stop is still a stop.
         if (task := asyncio.current_task()) and task.cancelling():
@@ -111,9 +119,9 @@ async def work(pool: str, name: str | None, template: str | None) -> None:
         raise
 
 
-async def _work(pool: str, name: str | None, template: str | None) -> None:
+async def _work(pool: str, name: str | None, template: str | None, folder: Path) -> None:
     settings = get_current_settings().worker
-    WarmConfiguration.template = template
+    WarmConfiguration.template, WarmConfiguration.folder = template, folder
     worker = WarmWorker(
         work_pool_name=pool,
         name=name,
@@ -124,6 +132,7 @@ async def _work(pool: str, name: str | None, template: str | None) -> None:
     async with anyio.create_task_group() as tasks:
         if template:
             tasks.start_soon(keep_template, template)
+        tasks.start_soon(keep_tidy, folder / "results")
         tasks.start_soon(stop_when_asked, worker, asyncio.current_task())
         await worker.start()
         tasks.cancel_scope.cancel()

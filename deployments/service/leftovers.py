@@ -1,0 +1,88 @@
+"""What killed processes leave behind: temporary folders nobody uses any more, results of runs long over."""
+
+import fcntl
+import os
+import re
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import anyio
+
+OURS = re.compile(r"hybrid-ml-(worker-|check-)?[a-z0-9_]{8}")
+"""Folders of workers and check-ups. Without the word: as they were called before 0.2."""
+LOCK, SOCKET = "lock", "template"
+UNUSED = timedelta(days=1)
+"""A folder younger than this is left alone: whoever made it may not have locked it yet."""
+RESULTS_KEPT = timedelta(days=30)
+"""As long as the server keeps runs."""
+DAY_SECONDS = 24 * 3_600
+
+
+@contextmanager
+def worker_folder() -> Iterator[Path]:
+    """A temporary folder, locked as long as this process uses it, and gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="hybrid-ml-worker-") as name, (Path(name) / LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield Path(name)
+
+
+def remove_leftovers(results: Path, now: datetime) -> list[Path]:
+    """Remove temporary folders of ours that nobody uses, and files in `results` of runs that are gone.
+
+    Returns what was removed. What cannot be removed is left for the next time.
+    """
+    removed = []
+    for folder in Path(tempfile.gettempdir()).iterdir():
+        if OURS.fullmatch(folder.name) and _is_unused(folder, now):
+            shutil.rmtree(folder, ignore_errors=True)
+            removed.append(folder)
+    for file in results.iterdir() if results.is_dir() else ():
+        with suppress(OSError):
+            if file.is_file() and _age(file, now) > RESULTS_KEPT:
+                file.unlink()
+                removed.append(file)
+    return removed
+
+
+async def keep_tidy(results: Path) -> None:
+    """Remove leftovers now and once a day."""
+    while True:
+        await anyio.to_thread.run_sync(remove_leftovers, results, datetime.now(UTC))
+        await anyio.sleep(DAY_SECONDS)
+
+
+def _is_unused(folder: Path, now: datetime) -> bool:
+    """Whether `folder` is this user's, old enough, locked by nobody, and nobody listens in it."""
+    try:
+        state = folder.lstat()
+        if folder.is_symlink() or not folder.is_dir() or state.st_uid != os.getuid() or _age(folder, now) < UNUSED:
+            return False
+        return not _is_locked(folder / LOCK) and not _listens(folder / SOCKET)
+    except OSError:
+        return False  # it has just gone
+
+
+def _age(path: Path, now: datetime) -> timedelta:
+    return now - datetime.fromtimestamp(path.lstat().st_mtime, now.tzinfo)
+
+
+def _is_locked(path: Path) -> bool:
+    try:
+        with path.open("r+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def _listens(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as line:
+        line.settimeout(1)
+        return line.connect_ex(str(path)) == 0

@@ -37,7 +37,7 @@ faults: $(VENV)/.installed-dev  ## Do what may go wrong, and print what happened
 	$(BIN)/python -m pytest tests/faults
 
 bench: $(VENV)/.installed-dev  ## Print what things cost, as ratios
-	@for each in start bars features fine_tuning analysis alerts latency training replay day rules experiments adapters drift scale; do $(BIN)/python bench/$$each.py || exit 1; echo; done
+	@for each in start bars features fine_tuning analysis alerts latency growth training replay day rules experiments adapters drift scale; do $(BIN)/python bench/$$each.py || exit 1; echo; done
 
 shell: $(VENV)/.installed  ## A shell in which python and hybrid-ml are this project's
 	@. $(BIN)/activate && exec $${SHELL:-sh} -i

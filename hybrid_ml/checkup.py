@@ -56,10 +56,10 @@ def check_up(
     """
     parts: dict[str, Part] = {
         "settings": lambda settings: _settings(settings, unread),
+        "disk": _disk,
         "database": _database,
         "schema": _schema,
         "sizes": _sizes,
-        "disk": _disk,
         "clock": _clock,
         "freshness": _freshness,
         "model": _model,

@@ -1,8 +1,9 @@
 # The few things people do here. `make demo` and `make test` need Python 3.11+ with pip and venv, and make.
 
 PYTHON ?= python3
-# Tests wait for servers and processes more than they compute: more of them run at once than there are cores.
-TEST_PROCESSES ?= 4
+# Tests wait for servers and processes more than they compute: more of them run at once than there are cores, two of
+# which mostly sleep (tests/pauses).
+TEST_PROCESSES ?= 6
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv pip

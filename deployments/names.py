@@ -2,5 +2,4 @@
 
 POOL = "hybrid-ml"
 TAG = "hybrid-ml"
-"""Every deployment carries it, and every run by hand: the automation looks after these alone."""
-ZOMBIE_AUTOMATION = "hybrid-ml: a silent run is Crashed"
+"""Every deployment carries it, and every run by hand: the worker's watch over silent runs looks at these alone."""

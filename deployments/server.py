@@ -37,8 +37,6 @@ CORS_VARIABLES = ("PREFECT_SERVER_CORS_ALLOWED_ORIGINS", "PREFECT_SERVER_API_COR
 PROJECT_PREFIXES = ("TELEGRAM_", "HYBRID_ML_", "NEON_")
 SERVER_SETTINGS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    # Leases of taken slots outlive the server, so that a run whose end it missed does not keep its slot for ever.
-    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
     # What is kept of runs that are over, seconds: with every analysis an artifact with a picture, it would grow for
     # ever.
     "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",

@@ -1,4 +1,4 @@
-"""What the Prefect server must know: the pool, the deployments of prefect.yaml, blocks, the automation.
+"""What the Prefect server must know: the pool, the deployments of prefect.yaml, blocks.
 
 Doing it again changes nothing that a person changed: a paused schedule stays paused, a block keeps its value.
 """
@@ -19,7 +19,7 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectNotFound
 from prefect.workers.process import ProcessWorker
 
-from deployments.automations import set_up_automation
+from deployments.automations import remove_former_automation
 from deployments.blocks import set_up_blocks
 from deployments.names import POOL
 from deployments.server import failure_told
@@ -40,7 +40,7 @@ def set_up() -> list[str]:
                 deploy()
             finally:  # half a deployment has deleted runs too
                 make_runs_again(client, began)
-            set_up_automation(client)
+            remove_former_automation(client)
             made = set_up_blocks(client)
     except httpx.HTTPError as error:
         raise ServiceUnavailable(failure_told(error)) from None

@@ -13,7 +13,7 @@ from hybrid_ml.errors import BadInput
 from hybrid_ml.settings import load_settings
 
 HEARTBEAT = ("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30")
-"""What the automation listens for, seconds; the least Prefect takes."""
+"""What the watch over silent runs looks for, seconds; the least Prefect takes."""
 DEFAULTS = {
     # How often it asks for work: a manual trigger waits half of it on average.
     "worker.query_seconds": "1",

@@ -11,7 +11,7 @@ from deployments.running import join_running_server
 from deployments.worker import HEARTBEAT
 
 join_running_server()
-# The automation that finds silent runs listens for it in runs by hand as well.
+# The worker's watch over silent runs looks for it in runs by hand as well.
 os.environ.setdefault(*HEARTBEAT)
 # A server that lives for one command must not spend it on telemetry, and its SQLite cannot take both.
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")

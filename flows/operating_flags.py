@@ -42,7 +42,7 @@ class Ui(BaseModel):
 
 
 class Deploy(BaseModel):
-    """Set up the server of PREFECT_API_URL: pool, deployments of prefect.yaml, blocks, the automation.
+    """Set up the server of PREFECT_API_URL: pool, deployments of prefect.yaml, blocks.
 
     Doing it again changes nothing that a person changed there. `hybrid-ml up` does it by itself.
 

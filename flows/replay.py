@@ -26,7 +26,7 @@ def replay(request: ReplayRequest) -> ReplayReport:
     check_outputs(request)
     past = load_past(symbol, run, request)
     folder = open_folder(symbol, run, request, past)
-    with open_spread(request) as spread:
+    with folder.reserved(), open_spread(request) as spread:
         replay_weeks(symbol, run, request, past, folder, spread)
         replay_rivals(symbol, run, request, past, folder, spread)
     answers = folder.answers(request.weeks)

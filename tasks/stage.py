@@ -21,13 +21,16 @@ from tasks.task_run_events import send_less
 
 RETRY_DELAYS_SECONDS = [2.0, 5.0, 15.0]
 """Long enough for a suspended Neon or Supabase database to wake up."""
+PAUSE_SECONDS = 600.0
+"""How long a machine may stand still in the middle of a stage: Prefect's timeouts count that as time at work."""
 Stage = TypeVar("Stage", bound=Callable[..., Any])
 
 
 def stage(name: str | Callable[[], str], *, timeout_seconds: float, outside: bool = False) -> Callable[[Stage], Stage]:
     """Decorate one stage. `name` may hold {symbol}, or make the name.
 
-    `outside` stages talk to a database or to Telegram.
+    `outside` stages talk to a database or to Telegram. `timeout_seconds` is what the stage may take when nothing
+    stands still; a pause of PAUSE_SECONDS comes on top.
 
     The result is a Prefect task; called inside a flow it returns what the function returns, and to
     the type checker it stays that function.
@@ -43,7 +46,7 @@ def stage(name: str | Callable[[], str], *, timeout_seconds: float, outside: boo
     )
     as_task: Callable[[Stage], Stage] = task(
         task_run_name=name,
-        timeout_seconds=timeout_seconds,
+        timeout_seconds=timeout_seconds + PAUSE_SECONDS,
         cache_policy=NO_CACHE,
         persist_result=False,
         **retries,

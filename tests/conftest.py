@@ -71,6 +71,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> OneUp:
     return OneUp(config, log)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that mostly sleep come first, so that the others go on beside them."""
+    items.sort(key=lambda item: not item.nodeid.startswith("tests/pauses/"))
+
+
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     TABLE.take(report)
 

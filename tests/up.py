@@ -17,7 +17,7 @@ from uuid import UUID
 
 import psutil
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.filters import FlowRunFilter
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
@@ -76,23 +76,12 @@ class Up:
         return (self.data_dir / "prefect-auth").read_text().strip()
 
     def wait_for_our_turn(self, seconds: float = 20.0) -> None:
-        """Wait until the analysis can be ours for so long: one run at a time is let through, a slot's among them."""
+        """Wait until no slot's run is to begin for so long: for tests that look at processes, or count runs."""
         latest = SLOT_SECONDS - PREFETCH_SECONDS - seconds
-        wait_for(
-            "a turn of ours",
-            lambda: latest > time.time() % SLOT_SECONDS > SLOT_RUN_SECONDS and self.slots_taken() == 0,
-            SLOT_SECONDS,
-        )
-
-    def slots_taken(self) -> int:
-        """How many runs of the analysis have their turn, for the server: 0 or 1."""
-        with self.client() as client:
-            deployment = client.read_deployment_by_name("analysis/analysis")
-            return client.read_global_concurrency_limit_by_name(f"deployment:{deployment.id}").active_slots
+        wait_for("a turn of ours", lambda: latest > time.time() % SLOT_SECONDS > SLOT_RUN_SECONDS, SLOT_SECONDS)
 
     def trigger(self, deployment: str = "analysis/analysis", **request: Any) -> UUID:
         """Run a deployment now, as the UI's button does."""
-        self.wait_for_our_turn()
         with self.client() as client:
             found = client.read_deployment_by_name(deployment)
             parameters = {"request": request} if request else {}
@@ -146,6 +135,42 @@ class Up:
                 continue
         return found
 
+    def templates(self) -> list[psutil.Process]:
+        """The warm template, which has no flow process's starter below it."""
+        found = self.children("deployments.warm.template")
+        pids = {process.pid for process in found}
+        return [process for process in found if _parent(process) not in pids]
+
+    def flow_processes(self) -> list[psutil.Process]:
+        """The flow processes at work: forks of the template, or cold ones where it was not there yet."""
+        found = self.children("deployments.warm.template")
+        pids = {process.pid for process in found}
+        return [process for process in found if _parent(process) in pids] + self.children("deployments.warm.engine")
+
+    def own(self) -> list[psutil.Process]:
+        """`up` itself."""
+        return [psutil.Process(self.process.pid)]
+
+    def task_names(self, run_id: UUID) -> list[str]:
+        """What the run has begun."""
+        with self.client() as client:
+            chosen = FlowRunFilter(id=FlowRunFilterId(any_=[run_id]))
+            return [task.name for task in client.read_task_runs(flow_run_filter=chosen)]
+
+    def state_names(self, run_id: UUID) -> list[str]:
+        """All states the run has been in, the first one first."""
+        with self.client() as client:
+            states = client.read_flow_run_states(run_id)
+        return [state.name for state in sorted(states, key=lambda state: state.timestamp)]
+
+    def answers(self) -> bool:
+        """Whether the server answers."""
+        try:
+            with self.client() as client:
+                return bool(client.hello())
+        except Exception:  # whichever way it cannot reach the database
+            return False
+
     def command(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
         """One of the project's commands, beside what is up."""
         return self._run([PROGRAM, *arguments], environment)
@@ -175,6 +200,12 @@ class Up:
         """The database of the Prefect server."""
         address = start_embedded(self.data_dir, "prefect")
         return create_engine(address.replace("postgresql://", "postgresql+psycopg2://"))
+
+
+def _parent(process: psutil.Process) -> int | None:
+    with suppress(psutil.NoSuchProcess):  # it has just ended
+        return process.ppid()
+    return None
 
 
 def _begun_or_ended(run: FlowRun) -> bool:

@@ -1,4 +1,7 @@
-"""Prefect's process worker, with two differences: flow processes begin warm, and only the newest slot is run."""
+"""Prefect's process worker, with three differences.
+
+Flow processes begin warm, only the newest slot is run, and runs that fell silent are watched for.
+"""
 
 import asyncio
 import shlex
@@ -8,6 +11,7 @@ import sys
 import warnings
 from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar
 from uuid import UUID
@@ -20,6 +24,8 @@ from prefect.settings import get_current_settings
 from prefect.states import Completed
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
 
+from deployments.run_watcher.repeats import is_stale_repeat
+from deployments.run_watcher.watcher import watch_runs
 from deployments.service.leftovers import keep_tidy
 
 LOOK_SECONDS, AGAIN_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 5.0, 60.0
@@ -79,15 +85,19 @@ with warnings.catch_warnings():
             if self.stopping:
                 return []
             # The server hands out so many at a time, the oldest first: behind those set aside there may be more.
-            aside: dict[UUID, FlowRun] = {}
+            aside: set[UUID] = set()
             while True:
                 found = [each for each in await super()._get_scheduled_flow_runs() if each.flow_run.id not in aside]
                 late = overtaken(each.flow_run for each in found)
-                if not late:
+                stale = [each.flow_run for each in found if is_stale_repeat(each.flow_run, datetime.now(UTC))]
+                if not late and not stale:
                     return found
                 for run_id, newer in late.items():
                     await self._set_aside(run_id, newer)
-                aside |= late
+                for run in stale:
+                    told = "its process died, and nobody was there to run it again while it was worth something"
+                    await self.client.set_flow_run_state(run.id, Completed(name="Skipped", message=told))
+                aside |= {*late, *(run.id for run in stale)}
 
         async def _set_aside(self, run_id: UUID, newer: FlowRun) -> None:
             told = f"scheduled for {newer.expected_start_time:%Y-%m-%d %H:%M:%S} UTC, a newer run takes its place"
@@ -133,6 +143,7 @@ async def _work(pool: str, name: str | None, template: str | None, folder: Path)
         if template:
             tasks.start_soon(keep_template, template)
         tasks.start_soon(keep_tidy, folder / "results")
+        tasks.start_soon(watch_runs, pool, worker.name)
         tasks.start_soon(stop_when_asked, worker, asyncio.current_task())
         await worker.start()
         tasks.cancel_scope.cancel()

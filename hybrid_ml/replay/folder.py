@@ -5,8 +5,10 @@ after the last one. State is kept as JSON and as model files with their seals, n
 state names the sha256 of its answers and of the state before it, so weeks of two replays cannot mix.
 """
 
+import fcntl
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -56,6 +58,24 @@ class ReplayFolder:
                 write_atomically(path, json.dumps(manifest, indent=2).encode())
         except OSError as error:
             raise BadInput(f"--work_path {folder} cannot be written ({error.strerror}); choose another") from None
+
+    @contextmanager
+    def reserved(self) -> Iterator[None]:
+        """Keep other replays out of the folder for the block; raises BadInput where one is at work in it.
+
+        The lock is the system's, on the folder itself: it leaves no file and goes with the process.
+        """
+        descriptor = os.open(self.folder, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+        except BlockingIOError:
+            raise BadInput(
+                f"--work_path {self.folder}: another replay is at work there; wait for its end, which this one then "
+                "goes on from, or choose another folder"
+            ) from None
+        finally:
+            os.close(descriptor)
 
     def finished(self) -> int:
         """How many weeks, from the first on, are finished."""

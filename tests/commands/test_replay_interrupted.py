@@ -1,5 +1,6 @@
 """Ctrl-C in the middle of a replay: said in a line, and the same command goes on and ends as if nothing had been."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -77,3 +78,17 @@ def test_ctrl_c_keeps_finished_weeks_and_the_same_command_goes_on(home: Path, en
     answers, expected = (pd.read_parquet(home / f"{name}.parquet") for name in ("stopped", "undisturbed"))
     assert len(expected) > 10
     pd.testing.assert_frame_equal(answers, expected)
+
+
+def test_a_folder_in_which_another_replay_is_at_work_is_refused(home: Path, environment: dict[str, str]) -> None:
+    folder = home / "taken"
+    folder.mkdir()
+    descriptor = os.open(folder, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    refused = start(home, "taken", environment)
+    _, errors = refused.communicate(timeout=600)
+    os.close(descriptor)
+    assert refused.returncode == 1
+    assert f"--work_path {folder}: another replay is at work there; wait for its end" in " ".join(errors.split())
+    assert "Traceback" not in errors
+    assert not list(folder.glob("week_*"))

@@ -12,7 +12,6 @@ from uuid import UUID
 
 import psutil
 import pytest
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from sqlalchemy import text
 
 from hybrid_ml.store.locks import symbol_locks
@@ -39,40 +38,20 @@ def begun(up: Up) -> UUID:
     """A run by hand that has begun, and waits for the symbol."""
     run_id = up.trigger(**AWAKE)
     up.begun(run_id)
-    wait_for("the run at its lock", lambda: "lock DEMO" in _task_names(up, run_id))
+    wait_for("the run at its lock", lambda: "lock DEMO" in up.task_names(run_id))
     return run_id
-
-
-def _task_names(up: Up, run_id: UUID) -> list[str]:
-    with up.client() as client:
-        chosen = FlowRunFilter(id=FlowRunFilterId(any_=[run_id]))
-        return [each.name for each in client.read_task_runs(flow_run_filter=chosen)]
-
-
-def flow_processes(up: Up) -> list[psutil.Process]:
-    """The flow processes at work: forks of the template, or cold ones where it was not there yet."""
-    found = up.children("deployments.warm.template")
-    templates = {each.pid for each in found}
-    return [each for each in found if _parent(each) in templates] + up.children("deployments.warm.engine")
-
-
-def _parent(process: psutil.Process) -> int | None:
-    with suppress(psutil.NoSuchProcess):  # it has just ended
-        return process.ppid()
-    return None
 
 
 def next_run_completes(up: Up) -> None:
     """No slot stays taken: the next run is not cancelled."""
     run = up.ended(up.trigger(**AWAKE))
     assert run.state.type.value == "COMPLETED", f"{run.state.name}: {run.state.message}"
-    wait_for("free slots", lambda: up.slots_taken() == 0)
 
 
 def test_the_flow_process_is_killed(up: Up) -> None:
     with symbol_held(up):
         run_id = begun(up)
-        wait_for("the flow process", lambda: flow_processes(up))[0].kill()
+        wait_for("the flow process", up.flow_processes)[0].kill()
         run = up.ended(run_id, 90)
     assert run.state.name == "Crashed"
     next_run_completes(up)
@@ -107,41 +86,74 @@ def test_a_run_that_outlasts_a_stopped_worker_says_so(up: Up) -> None:
     with symbol_held(up):
         run_id = begun(up)
         worker.terminate()
-        run = up.ended(run_id, TRUE_WITHIN_SECONDS)  # by itself after 20 s, or on a crowded machine by the automation
+        run = up.ended(run_id, TRUE_WITHIN_SECONDS)  # by itself after 20 s, or on a crowded machine by the watch
     assert run.state.name == "Crashed", f"{run.state.name}: {run.state.message}"
     next_run_completes(up)
 
 
-def test_worker_and_flow_process_are_killed_and_the_state_comes_true(up: Up) -> None:
-    with symbol_held(up):
-        run_id = begun(up)
-        flows = wait_for("the flow process", lambda: flow_processes(up))
-        starters = up.children("starter.py")
-        for each in (up.child("flows worker"), *starters, *flows):
-            with suppress(psutil.NoSuchProcess):  # it went with its starter
-                each.kill()
-        run = up.ended(run_id, TRUE_WITHIN_SECONDS)
-    assert run.state.name == "Crashed"
-    assert "nothing was heard" in run.state.message
-    next_run_completes(up)
+def test_a_slot_whose_process_died_runs_again_as_the_same_run(up: Up) -> None:
+    up.wait_for_our_turn(2 * HELD_SECONDS)
+    with runs_every(up):
+        with symbol_held(up):
+            slot = slot_at_its_lock(up)
+            moment = moment_of(up, slot)
+            wait_for("the flow process", up.flow_processes)[0].kill()
+            wait_for("the second attempt", lambda: up.run(slot).run_count == 2)
+        run = up.ended(slot)
+    assert run.state.type.value == "COMPLETED", f"{run.state.name}: {run.state.message}"
+    names = up.state_names(slot)
+    assert names.index("Crashed") < names.index("AwaitingRetry") < len(names) - 1
+    assert moment_of(up, slot) == moment, "the same run, for the same moment"
+
+
+def slot_at_its_lock(up: Up) -> UUID:
+    """A run of `runs_every` that has begun, and waits for the symbol."""
+    slot = up.due_soon()
+    up.begun(slot)
+    wait_for("the slot's run at its lock", lambda: "lock DEMO" in up.task_names(slot))
+    return slot
+
+
+def moment_of(up: Up, run_id: UUID) -> datetime:
+    """The moment the run judges."""
+    statement = text("SELECT as_of FROM run_moments WHERE run_id = :run_id")
+    with up.engine().connect() as connection:
+        return connection.execute(statement, {"run_id": str(run_id)}).scalar_one()
+
+
+def test_server_worker_and_flow_processes_are_killed_together(up: Up) -> None:
+    """The next run begins at once, states come true, and the slot's run has its second attempt."""
+    up.wait_for_our_turn(3 * HELD_SECONDS)
+    with runs_every(up):
+        with symbol_held(up):
+            slot, by_hand = slot_at_its_lock(up), begun(up)
+            moment = moment_of(up, slot)
+            killed = [up.child("flows worker"), up.child(SERVER), *up.children("starter.py")]
+            for process in [*killed, *up.flow_processes()]:
+                with suppress(psutil.NoSuchProcess):  # it went with its starter
+                    process.kill()
+        wait_for("the server again", up.answers, 180)
+        begun_again = time.monotonic()
+        next_run_completes(up)
+        assert time.monotonic() - begun_again < TRUE_WITHIN_SECONDS / 2, "it waited for nobody"
+        run = up.ended(by_hand, TRUE_WITHIN_SECONDS)
+        assert run.state.name == "Crashed"
+        assert "nothing was heard" in run.state.message
+        wait_for("the second attempt", lambda: up.run(slot).run_count == 2)
+    run = up.ended(slot)
+    assert run.state.type.value == "COMPLETED", f"{run.state.name}: {run.state.message}"
+    assert moment_of(up, slot) == moment, "the same run, for the same moment"
+    assert up.state_names(by_hand)[-1] == "Crashed", "a run by hand is not repeated"
 
 
 def test_the_server_is_killed_in_the_middle_of_a_run(up: Up) -> None:
     with symbol_held(up):
         run_id = begun(up)
         up.child(SERVER).kill()
-        wait_for("the server again", lambda: _answers(up), 180)
+        wait_for("the server again", up.answers, 180)
     run = up.ended(run_id, TRUE_WITHIN_SECONDS)
     assert run.state.name in ("Completed", "Degraded", "Crashed"), run.state
     next_run_completes(up)
-
-
-def _answers(up: Up) -> bool:
-    try:
-        with up.client() as client:
-            return bool(client.hello())
-    except Exception:  # whichever way it cannot reach the database
-        return False
 
 
 def test_a_run_is_cancelled_from_the_ui(up: Up) -> None:
@@ -153,7 +165,7 @@ def test_a_run_is_cancelled_from_the_ui(up: Up) -> None:
             client.set_flow_run_state(run_id, Cancelling())
         run = up.ended(run_id)
         assert run.state.name == "Cancelled"
-        wait_for("the end of the flow process", lambda: not flow_processes(up))
+        wait_for("the end of the flow process", lambda: not up.flow_processes())
     next_run_completes(up)
 
 
@@ -172,7 +184,7 @@ def test_something_was_away_for_an_hour(up: Up, away: str) -> None:
             up.child(SERVER).kill()
     finally:
         worker.resume()
-    wait_for("the server's answer", lambda: _answers(up), 120)
+    wait_for("the server's answer", up.answers, 120)
     assert len(missed) == 6
     runs = [up.ended(run_id) for run_id in missed]
     assert [run.state.name for run in runs[:-1]] == ["Skipped"] * 5
@@ -229,7 +241,7 @@ def test_postgresql_is_killed(up: Up) -> None:
     assert pid
     os.kill(pid, signal.SIGKILL)
     wait_for("another PostgreSQL", lambda: _postmaster(up) not in (None, pid), 60)
-    wait_for("the server's answer", lambda: _answers(up), 60)
+    wait_for("the server's answer", up.answers, 60)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         try:

@@ -18,9 +18,11 @@ import pytest
 import yaml
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.filters import FlowRunFilter
+from prefect.events.actions import DoNothing
+from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 
-from deployments.automations import set_up_automation, silent_runs_are_crashed
-from deployments.names import POOL, ZOMBIE_AUTOMATION
+from deployments.automations import FORMER_AUTOMATION
+from deployments.names import POOL
 from deployments.server import check_browsers, server_problem
 from deployments.set_up import check_pool, make_runs_again, set_up, stated_deployments
 from deployments.status import look
@@ -112,7 +114,6 @@ def test_deploying_again_keeps_what_a_person_changed_and_removes_what_the_file_n
             assert [schedule.slug for schedule in analysis.schedules] == ["every-ten-minutes"]
             assert [schedule.active for schedule in review.schedules] == [False]
             client.update_deployment_schedule(review.id, review.schedules[0].id, active=True)
-            assert len(client.read_automations_by_name("hybrid-ml: a silent run is Crashed")) == 1
 
 
 def test_a_slot_that_passed_while_it_deployed_is_not_missed(up: Up) -> None:
@@ -157,20 +158,19 @@ def test_status_tells_a_prefect_yaml_that_states_nothing(
     assert told.server == up.api_url
 
 
-def test_an_automation_that_is_up_to_date_is_left_alone(up: Up, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At an update the server forgets which runs had fallen silent, and they would stay Running for ever."""
-    updates: list[object] = []
+def test_what_earlier_versions_set_up_is_taken_away(up: Up) -> None:
+    """Their automation takes a pause for silence, and the leases of their limit lapse in one."""
+    trigger = EventTrigger(expect={"prefect.flow-run.*"}, posture=Posture.Reactive, threshold=1, within=timedelta(0))
+    limit = {"concurrency_limit": 1, "concurrency_options": {"collision_strategy": "CANCEL_NEW"}}
     with up.client() as client:
-        update = client.update_automation
-        monkeypatch.setattr(client, "update_automation", lambda *stated: updates.append(stated))
-        set_up_automation(client)
-        assert not updates
-        monkeypatch.undo()
-        [found] = client.read_automations_by_name(ZOMBIE_AUTOMATION)
-        update(found.id, silent_runs_are_crashed().model_copy(update={"description": "changed by a person"}))
-        set_up_automation(client)
-        [found] = client.read_automations_by_name(ZOMBIE_AUTOMATION)
-    assert found.description == silent_runs_are_crashed().description
+        client.create_automation(AutomationCore(name=FORMER_AUTOMATION, trigger=trigger, actions=[DoNothing()]))
+        analysis = client.read_deployment_by_name(SCHEDULED[1]).id
+        client.request("PATCH", "/deployments/{id}", path_params={"id": analysis}, json=limit)
+        assert client.read_deployment(analysis).global_concurrency_limit.limit == 1
+        done = up.command("deploy")
+        assert done.returncode == 0, done.stderr
+        assert not client.read_automations_by_name(FORMER_AUTOMATION)
+        assert client.read_deployment(analysis).global_concurrency_limit is None
 
 
 def test_what_ends_is_started_again(up: Up) -> None:

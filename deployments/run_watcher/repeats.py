@@ -1,0 +1,81 @@
+"""A slot's run that crashed while it was still worth something runs again, as the same run."""
+
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterDeploymentId,
+    FlowRunFilterExpectedStartTime,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    FlowRunFilterTags,
+)
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.states import AwaitingRetry
+
+from deployments.names import TAG
+from hybrid_ml.slots import ANALYSIS_MINUTES, REVIEW_MINUTES, TRAINING_MINUTES, too_late
+
+WORTH_MINUTES = {"analysis": ANALYSIS_MINUTES, "training": TRAINING_MINUTES, "review": REVIEW_MINUTES}
+"""How long a slot is worth beginning, by the tag of its deployment in prefect.yaml."""
+OF_A_SCHEDULE = "auto-scheduled"
+"""Prefect's tag of a run that a schedule made."""
+MOST_REPEATS = 2
+"""A run that ends its process each time must not go on doing so."""
+REPEATED = "its process died while there was still time for this slot; the same run again"
+RESERVE = timedelta(minutes=1)
+"""With less of its worth left a slot is not repeated: it would be over before it answers."""
+
+
+async def repeat_crashed_slots(client: PrefectClient, now: datetime, settled: set[UUID]) -> None:
+    """Set back to AwaitingRetry whatever is worth it; runs by hand stay as they are.
+
+    `settled`: runs that stay Crashed, which are not looked at again.
+    """
+    longest = timedelta(minutes=max(WORTH_MINUTES.values()))
+    chosen = FlowRunFilter(
+        tags=FlowRunFilterTags(all_=[TAG, OF_A_SCHEDULE]),
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.CRASHED])),
+        expected_start_time=FlowRunFilterExpectedStartTime(after_=now - longest),
+    )
+    for run in await client.read_flow_runs(flow_run_filter=chosen):
+        if run.id in settled or not is_worth_repeating(run, now):
+            continue
+        if await _has_had_its_turns(client, run, now):
+            settled.add(run.id)
+        elif (await client.read_flow_run(run.id)).state_id == run.state_id:  # no other worker was quicker
+            await client.set_flow_run_state(run.id, AwaitingRetry(scheduled_time=now, message=REPEATED))
+            print(f"{run.name} had Crashed and runs again")
+
+
+def is_worth_repeating(run: FlowRun, now: datetime) -> bool:
+    """Whether minutes of the worth of the run's slot are left at `now`."""
+    worth = [minutes for tag, minutes in WORTH_MINUTES.items() if tag in run.tags]
+    if not (run.auto_scheduled and run.expected_start_time and worth):
+        return False
+    return not too_late(run.expected_start_time, now + RESERVE, min(worth))
+
+
+def is_stale_repeat(run: FlowRun, now: datetime) -> bool:
+    """Whether the run was set back to be repeated, by us, and nobody was there to do it while it was worth it."""
+    repeated = run.state is not None and run.state.message == REPEATED
+    return repeated and not is_worth_repeating(run, now - RESERVE)
+
+
+async def _has_had_its_turns(client: PrefectClient, run: FlowRun, now: datetime) -> bool:
+    """Whether the run was repeated MOST_REPEATS times, or a later slot of its deployment has been due.
+
+    Attempts are counted by the states the server keeps, so that no restart of a worker forgets them.
+    """
+    states = await client.read_flow_run_states(run.id)
+    if sum(state.name == "AwaitingRetry" for state in states) >= MOST_REPEATS:
+        return True
+    later = FlowRunFilter(
+        deployment_id=FlowRunFilterDeploymentId(any_=[run.deployment_id]),
+        tags=FlowRunFilterTags(all_=[OF_A_SCHEDULE]),
+        expected_start_time=FlowRunFilterExpectedStartTime(after_=run.expected_start_time, before_=now),
+    )
+    newer = await client.read_flow_runs(flow_run_filter=later, limit=2)
+    return any(other.id != run.id for other in newer)

@@ -1,0 +1,127 @@
+"""The worker's watch over runs: the silent ones are Crashed, and slots that crashed in time run again."""
+
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import anyio
+import anyio.to_thread
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType, FlowRunFilterTags
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.events.filters import EventFilter, EventNameFilter, EventOccurredFilter, EventResourceFilter
+from prefect.states import Crashed
+
+from deployments.names import TAG
+from deployments.run_watcher.processes import flow_process_id
+from deployments.run_watcher.repeats import repeat_crashed_slots
+from deployments.run_watcher.silence import Moment, SilenceClock
+
+LOOK_SECONDS = 5.0
+SILENCE_SECONDS = 90.0
+"""Three heartbeats; within two minutes of the last one the state is true again."""
+AT_WORK = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
+"""States that a run's process or its worker must follow with something."""
+OWNER_LABEL = "prefect.worker.name"
+EVENTS_WITHIN = timedelta(hours=1)
+"""Of heartbeats that are read; more than the clocks of two machines may differ."""
+MOST_EVENTS = 50
+"""The most that the server hands out at a time."""
+
+
+@dataclass
+class RunWatcher:
+    """Watches the runs of `pool` from the worker called `name`."""
+
+    client: PrefectClient
+    pool: str
+    name: str
+    clock: SilenceClock = field(default_factory=SilenceClock)
+    left_alone: set[UUID] = field(default_factory=set)
+    settled: set[UUID] = field(default_factory=set)
+
+    async def look(self) -> None:
+        """Look once; raises what the client raises where the server does not answer."""
+        runs = await read_runs(self.client, AT_WORK)
+        signs = await self._signs(runs)
+        silent = self.clock.look(Moment.now(), signs)
+        self.left_alone &= silent.keys()
+        for run in runs:
+            if silent[run.id] >= SILENCE_SECONDS:
+                await self._judge(run, silent[run.id])
+        await repeat_crashed_slots(self.client, datetime.now(UTC), self.settled)
+
+    async def _signs(self, runs: list[FlowRun]) -> dict[UUID, list[Hashable]]:
+        """Of each run its state, and the heartbeats that the server has of it.
+
+        Only what differs from the last look counts, never a time that an event states about itself.
+        """
+        signs: dict[UUID, list[Hashable]] = {run.id: [run.state_id] for run in runs}
+        if not runs:
+            return signs
+        now = datetime.now(UTC)
+        wanted = EventFilter(
+            occurred=EventOccurredFilter(since=now - EVENTS_WITHIN, until=now + EVENTS_WITHIN),
+            event=EventNameFilter(name=["prefect.flow-run.heartbeat"]),
+            resource=EventResourceFilter(id=[f"prefect.flow-run.{run.id}" for run in runs]),
+        )
+        page = await self.client.read_events(wanted, limit=MOST_EVENTS)
+        for event in page.events:
+            run_id = UUID(event.resource.id.removeprefix("prefect.flow-run."))
+            if run_id in signs:
+                signs[run_id].append(event.id)
+        return signs
+
+    async def _judge(self, run: FlowRun, seconds: float) -> None:
+        """Crash a silent run, unless its process is there, or another worker that is online looks after it."""
+        if await self._belongs_to_another(run):
+            return
+        process_id = await anyio.to_thread.run_sync(flow_process_id, run.id)
+        if process_id is not None:
+            if run.id not in self.left_alone:
+                print(f"nothing was heard of {run.name} for {seconds:.0f} s, but its process {process_id} is there")
+            self.left_alone.add(run.id)
+            return
+        seen_again = await self.client.read_flow_run(run.id)
+        if seen_again.state_id != run.state_id:  # it went on in between
+            return
+        reason = f"nothing was heard of this run for {seconds:.0f} seconds; its process or worker is gone"
+        await self.client.set_flow_run_state(run.id, Crashed(message=reason))
+        print(f"{run.name} is Crashed: {reason}")
+
+    async def _belongs_to_another(self, run: FlowRun) -> bool:
+        owner = run.labels.get(OWNER_LABEL)
+        if owner is None or owner == self.name:
+            return False
+        workers = await self.client.read_workers_for_work_pool(self.pool)
+        return any(worker.name == owner and worker.status == "ONLINE" for worker in workers)
+
+
+async def read_runs(client: PrefectClient, types: Iterable[StateType]) -> list[FlowRun]:
+    """Runs of this project in states of `types`."""
+    chosen = FlowRunFilter(
+        tags=FlowRunFilterTags(all_=[TAG]),
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=list(types))),
+    )
+    return await client.read_flow_runs(flow_run_filter=chosen)
+
+
+async def watch_runs(pool: str, name: str) -> None:
+    """Look every LOOK_SECONDS until cancelled. After a look without an answer silence is counted anew."""
+    answers = True
+    async with get_client() as client:
+        watcher = RunWatcher(client, pool, name)
+        while True:
+            try:
+                await watcher.look()
+            except Exception as error:  # whatever a server says on its way down or up, the worker goes on
+                watcher.clock.interrupt()
+                if answers:
+                    print(f"runs are not watched while the server does not answer ({type(error).__name__})")
+                answers = False
+            else:
+                if not answers:
+                    print("runs are watched again")
+                answers = True
+            await anyio.sleep(LOOK_SECONDS)

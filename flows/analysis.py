@@ -24,7 +24,7 @@ from hybrid_ml.store.run_moments import Answered
 from tasks.alert import compose_alert, confirm_alert, send_alerts
 from tasks.fine_tune import fine_tune
 from tasks.load import find_answered, load_model, load_window, open_run, settle_bounds
-from tasks.predict import pass_gates, predict
+from tasks.predict import predict
 from tasks.report import report_analysis
 from tasks.resolve import resolve_outcomes
 from tasks.save import prune_models, save_copy, save_proposal
@@ -97,8 +97,7 @@ def analyse(symbol: str, run: Run, request: AnalysisRequest) -> Proposal:
             trial = fine_tune(symbol, run, model, window, request.fine_tune_rows)
             model = model.with_adapter(trial.adapter) if trial else model
     with watch("predict"):
-        answer = predict(symbol, model, window)
-        verdicts = pass_gates(symbol, run, request, window, answer, recent, saved.was_degraded)
+        answer, verdicts = predict(symbol, run, request, model, window, recent, saved.was_degraded)
     return Proposal(
         symbol,
         window.bar_time,

@@ -12,16 +12,23 @@ from hybrid_ml.store import predictions
 from tasks.stage import database, log, stage
 
 
-@stage("predict {symbol}", timeout_seconds=60)
-def predict(symbol: str, model: HybridModel, window: Window) -> Answer:
-    """P(down), P(flat), P(up) after the newest bar."""
+@stage("predict {symbol}", timeout_seconds=60, outside=True)
+def predict(
+    symbol: str,
+    run: Run,
+    request: AnalysisRequest,
+    model: HybridModel,
+    window: Window,
+    recent: RecentRecord,
+    was_degraded: bool,
+) -> tuple[Answer, list[Verdict]]:
+    """P(down), P(flat), P(up) after the newest bar, and every gate's verdict on it."""
     answer = Answer.of(model.probabilities(window.rows.latest().features)[0])
     log().info("%s: down %.3f, flat %.3f, up %.3f", symbol, *answer.probabilities)
-    return answer
+    return answer, _pass_gates(symbol, run, request, window, answer, recent, was_degraded)
 
 
-@stage("gates {symbol}", timeout_seconds=60, outside=True)
-def pass_gates(
+def _pass_gates(
     symbol: str,
     run: Run,
     request: AnalysisRequest,

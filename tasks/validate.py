@@ -81,17 +81,25 @@ def compare_with_champion(symbol: str, run: Run, challenger: HybridModel, hold_o
     return promotion
 
 
-@stage("decide on fallback {symbol}", timeout_seconds=60, outside=True)
 def decide_fallback(
     symbol: str, run: Run, saved: SavedModel, recent: RecentRecord | None, window: Window, max_bar_age_minutes: float
 ) -> str | None:
-    """Why to train from scratch now, or None. A model under the bar is replaced once an hour, then more rarely."""
+    """Why to train from scratch now, or None. A model under the bar is replaced once an hour, then more rarely.
+
+    A stage only where there is something to decide.
+    """
     reason = fallback_reason(saved.problem, recent, saved.was_degraded)
-    if reason is None or saved.model is None:
+    if reason is None or saved.model is None or may_train_again(symbol, run, reason, window, max_bar_age_minutes):
         return reason
+    return None
+
+
+@stage("decide on fallback {symbol}", timeout_seconds=60, outside=True)
+def may_train_again(symbol: str, run: Run, reason: str, window: Window, max_bar_age_minutes: float) -> bool:
+    """Whether a model that answers, but under the bar, is to be replaced now: with fresh bars, and not too often."""
     if age_minutes(window.bar_time, run.as_of) > max_bar_age_minutes:
         log().info("%s: %s, but there are no fresh bars to learn from", symbol, reason)
-        return None
+        return False
     with database().connect() as connection:
         tries = registry.scratch_tries(connection, symbol, run.as_of)
     again = next_scratch(tries.newest, tries.in_vain)
@@ -102,5 +110,5 @@ def decide_fallback(
             reason,
             f"{again:%Y-%m-%d %H:%M}",
         )
-        return None
-    return reason
+        return False
+    return True

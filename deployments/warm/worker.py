@@ -4,6 +4,7 @@ Flow processes begin warm, only the newest slot is run, and runs that fell silen
 """
 
 import asyncio
+import ctypes
 import shlex
 import signal
 import subprocess
@@ -75,6 +76,10 @@ with warnings.catch_warnings():
                 return await super().run(*arguments, **named)
             finally:
                 self.at_work -= 1
+                give_back_memory()
+
+        def _emit_flow_run_submitted_event(self, configuration: Any) -> None:
+            """None, and then Prefect sends none of the end either: the run's own states say both."""
 
         @property
         def is_idle(self) -> bool:
@@ -111,6 +116,16 @@ def overtaken(runs: Iterable[FlowRun]) -> dict[UUID, FlowRun]:
     for run in sorted(of_schedules, key=lambda run: str(run.expected_start_time)):
         newest[run.deployment_id] = run
     return {run.id: newest[run.deployment_id] for run in of_schedules if run is not newest[run.deployment_id]}
+
+
+def give_back_memory() -> None:
+    """Hand back to the system what is free in this process; glibc alone.
+
+    A run leaves no object behind, but the clients and connections made for it come and go in pieces of the heap that
+    glibc keeps: half a megabyte a run.
+    """
+    with suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 async def work(pool: str, name: str | None, template: str | None, folder: Path) -> None:

@@ -7,8 +7,8 @@ import pandas as pd
 from hybrid_ml import charts
 from hybrid_ml.reports import ScalingReport
 
-COLOURS = 128
-"""Enough for a few flat colours and their soft edges, in a third of the bytes that all colours take."""
+COLOURS = 64
+"""Enough for a few flat colours and their soft edges, in a quarter of the bytes that all colours take."""
 MOST_FEATURES = 15
 
 
@@ -19,7 +19,7 @@ def in_few_colours(png: bytes) -> bytes:
     smaller = BytesIO()
     # An octree is as good as a median cut for flat colours, in a tenth of the time.
     drawing = Image.open(BytesIO(png)).convert("RGB")
-    drawing.quantize(COLOURS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(smaller, "png")
+    drawing.quantize(COLOURS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(smaller, "png", optimize=True)
     return smaller.getvalue()
 
 

@@ -1,5 +1,6 @@
 """What a run leaves in Prefect's database: its stages, no more than tells something, and not for ever."""
 
+import json
 from collections.abc import Mapping
 from uuid import UUID
 
@@ -24,7 +25,7 @@ def analysis_of(up: Up) -> UUID:
     """An analysis that has ended, when the server has everything of it."""
     run = up.ended(up.trigger(**AWAKE))
     assert run.state.type.value == "COMPLETED", run.state
-    wait_for("its last event", lambda: "prefect.worker.executed-flow-run" in events(up, run.id))
+    wait_for("its last event", lambda: "prefect.flow-run.Completed" in events(up, run.id))
     wait_for("the end of every stage", lambda: set(stages(up, run.id).values()) == {"Completed"})
     return run.id
 
@@ -106,3 +107,26 @@ def test_events_that_repeat_what_stands_elsewhere_go_sooner(up: Up) -> None:
     wait_for("the vacuum service", lambda: not sooner & set(events(up, run)))
     assert {"prefect.flow-run.Running", "prefect.flow-run.Completed"} <= set(events(up, run))
     assert set(stages(up, run).values()) == {"Completed"}
+
+
+def test_status_and_check_show_what_takes_room_and_little_free_disk(up: Up) -> None:
+    told = json.loads(up.command("status", "--json").stdout)
+    sizes = told["sizes"]
+    assert sizes["prefect_database_mb"] > 1
+    assert sizes["data_folder_mb"] > sizes["database_mb"] + sizes["prefect_database_mb"]
+    assert min(sizes["logs_mb"], sizes["models_folder_mb"]) >= 0
+    assert all(disk["free_mb"] > 0 and not disk["is_low"] for disk in sizes["disks"])
+    shown = up.command("status", HYBRID_ML_MIN_FREE_MB="900000000").stdout
+    assert "what takes room" in shown
+    assert "less than 900,000,000 MB" in " ".join(shown.split())
+    check = " ".join(up.command("check", HYBRID_ML_MIN_FREE_MB="900000000").stdout.split())
+    assert "Prefect's" in check
+    assert "less than 900,000,000 MB (HYBRID_ML_MIN_FREE_MB)" in check
+
+
+def test_the_error_of_a_run_that_raises_is_kept_where_the_worker_removes_it(up: Up) -> None:
+    up.wait_for_our_turn(60)
+    run = up.ended(up.trigger(symbols=["NOSUCH"], **AWAKE))
+    assert run.state.type.value == "FAILED", run.state
+    assert list((up.data_dir / "worker" / "results").iterdir())
+    assert not list((up.data_dir / "prefect").glob("storage/*"))

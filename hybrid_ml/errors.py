@@ -2,6 +2,14 @@
 
 EXIT_FAILED, EXIT_MISUSED, EXIT_INTERRUPTED = 1, 2, 130
 """How a command ends when something failed, when it was asked the impossible, and after Ctrl-C."""
+LONGEST_QUOTE = 300
+
+
+def one_line(text: object, longest: int = LONGEST_QUOTE) -> str:
+    """`text` as a message may quote it: one line of printable characters, cut off after `longest` of them."""
+    said = str(text)[: 4 * longest]  # what follows could be megabytes
+    said = " ".join("".join(letter if letter.isprintable() else " " for letter in said).split())
+    return said if len(said) <= longest else f"{said[: longest - 1]}…"
 
 
 class HybridMLError(Exception):

@@ -8,7 +8,7 @@ from pathlib import Path
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DataError, IntegrityError
 
-from hybrid_ml.errors import BadInput, ModelUnavailable
+from hybrid_ml.errors import BadInput, ModelUnavailable, one_line
 from hybrid_ml.learning.model import HybridModel
 from hybrid_ml.learning.model_bytes import Seal, build, check_seal, pack_file, seal, unpack_file
 from hybrid_ml.model_particulars import check_particulars
@@ -156,7 +156,7 @@ def import_model(engine: Engine, settings: Settings, path: Path, now: datetime) 
         raise ModelUnavailable(f"--path {path}: {error}") from None
     except (DataError, IntegrityError, TypeError, ValueError) as error:
         # Sound as far as it was looked at, but nothing the registry can hold: NaN or bytes in a note, say.
-        said = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        said = one_line(getattr(error, "orig", None) or error)
         raise ModelUnavailable(f"--path {path}: format check failed: {said}") from None
     if report.changed and report.champion and report.serving == model.version:
         _write_copy(folder, model)

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, field_validator
 
-from hybrid_ml.errors import ModelUnavailable
+from hybrid_ml.errors import ModelUnavailable, one_line
 from hybrid_ml.fields import Symbol
 from hybrid_ml.learning.model import HybridModel
 from hybrid_ml.learning.model_bytes import TIMES
@@ -67,9 +67,11 @@ def check_particulars(model: HybridModel, now: datetime) -> None:
     except ValidationError as error:
         problem = error.errors()[0]
         said = problem["msg"].removeprefix("Value error, ")
-        raise ModelUnavailable(f"format check failed: {'.'.join(map(str, problem['loc']))}: {said}") from None
+        raise ModelUnavailable(
+            f"format check failed: {one_line('.'.join(map(str, problem['loc'])))}: {one_line(said)}"
+        ) from None
     if symbol != model.base.symbol:
-        raise ModelUnavailable(f"format check failed: {model.base.symbol!r} cannot name a symbol")
+        raise ModelUnavailable(f"format check failed: {one_line(repr(model.base.symbol))} cannot name a symbol")
     for part in (model.base, model.adapter):
         for name in TIMES if part is not None else ():
             moment = getattr(part, name)

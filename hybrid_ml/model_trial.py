@@ -1,25 +1,35 @@
 """A stranger's model is first loaded and asked in a process of its own.
 
-LightGBM can abort the process, or never return, on a text that is whole but wrong. What happens to
-the child is only told; the one who asked lives on.
+LightGBM can abort the process, never return, or ask for all memory on a text that is whole but wrong. What happens
+to the child is only told; the one who asked lives on. Memory, processor time and output of the child are limited
+where the system can (the module `resource`: Linux, and macOS but for memory); its wall time everywhere.
 """
 
 import json
+import os
 import subprocess
 import sys
+import tempfile
 from contextlib import suppress
 from signal import Signals
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
-from hybrid_ml.errors import HybridMLError, ModelUnavailable
+from hybrid_ml.errors import HybridMLError, ModelUnavailable, one_line
 from hybrid_ml.learning.model import CLASS_COUNT, Base, HybridModel
 from hybrid_ml.learning.model_bytes import unpack_file
 
-TRIAL_SECONDS = 60.0
+TRIAL_SECONDS, CPU_SECONDS = 180.0, 60
+"""How long the trial may take, and how much of a processor. A good model takes 2 s of it."""
+MEMORY_BYTES = 4 * 1024**3
+"""Address space of the child. The trial of a good model takes 1.6 GB, which libraries reserve; it uses 0.25 GB."""
+OUTPUT_BYTES = 1024 * 1024
+"""What the child may write; LightGBM can warn once a tree."""
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+"""Each thread's stack and heap would count against the child's memory."""
 QUESTIONS = 2_000
-ANSWER = b'{"problem": '
+ANSWER = '{"problem": '
 
 
 def try_in_child(data: bytes, timeout_seconds: float = TRIAL_SECONDS) -> None:
@@ -29,21 +39,34 @@ def try_in_child(data: bytes, timeout_seconds: float = TRIAL_SECONDS) -> None:
     """
     # The child finds this program where its parent did, and never in the folder it happens to be in.
     program = f"import sys; sys.path[:] = {sys.path!r}; from hybrid_ml.model_trial import main; main()"
-    try:
-        done = subprocess.run(  # noqa: S603  # our own interpreter and our own words
-            [sys.executable, "-c", program], input=data, capture_output=True, timeout=timeout_seconds, check=False
-        )
-    except subprocess.TimeoutExpired:
-        raise ModelUnavailable(f"trial failed: the model did not answer within {timeout_seconds:g} s") from None
-    if done.returncode < 0:
-        raise ModelUnavailable(f"trial failed: the process that asked the model died ({_signal(-done.returncode)})")
-    answers = [line for line in done.stdout.splitlines() if line.startswith(ANSWER)]  # LightGBM may talk as well
-    if done.returncode or not answers:
-        said = done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
-        raise ModelUnavailable(f"trial failed: {said[-1][:300]}")
+    with tempfile.TemporaryFile() as said, tempfile.TemporaryFile() as complained:
+        try:
+            done = subprocess.run(  # noqa: S603  # our own interpreter and our own words
+                [sys.executable, "-c", program],
+                input=data, stdout=said, stderr=complained, timeout=timeout_seconds, check=False,
+                env=os.environ | ONE_THREAD,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired:
+            raise ModelUnavailable(f"trial failed: the model did not answer within {timeout_seconds:g} s") from None
+        _check_answer(done.returncode, _written(said), _written(complained))
+
+
+def _written(file: IO[bytes]) -> list[str]:
+    """The lines of what the child wrote, as many as it may write."""
+    file.seek(0)
+    return file.read(OUTPUT_BYTES).decode(errors="replace").splitlines()
+
+
+def _check_answer(code: int, lines: list[str], complaints: list[str]) -> None:
+    if code < 0:
+        raise ModelUnavailable(f"trial failed: the process that asked the model died ({_signal(-code)})")
+    answers = [line for line in lines if line.startswith(ANSWER)]  # LightGBM may write as well
+    if code or not answers:
+        complaint = next((line for line in reversed(complaints) if line.strip()), "no reason given")
+        raise ModelUnavailable(f"trial failed: {one_line(complaint)}")
     problem = json.loads(answers[-1])["problem"]
     if problem is not None:
-        raise ModelUnavailable(f"trial failed: {problem}")
+        raise ModelUnavailable(f"trial failed: {one_line(problem)}")
 
 
 def _signal(number: int) -> str:
@@ -54,17 +77,31 @@ def _signal(number: int) -> str:
 
 def main() -> None:
     """The child: the model on standard input, one line of JSON with its problem on standard output."""
-    with suppress(ImportError, OSError, ValueError):
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash here is an answer, not worth a core file
+    _limit_self()
     try:
         problem = find_problem(unpack_file(sys.stdin.buffer.read(), None))
     except HybridMLError as error:
         problem = str(error)
     except Exception as error:  # whatever a wrong model makes LightGBM or numpy raise
-        problem = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        problem = f"{type(error).__name__}: {one_line(error)}"
     sys.stdout.write("\n" + json.dumps({"problem": problem}) + "\n")
+
+
+def _limit_self() -> None:
+    """Limit this process for good: memory, processor time, output; and no core file, for a crash is an answer."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    limits = {
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_AS: MEMORY_BYTES,
+        resource.RLIMIT_CPU: CPU_SECONDS,
+        resource.RLIMIT_FSIZE: OUTPUT_BYTES,
+    }
+    for limit, most in limits.items():
+        with suppress(OSError, ValueError):  # macOS takes no limit of memory below what it has mapped
+            resource.setrlimit(limit, (most, most))
 
 
 def find_problem(model: HybridModel) -> str | None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import (
     BaseModel,
@@ -68,6 +68,8 @@ class Chat(BaseModel):
     chat_id: ChatId
     min_confidence: float = Field(0.0, ge=0, le=1)
     symbols: list[Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]] = []
+    commands: Literal["administrators", "everyone"] = "administrators"
+    """Who may /pause and /resume a group; a private chat's owner always may."""
 
     def wants(self, symbol: str, confidence: float) -> bool:
         """Whether a signal of `symbol` as sure as `confidence` is for this chat."""

@@ -94,7 +94,8 @@ class BotApi:
 
     `orders`: for the next sends, a Fault or (status, body); `orders_to[chat_id]`: for the next ones to that chat;
     `orders_of[method]`: for other methods.
-    `known_chats`: None for every chat. `messages`: what was processed, in order, with its message_id.
+    `known_chats`: None for every chat. `administrators`: of a group, by its number.
+    `messages`: what was processed, in order, with its message_id.
     `polls`: how many have begun, whose rows come when they end.
     """
 
@@ -108,6 +109,7 @@ class BotApi:
     known_chats: set[str] | None = None
     blocked_chats: set[str] = field(default_factory=set)
     migrated_chats: dict[str, int] = field(default_factory=dict)
+    administrators: dict[str, set[int]] = field(default_factory=dict)
     messages: list[dict[str, str]] = field(default_factory=list)
     orders: list[Fault | Answer] = field(default_factory=list)
     orders_to: dict[str, list[Fault | Answer]] = field(default_factory=dict)
@@ -189,13 +191,18 @@ class BotApi:
                     wait = answer[1].get("parameters", {}).get("retry_after", 0)
                     self._silent_until[row.chat_id] = time.time() + wait
                 return answer
-            return self._answers.get(row.number) or self._other(method)
+            return self._answers.get(row.number) or self._other(method, row)
 
-    def _other(self, method: str) -> Answer:
+    def _other(self, method: str, row: Row) -> Answer:
         if method == "getMe":
             return _done({"id": 1, "is_bot": True, "first_name": "Bot", "username": BOT_NAME})
         if method == "getWebhookInfo":
             return _done({"url": self.webhook, "has_custom_certificate": False, "pending_update_count": 0})
+        if method == "getChatAdministrators":
+            if row.chat_id not in self.administrators:
+                return _refusal(400, "Bad Request: chat not found")
+            people = [{"id": user, "is_bot": False, "first_name": "A"} for user in self.administrators[row.chat_id]]
+            return _done([{"status": "administrator", "user": person} for person in people])
         if method == "deleteWebhook":
             self.webhook = ""
         return _done(True) if method in ("deleteWebhook", "setMyCommands") else _refusal(404, "Not Found")

@@ -1,7 +1,8 @@
 """What the bot says: facts as HTML the way Telegram takes it, short enough for a phone."""
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
+from zoneinfo import ZoneInfo
 
 from hybrid_ml.bot.facts import LastAnswer, PastSignal, Pause, Status, SymbolRecord, SymbolStatus
 from hybrid_ml.learning.intervals import wilson
@@ -11,12 +12,14 @@ from hybrid_ml.signals.markup import escaped
 LONGEST_UNITS = 3_900
 """Telegram takes 4,096 UTF-16 units of visible text; markup and entities are counted here as well, to be safe."""
 STALE_MINUTES = float(AnalysisRequest.model_fields["max_bar_age_minutes"].default)
+ZONE = str(AnalysisRequest.model_fields["sleep_timezone"].default)
+"""The zone whose clock quiet hours go by, where a run states no other."""
 ARROWS = {"down": "▼", "flat": "■", "up": "▲"}
 HELP = """<b>Commands</b>
 /status – bars, models, last answers, alerts under way
 /signals – the last five signals and what came of them; /signals 10 for ten
 /record – how often signals were right, beside guessing
-/pause – no alerts to this chat until /resume; /pause 90 for 90 minutes
+/pause – no alerts to this chat for 24 hours; /pause 90 for 90 minutes, 7 days at most
 /resume – alerts again
 /help – this list"""
 NO_DATABASE = "The database does not answer, so /{command} may not have been carried out. Ask again in a minute."
@@ -74,8 +77,9 @@ def pause_line(pause: Pause | None, now: datetime) -> str:
     """Whether the chat hears alerts."""
     if pause is None:
         return "This chat gets alerts"
-    until = f"until {_time(pause.until, now)} UTC" if pause.until else "until /resume"
-    return f"⏸ This chat is paused {until}"
+    place = ZONE.rpartition("/")[2].replace("_", " ")
+    local = _time(pause.until, now, ZoneInfo(ZONE))
+    return f"⏸ This chat is paused until {local} {place}, {_time(pause.until, now)} UTC"
 
 
 def signals(recent: list[PastSignal], now: datetime) -> str:
@@ -153,10 +157,10 @@ def _filled(parts: Iterable[str]) -> list[str]:
     return [part for part in parts if part]
 
 
-def _time(moment: datetime, now: datetime | None = None) -> str:
-    """In UTC; without the day when it is that of `now`."""
-    moment = moment.astimezone(UTC)
-    today = now is not None and moment.date() == now.astimezone(UTC).date()
+def _time(moment: datetime, now: datetime | None = None, zone: tzinfo = UTC) -> str:
+    """In `zone`; without the day when it is that of `now`."""
+    moment = moment.astimezone(zone)
+    today = now is not None and moment.date() == now.astimezone(zone).date()
     return f"{moment:%H:%M}" if today else f"{moment:%Y-%m-%d %H:%M}"
 
 

@@ -41,8 +41,20 @@ def understand(update: dict[str, Any], allowed: list[str], bot_name: str) -> Req
     if name not in KNOWN and addressed is None and chat.get("type") != "private":
         return None
     sent_at = datetime.fromtimestamp(int(message["date"]), UTC)
-    request = Request(int(update["update_id"]), chat_id, int(chat["id"]), name, sent_at)
+    user_id, as_group = _sender(message)
+    in_group = chat.get("type") != "private"
+    request = Request(int(update["update_id"]), chat_id, int(chat["id"]), name, sent_at, user_id, in_group, as_group)
     return _with_argument(request, argument)
+
+
+def _sender(message: dict[str, Any]) -> tuple[int | None, bool]:
+    """The person who wrote a message; None for one in the name of a chat, and whether that is the chat it stands in.
+
+    The person named beside such a message is a stand-in of Telegram's.
+    """
+    if "sender_chat" in message:
+        return None, int(message["sender_chat"]["id"]) == int(message["chat"]["id"])
+    return int(message["from"]["id"]) if "from" in message else None, False
 
 
 def _configured(chat: dict[str, Any], allowed: list[str]) -> str | None:

@@ -8,6 +8,7 @@ from sqlalchemy import Engine
 from hybrid_ml.bot import answers
 from hybrid_ml.bot.facts import Request, Taken
 from hybrid_ml.settings import Settings
+from hybrid_ml.signals.markup import escaped
 from hybrid_ml.store import bars, bot
 from hybrid_ml.store.engine import limit_time
 
@@ -33,6 +34,8 @@ class Desk:
 
     def words(self, request: Request, taken: Taken) -> str:
         """The answer, HTML. Raises what the database raises."""
+        if request.refusal:
+            return escaped(request.refusal)
         if request.problem:
             return answers.misunderstood(request.problem)
         if request.command == "pause":

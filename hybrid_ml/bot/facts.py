@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+PAUSE_MINUTES = 24 * 60
+"""How long a /pause without a number lasts."""
+
 
 @dataclass(frozen=True)
 class LastAnswer:
@@ -29,9 +32,9 @@ class SymbolStatus:
 
 @dataclass(frozen=True)
 class Pause:
-    """A chat's silence. `until`: None until /resume."""
+    """A chat's silence, which always has an end."""
 
-    until: datetime | None
+    until: datetime
 
 
 @dataclass(frozen=True)
@@ -83,8 +86,9 @@ class SymbolRecord:
 class Request:
     """A command from a chat that may give it. `chat_id`: as configured, which for a channel's group is @name.
 
-    `reply_chat_id`: where the answer goes; `minutes`: of /pause, None until /resume; `count`: of /signals;
-    `problem`: what is wrong with the argument, if anything.
+    `reply_chat_id`: where the answer goes; `user_id`: who wrote it, None in the name of a chat, which is `as_group`
+    where it is the group itself; `minutes`: of /pause; `count`: of /signals; `problem`: what is wrong with the
+    argument, if anything; `refusal`: why this person may not ask for it, if so. With either nothing is changed.
     """
 
     update_id: int
@@ -92,9 +96,13 @@ class Request:
     reply_chat_id: int
     command: str
     sent_at: datetime
-    minutes: int | None = None
+    user_id: int | None = None
+    in_group: bool = False
+    as_group: bool = False
+    minutes: int = PAUSE_MINUTES
     count: int = 5
     problem: str = ""
+    refusal: str = ""
 
 
 @dataclass(frozen=True)

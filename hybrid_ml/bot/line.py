@@ -64,6 +64,11 @@ class Line:
             raise AlertRefused(UNKNOWN_BOT) from None
         return list(found)
 
+    async def administrators(self, chat_id: int) -> frozenset[int]:
+        """The user ids of a group's administrators, its owner among them; raises TelegramError."""
+        found = await self._bot.do_api_request("getChatAdministrators", api_kwargs={"chat_id": chat_id})
+        return frozenset(int(member["user"]["id"]) for member in found)
+
     async def say(self, chat_id: int, text: str) -> bool:
         """Answer in HTML; whether Telegram confirmed it.
 

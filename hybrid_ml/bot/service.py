@@ -19,6 +19,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -31,6 +32,7 @@ from hybrid_ml.bot.commands import Stranger, understand
 from hybrid_ml.bot.desk import Clock, Desk, allowed_chat_ids
 from hybrid_ml.bot.facts import Request, Taken
 from hybrid_ml.bot.line import LONGEST_WAIT_SECONDS, Line
+from hybrid_ml.bot.rights import CHANGES, Rights
 from hybrid_ml.errors import BadInput, ServiceBusy, StoreUnreachable
 from hybrid_ml.settings import Settings
 from hybrid_ml.store.bot import ServiceLock
@@ -42,7 +44,6 @@ STRANGER_SECONDS = 60.0
 FAREWELL_SECONDS = 1.0
 """How long answers under way may take when the service is told to end."""
 DATABASE_TROUBLE = (SQLAlchemyError, TimeoutError)
-CHANGES = ("pause", "resume")
 Beside = Callable[[], Coroutine[Any, Any, None]]
 logger = logging.getLogger(__name__)
 
@@ -92,6 +93,7 @@ class Service:
         self._allowed = allowed_chat_ids(settings)
         self._lock = ServiceLock(engine)
         self._line = Line(settings)
+        self._rights = Rights(settings, self._line)
         self._name = ""
         self._answering: set[asyncio.Task[None]] = set()
         self._turns: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -212,19 +214,29 @@ class Service:
 
     async def _carry_out(self, request: Request) -> None:
         told = f"/{request.command} from chat {request.chat_id}"
+        request = replace(request, refusal=await self._rights.refusal(request))
         try:
             taken = await away(partial(self._desk.take, request))
         except Exception as error:  # whatever it is, a command that fails must not come again for ever
             logger.warning("%s: the database does not answer (%s)", told, _kind(error))
-            if await self._confirmed(request):
+            if await self._confirmed(request) and not request.refusal:
                 self._answer(request, None)
             return
         if taken is None:
+            return
+        if request.refusal:
+            self._refuse(request, taken)
             return
         if taken.late_minutes > LATE_MINUTES and request.command not in CHANGES:
             logger.info("%s is %.0f minutes old: not answered", told, taken.late_minutes)
             return
         self._answer(request, taken)
+
+    def _refuse(self, request: Request, taken: Taken) -> None:
+        """Say so, not more than once a minute and chat; Telegram limits what a bot may write to a group."""
+        if self._rights.may_answer(request.reply_chat_id):
+            logger.warning("/%s in chat %s: user %s may not", request.command, request.chat_id, request.user_id)
+            self._answer(request, taken)
 
     async def _confirmed(self, request: Request) -> bool:
         """Whether Telegram will not send the update again."""

@@ -3,11 +3,10 @@
 A part (base or adapter) is a pickle of a dictionary of builtins. The serving file holds the bytes
 of both parts, so each can be compared with its row in the registry. LightGBM aborts the process on
 damaged text, and a pickle can name any function to call; so length and sha256 come first, the
-unpickler refuses every global, and only then is a model built.
+pickle is read by `plain_pickle`, and only then is a model built.
 """
 
 import hashlib
-import io
 import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,14 +16,18 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from hybrid_ml.errors import ModelUnavailable
+from hybrid_ml.errors import ModelUnavailable, one_line
 from hybrid_ml.learning.model import Adapter, Base, HybridModel
+from hybrid_ml.learning.plain_pickle import load_plain
 from hybrid_ml.market.features import FEATURE_NAMES
 from hybrid_ml.market.labels import CLASSES
 
 FORMAT = 1
+LARGEST_MODEL = 64 * 1024 * 1024
+"""Bytes of a serving file; twenty times one of today. A longer one is not read."""
 TIMES = ("as_of", "trained_from", "trained_until", "data_until")
 DERIVED = {"version", "packed"}
+FLOATS = ("<f4", "<f8", ">f4", ">f8")
 Part = TypeVar("Part", Base, Adapter)
 
 
@@ -49,23 +52,8 @@ def check_seal(data: bytes, expected: Seal) -> None:
         raise ModelUnavailable(f"sha256 check failed: the bytes are not those of {expected.sha256[:12]}…")
 
 
-class _BuiltinsOnly(pickle.Unpickler):
-    def find_class(self, module_name: str, global_name: str) -> Any:
-        raise ModelUnavailable(
-            f"pickle check failed: it names {module_name}.{global_name}; a model holds builtins only"
-        )
-
-    def persistent_load(self, pid: Any) -> Any:  # noqa: ARG002  # the signature is pickle's
-        raise ModelUnavailable("pickle check failed: it refers to something outside itself")
-
-
 def _unpickle(data: bytes) -> dict[str, Any]:
-    try:
-        content = _BuiltinsOnly(io.BytesIO(data)).load()
-    except ModelUnavailable:
-        raise
-    except Exception as error:  # damaged pickles raise nearly anything: EOFError, KeyError, struct.error, …
-        raise ModelUnavailable(f"pickle check failed: {type(error).__name__}: {error}") from None
+    content = load_plain(data)
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise ModelUnavailable(f"format check failed: not a model of format {FORMAT}")
     return content
@@ -110,10 +98,11 @@ def unpack_base(data: bytes) -> Base:
         base = Base(**_with_times_and_arrays(content))
         trees = base.trees.count("\nTree=")
     if base.feature_names != FEATURE_NAMES:
-        different = sorted(set(base.feature_names) ^ set(FEATURE_NAMES)) or ["their order"]
-        raise ModelUnavailable(f"feature check failed: the model and this program differ in {', '.join(different[:5])}")
+        different = sorted(set(map(str, base.feature_names)) ^ set(FEATURE_NAMES)) or ["their order"]
+        said = one_line(", ".join(map(one_line, different[:5])))
+        raise ModelUnavailable(f"feature check failed: the model and this program differ in {said}")
     if base.classes != CLASSES:
-        raise ModelUnavailable(f"class check failed: the model answers {base.classes}, not {CLASSES}")
+        raise ModelUnavailable(f"class check failed: the model answers {one_line(base.classes)}, not {CLASSES}")
     if np.ndim(base.leaf_values) != 2 or len(base.leaf_values) != trees:
         raise ModelUnavailable(f"format check failed: the leaf values are not those of {trees} trees")
     return replace(base, version=_version(base, data), packed=data)
@@ -125,7 +114,8 @@ def unpack_adapter(data: bytes, base: Base) -> Adapter:
     with _fitting():
         adapter = Adapter(**_with_times_and_arrays(content))
     if adapter.parent != base.version:
-        raise ModelUnavailable(f"parent check failed: the adapter belongs to {adapter.parent}, not {base.version}")
+        belongs = f"the adapter belongs to {one_line(adapter.parent)}, not {one_line(base.version)}"
+        raise ModelUnavailable(f"parent check failed: {belongs}")
     if adapter.leaf_values is not None and adapter.leaf_values.shape != base.leaf_values.shape:
         raise ModelUnavailable("parent check failed: the adapter has other leaves than its base")
     return replace(adapter, version=_version(adapter, data), packed=data)
@@ -137,13 +127,15 @@ def _fitting() -> Iterator[None]:
     try:
         yield
     except (TypeError, ValueError, KeyError, AttributeError) as error:
-        raise ModelUnavailable(f"format check failed: {type(error).__name__}: {error}") from None
+        raise ModelUnavailable(f"format check failed: {type(error).__name__}: {one_line(error)}") from None
 
 
 def _with_times_and_arrays(content: dict[str, Any]) -> dict[str, Any]:
     made: dict[str, Any] = {name: datetime.fromisoformat(content[name]) for name in TIMES}
     values = content["leaf_values"]
     if values is not None:
+        if values["dtype"] not in FLOATS:
+            raise ValueError(f"leaf values are floats, not {one_line(values['dtype'], 40)}")
         array = np.frombuffer(values["data"], dtype=np.dtype(values["dtype"]))
         made["leaf_values"] = array.reshape(values["shape"])
     return content | made
@@ -187,5 +179,5 @@ def build(base_data: bytes, adapter_data: bytes | None, symbol: str | None) -> H
     """The model made of checked parts."""
     base = unpack_base(base_data)
     if symbol is not None and base.symbol != symbol:
-        raise ModelUnavailable(f"symbol check failed: the model was made for {base.symbol}, not {symbol}")
+        raise ModelUnavailable(f"symbol check failed: the model was made for {one_line(base.symbol)}, not {symbol}")
     return HybridModel(base, None if adapter_data is None else unpack_adapter(adapter_data, base))

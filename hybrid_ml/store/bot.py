@@ -29,14 +29,19 @@ def take(connection: Connection, request: Request) -> Taken | None:
     late_minutes = connection.execute(query("bot_claim"), given).scalar()
     if late_minutes is None:
         return None
-    if request.command == "pause" and not request.problem:
+    if not (request.problem or request.refusal):
+        _change(connection, request)
+    return Taken(float(late_minutes), pauses(connection, [request.chat_id]).get(request.chat_id))
+
+
+def _change(connection: Connection, request: Request) -> None:
+    if request.command == "pause":
         wish = {"chat_id": request.chat_id, "minutes": request.minutes, "sent_at": request.sent_at}
         connection.execute(query("bot_pause"), wish)
     elif request.command == "resume":
         connection.execute(
             text("UPDATE chats SET paused_until = NULL WHERE chat_id = :chat_id"), {"chat_id": request.chat_id}
         )
-    return Taken(float(late_minutes), pauses(connection, [request.chat_id]).get(request.chat_id))
 
 
 def pauses(connection: Connection, chat_ids: list[str]) -> dict[str, Pause]:

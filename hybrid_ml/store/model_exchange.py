@@ -9,13 +9,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from hybrid_ml.errors import BadInput, ModelUnavailable
-from hybrid_ml.learning.model_bytes import Seal, check_seal, seal
+from hybrid_ml.learning.model_bytes import LARGEST_MODEL, Seal, check_seal, seal
 from hybrid_ml.store.model_files import write_atomically
 
 FORMAT = 1
 LONGEST_HEADER = 200
-LARGEST_MODEL = 512 * 1024 * 1024
-"""Bytes; a thousand times a model of today. A header that promises more is not believed."""
 HEADER = re.compile(rb"hybrid-ml model (\d{1,9}) (\d{1,18}) ([0-9a-f]{64})\n")
 
 
@@ -62,7 +60,8 @@ def _read(path: Path, file: BinaryIO) -> bytes:
     if number != FORMAT:
         raise BadInput(f"--path {path} is a model file of format {number}; this program reads format {FORMAT}")
     if length > LARGEST_MODEL:
-        raise ModelUnavailable(f"--path {path}: length check failed: {length:,} bytes are more than a model can have")
+        most = f"more than the {LARGEST_MODEL:,} that a model may have"
+        raise ModelUnavailable(f"--path {path}: length check failed: {length:,} bytes are {most}")
     data = file.read(length + 1)
     try:
         check_seal(data, Seal(length, header[3].decode()))

@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from hybrid_ml.errors import BadInput, ModelUnavailable
 from hybrid_ml.learning.model import Base, HybridModel
-from hybrid_ml.learning.model_bytes import Seal, base_bytes, check_seal, pack_file, seal, unpack_file
+from hybrid_ml.learning.model_bytes import LARGEST_MODEL, Seal, base_bytes, check_seal, pack_file, seal, unpack_file
 
 MODEL_FILE = "lightgbm_model.pkl"
 LONGEST_FILE_NAME = 180
@@ -41,7 +41,7 @@ def read_model(folder: Path, expected: Seal, symbol: str) -> HybridModel:
     """The model in `folder`; raises ModelUnavailable naming the check that failed."""
     path = folder / MODEL_FILE
     try:
-        data = path.read_bytes()
+        data = _read(path, expected.length)
     except FileNotFoundError:
         raise ModelUnavailable(f"{path} is missing") from None
     except OSError as error:
@@ -53,10 +53,17 @@ def read_model(folder: Path, expected: Seal, symbol: str) -> HybridModel:
         raise ModelUnavailable(f"{path}: {error}") from None
 
 
+def _read(path: Path, length: int) -> bytes:
+    """The file, and of one that is longer than `length` a byte more, which fails the length check."""
+    with path.open("rb") as file:
+        return file.read(length + 1)
+
+
 def read_base(folder: Path, expected: Seal) -> bytes | None:
     """The bytes of the base in the serving file of `folder`, whatever adapter is with it; None where it is another."""
     try:
-        data = base_bytes((folder / MODEL_FILE).read_bytes())
+        with (folder / MODEL_FILE).open("rb") as file:
+            data = base_bytes(file.read(LARGEST_MODEL))
         check_seal(data, expected)
     except (OSError, ModelUnavailable):
         return None

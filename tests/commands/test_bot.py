@@ -1,5 +1,6 @@
 """`hybrid-ml bot` as a person meets it: from the chat, in the log, and whenever it is ended."""
 
+import json
 import os
 import random
 import re
@@ -20,6 +21,7 @@ from sqlalchemy import Engine, text
 from hybrid_ml.bot.answers import HELP
 from tests.conftest import ROOT, Command
 from tests.databases import end_others
+from tests.faults.table import FaultRows
 from tests.flows.running import rows
 from tests.telegram_api import TOKEN, BotApi, Fault
 from tests.telegram_server import bot_api
@@ -48,6 +50,11 @@ class Running:
 
 
 Start = Callable[..., Running]
+
+
+@pytest.fixture
+def faults(request: pytest.FixtureRequest) -> FaultRows:
+    return FaultRows(request.node)
 
 
 @pytest.fixture
@@ -142,13 +149,53 @@ def test_a_pause_is_where_deliveries_look_for_it(api: BotApi, start: Start, engi
     start()
     sent_at = int(time.time()) - 600
     api.say("/pause 90", at=sent_at)
-    api.say("/pause", chat_id=-5, chat={"id": -5, "type": "supergroup", "username": "ourgroup"})
+    api.administrators["-5"] = {42}
+    api.say("/pause", at=sent_at, chat_id=-5, chat={"id": -5, "type": "supergroup", "username": "ourgroup"})
     until(lambda: len(api.messages) == 2)
-    finite = "CASE WHEN isfinite(paused_until) THEN paused_until END"
-    found = rows(engine, f"SELECT chat_id, paused_until > now(), {finite} FROM chats")
-    until_then = datetime.fromtimestamp(sent_at, UTC) + timedelta(minutes=90)
-    assert set(found) == {("@ourgroup", True, None), ("42", True, until_then)}
+    found = rows(engine, "SELECT chat_id, paused_until FROM chats")
+    sent = datetime.fromtimestamp(sent_at, UTC)
+    assert set(found) == {("@ourgroup", sent + timedelta(hours=24)), ("42", sent + timedelta(minutes=90))}
     assert {message["chat_id"] for message in api.messages} == {"42", "-5"}
+
+
+def test_only_administrators_pause_a_group_unless_it_is_for_everyone(
+    api: BotApi, start: Start, engine: Engine, faults: FaultRows
+) -> None:
+    for_everyone = [{"chat_id": "-100888", "commands": "everyone"}]
+    bot = start(TELEGRAM_CHATS=json.dumps(for_everyone))
+    api.administrators["-100777"] = {7}
+    started = time.perf_counter()
+    for user in (13, 13, 14):
+        api.say("/pause", chat_id=-100777, user_id=user)
+    api.say("/pause", chat_id=-100777, user_id=136817688, sender_chat={"id": -100999, "type": "channel"})
+    api.say("/record", chat_id=-100777, user_id=13)
+    until(lambda: len(api.messages) == 2)
+    refused, question = answered(api)
+    assert refused.startswith("Only administrators of this group can /pause its alerts")
+    assert question.startswith("No answers")
+    assert rows(engine, "SELECT count(*) FROM chats WHERE paused_until > now()") == [(0,)]
+
+    api.say("/pause", chat_id=-100777, user_id=7)
+    api.say("/resume", chat_id=-100777, user_id=13)  # a minute has not passed: no answer
+    api.say("/pause 5", chat_id=-100888, user_id=13)
+    until(lambda: len(api.messages) == 4)
+    paused = "SELECT chat_id FROM chats WHERE paused_until > now() ORDER BY 1"
+    assert rows(engine, paused) == [("-100777",), ("-100888",)]
+    api.say("/resume", chat_id=-100777, user_id=1087968824, sender_chat={"id": -100777, "type": "supergroup"})
+    until(lambda: len(api.messages) == 5)
+    assert rows(engine, paused) == [("-100888",)]
+
+    api.say("/pause", chat_id=-5, user_id=7, chat={"id": -5, "type": "supergroup", "username": "ourgroup"})
+    until(lambda: len(api.messages) == 6)  # whose administrators Telegram does not name
+    assert "Telegram does not tell me who administers this group" in answered(api)[-1]
+    assert rows(engine, paused) == [("-100888",)]
+    assert sum(row.method == "getChatAdministrators" for row in api.rows) <= 3
+    assert "/pause in chat -100777: user 13 may not" in bot.log
+    faults.add(
+        "/pause in a group by members, a channel, an anonymous administrator and an administrator",
+        "members and the channel got one plain reply a minute, the administrators their pause of 24 h",
+        time.perf_counter() - started,
+    )
 
 
 def test_what_lay_waiting_is_carried_out_and_old_questions_are_let_be(
@@ -162,7 +209,7 @@ def test_what_lay_waiting_is_carried_out_and_old_questions_are_let_be(
     until(lambda: len(api.messages) == 4)
     assert re.search(r"/status from chat 42 is 6\d minutes old: not answered", bot.log)
     told = answered(api)
-    assert "until /resume" in told[0]
+    assert "is paused until" in told[0]
     assert "again" in told[1]
     assert "was over" in told[2]
     assert told[3].startswith("No answers")

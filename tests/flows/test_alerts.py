@@ -99,7 +99,7 @@ def test_every_chat_gets_what_it_wants(trained: Engine, telegram: BotApi, monkey
               {"chat_id": "45", "symbols": ["ABC"]}]  # fmt: skip
     monkeypatch.setenv("TELEGRAM_CHATS", json.dumps(wishes))
     with trained.begin() as connection:
-        connection.execute(text("INSERT INTO chats VALUES ('42', NULL, 'infinity')"))
+        connection.execute(text("INSERT INTO chats VALUES ('42', NULL, now() + interval '1 day')"))
     assert analyze(**sure_moment()).alert == "paused, sent"
     assert [message["chat_id"] for message in telegram.messages] == ["45"]
     assert rows(trained, STATES) == [("signal", "42", "paused"), ("signal", "45", "sent")]

@@ -73,7 +73,8 @@ def test_an_update_is_taken_once_and_its_effect_with_it(engine: Engine) -> None:
     first, second = request(1, "pause"), request(2, "resume")
     taken = take(engine, first)
     assert taken is not None
-    assert taken.pause == Pause(None)
+    assert taken.pause is not None
+    assert taken.pause.until == pytest.approx(first.sent_at + timedelta(hours=24), abs=timedelta(minutes=1))
     assert taken.late_minutes == pytest.approx(0, abs=0.5)
     assert take(engine, first) is None
     assert take(engine, second) == Taken(pytest.approx(0, abs=0.5), None)
@@ -113,12 +114,14 @@ def test_a_pause_is_of_one_chat_and_leaves_what_telegram_asked_for(engine: Engin
     take(engine, request(1, "pause"))
     take(engine, request(2, "pause", chat_id="@group", minutes=5))
     take(engine, request(3, "pause", chat_id="43", problem="“x” is no number"))
+    take(engine, request(4, "resume", chat_id="@group", refusal="only administrators"))
+    take(engine, request(5, "pause", chat_id="43", refusal="only administrators"))
     with engine.connect() as connection:
         assert set(bot.pauses(connection, ["42", "43", "@group"])) == {"42", "@group"}
         assert set(bot.pauses(connection, ["43", "@group"])) == {"@group"}
         assert connection.execute(text("SELECT retry_at FROM chats WHERE chat_id = '42'")).scalar_one() == NOW
         facts = bot.status(connection, [], "42", ["42", "43", "@group"], NOW)
-    assert (facts.pause, facts.others_paused) == (Pause(None), 1)
+    assert (facts.pause is not None, facts.others_paused) == (True, 1)
 
 
 def test_old_updates_are_forgotten_so_that_numbers_may_come_again(engine: Engine) -> None:

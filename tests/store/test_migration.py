@@ -4,6 +4,7 @@ import pytest
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.exc import IntegrityError
 
 from hybrid_ml.store.engine import SCHEMA_FOLDER
 
@@ -65,3 +66,15 @@ def test_old_alerts_come_through_and_back(old: Engine) -> None:
     ]
     move(old, "0003")
     assert found(old, told) == once
+
+
+def test_a_pause_that_had_no_end_gets_one(address: str) -> None:
+    engine = create_engine(address.replace("postgresql://", "postgresql+psycopg2://"))
+    move(engine, "0004")
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO chats VALUES ('42', NULL, 'infinity'), ('43', NULL, now())"))
+    move(engine, "0005")
+    hours = "extract(epoch FROM paused_until - now()) / 3600"
+    assert found(engine, f"SELECT chat_id, round({hours}) FROM chats ORDER BY 1") == [("42", 24), ("43", 0)]
+    with pytest.raises(IntegrityError, match="chats_pause_ends"), engine.begin() as connection:
+        connection.execute(text("UPDATE chats SET paused_until = 'infinity'"))

@@ -451,7 +451,7 @@ def test_a_hostile_pickle_calls_nothing(
     inner = pickle.dumps({"format": 1, "base": pickle.dumps(Hostile()), "adapter": None})
     for name, data in (("outer.model", pickle.dumps(Hostile())), ("inner.model", inner)):
         said = refused(say, engine, "import", "--path", str(sealed(tmp_path / name, data)))
-        assert "pickle check failed: it names posix.system" in said
+        assert "pickle check failed: it holds the operation " in said
     assert not (tmp_path / "hostile-was-here").exists()
 
 

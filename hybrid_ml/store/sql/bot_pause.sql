@@ -1,11 +1,8 @@
 -- A chat's silence, counted from when it was asked for: a command that lay waiting asks for no more than it did
--- then. Without minutes: until /resume. A clock ahead of the database's counts as now.
+-- then. A clock ahead of the database's counts as now.
 INSERT INTO chats (chat_id, paused_until)
 VALUES (
     :chat_id,
-    CASE
-        WHEN CAST(:minutes AS integer) IS NULL THEN 'infinity'
-        ELSE least(CAST(:sent_at AS timestamptz), now()) + make_interval(mins => CAST(:minutes AS integer))
-    END
+    least(CAST(:sent_at AS timestamptz), now()) + make_interval(mins => CAST(:minutes AS integer))
 )
 ON CONFLICT (chat_id) DO UPDATE SET paused_until = excluded.paused_until

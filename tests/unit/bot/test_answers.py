@@ -68,12 +68,11 @@ def test_status_warns_of_what_is_old_or_missing() -> None:
         "no answer yet",
         "(recent accuracy; the model is under the bar)",
         "last 24 hours: 0 sent",
-        "⏸ This chat is paused until 13:00 UTC",
+        "⏸ This chat is paused until 18:30 Kolkata, 13:00 UTC",
         "2 other chats paused",
     ):
         assert part in said
-    assert "backfill" in answers.status(Status([], {}, Pause(None)), NOW)
-    assert "paused until /resume" in answers.status(Status([], {}, Pause(None)), NOW)
+    assert "backfill" in answers.status(Status([], {}, None), NOW)
 
 
 def test_the_edge_of_a_stale_bar_is_that_of_an_analysis() -> None:
@@ -120,8 +119,11 @@ def test_a_record_stands_beside_the_blind_guess_with_its_interval() -> None:
 
 
 def test_pauses_in_words() -> None:
-    assert "paused until 13:30 UTC" in answers.paused(Pause(NOW + timedelta(minutes=90)), NOW)
-    assert "until /resume" in answers.paused(Pause(None), NOW)
+    said = answers.paused(Pause(NOW + timedelta(minutes=90)), NOW)
+    assert "paused until 19:00 Kolkata, 13:30 UTC" in said
+    assert "/resume ends it" in said
+    tomorrow = answers.paused(Pause(NOW + timedelta(hours=24)), NOW)
+    assert "paused until 2024-05-02 17:30 Kolkata, 2024-05-02 12:00 UTC" in tomorrow
     assert "was over" in answers.paused(None, NOW)
 
 

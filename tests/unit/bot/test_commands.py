@@ -55,7 +55,25 @@ def test_other_updates_are_nothing(kind: str) -> None:
 
 def test_a_request_knows_when_it_was_sent_and_where_it_is_answered() -> None:
     found = ask(update("/help", {"id": -5, "type": "supergroup", "username": "ourgroup"}))
-    assert found == Request(5, "@OurGroup", -5, "help", datetime.fromtimestamp(1_700_000_000, UTC))
+    assert found == Request(5, "@OurGroup", -5, "help", datetime.fromtimestamp(1_700_000_000, UTC), 9, in_group=True)
+
+
+@pytest.mark.parametrize(
+    ("chat", "sender", "user_id", "in_group", "as_group"),
+    [
+        (PRIVATE, None, 9, False, False),
+        (GROUP, None, 9, True, False),
+        (GROUP, -100777, None, True, True),  # an anonymous administrator
+        (GROUP, -100888, None, True, False),  # a channel of anybody's
+    ],
+)
+def test_a_request_knows_who_wrote_it_and_in_whose_name(
+    chat: dict[str, Any], sender: int | None, user_id: int | None, in_group: bool, as_group: bool
+) -> None:
+    more = {} if sender is None else {"sender_chat": {"id": sender, "type": "channel"}}
+    found = ask(update("/pause", chat, **more))
+    assert isinstance(found, Request)
+    assert (found.user_id, found.in_group, found.as_group) == (user_id, in_group, as_group)
 
 
 @pytest.mark.parametrize(
@@ -77,23 +95,23 @@ def test_strangers_are_known_by_number_alone(chat: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("text", "minutes", "count", "problem"),
     [
-        ("/pause", None, 5, ""),
+        ("/pause", 1_440, 5, ""),
         ("/pause 90", 90, 5, ""),
         ("/pause 10080", 10_080, 5, ""),
-        ("/pause 10081", None, 5, "“10081” is no number of minutes from 1 to 10,080"),
-        ("/pause 0", None, 5, "“0” is no number of minutes"),
-        ("/pause -5", None, 5, "“-5” is no number of minutes"),
-        ("/pause 1e3", None, 5, "“1e3” is no number of minutes"),
-        ("/pause ９", None, 5, "“９” is no number of minutes"),
-        ("/pause " + "9" * 5_000, None, 5, f"“{'9' * 40}” is no"),
-        ("/signals", None, 5, ""),
-        ("/signals 20", None, 20, ""),
-        ("/signals 21", None, 5, "“21” is no number of signals from 1 to 20"),
-        ("/signals <b>", None, 5, "“<b>” is no number of signals"),
-        ("/status whatever", None, 5, ""),
+        ("/pause 10081", 1_440, 5, "“10081” is no number of minutes from 1 to 10,080"),
+        ("/pause 0", 1_440, 5, "“0” is no number of minutes"),
+        ("/pause -5", 1_440, 5, "“-5” is no number of minutes"),
+        ("/pause 1e3", 1_440, 5, "“1e3” is no number of minutes"),
+        ("/pause ９", 1_440, 5, "“９” is no number of minutes"),
+        ("/pause " + "9" * 5_000, 1_440, 5, f"“{'9' * 40}” is no"),
+        ("/signals", 1_440, 5, ""),
+        ("/signals 20", 1_440, 20, ""),
+        ("/signals 21", 1_440, 5, "“21” is no number of signals from 1 to 20"),
+        ("/signals <b>", 1_440, 5, "“<b>” is no number of signals"),
+        ("/status whatever", 1_440, 5, ""),
     ],
 )
-def test_arguments(text: str, minutes: int | None, count: int, problem: str) -> None:
+def test_arguments(text: str, minutes: int, count: int, problem: str) -> None:
     found = ask(update(text))
     assert isinstance(found, Request)
     assert (found.minutes, found.count) == (minutes, count)

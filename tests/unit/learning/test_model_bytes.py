@@ -144,7 +144,7 @@ def test_no_bytes_and_more_bytes_fail_the_seal(data: bytes, extra: bytes) -> Non
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "pickle check failed: EOFError"),
+        (b"", "pickle check failed: ValueError: pickle exhausted"),
         (b"tree\nversion=v4\n", "pickle check failed"),
         (b"{}", "pickle check failed"),
         (pickle.dumps(None), "format check failed"),
@@ -183,7 +183,7 @@ def test_a_hostile_pickle_is_refused_and_calls_nothing(
     bomb = Hostile(function, written.format(str(trace)))
     for place in (bomb, {"format": 1, "base": bomb}, [bomb]):
         data = pickle.dumps(place, protocol=protocol)
-        assert "pickle check failed: it names" in refusal(data)
+        assert "pickle check failed: it holds the operation " in refusal(data)
         assert not trace.exists()
     pickle.loads(pickle.dumps(bomb, protocol=protocol))
     assert trace.exists(), "the pickle was harmless, so that nothing was shown"
@@ -196,13 +196,13 @@ def test_a_hostile_part_in_a_good_file_is_refused_and_calls_nothing(
     bomb = Hostile(os.mkdir, str(trace))
     hostile_base = altered(model.base.packed, metrics={"accuracy": bomb})
     hostile_adapter = altered(adapter_of(adapted).packed, metrics=bomb)
-    assert "it names posix.mkdir" in refusal(file_of(hostile_base))
-    assert "it names posix.mkdir" in refusal(file_of(model.base.packed, hostile_adapter))
+    assert "it holds the operation STACK_GLOBAL" in refusal(file_of(hostile_base))
+    assert "it holds the operation STACK_GLOBAL" in refusal(file_of(model.base.packed, hostile_adapter))
     assert not trace.exists()
 
 
 def test_a_pickle_that_refers_outside_itself_is_refused() -> None:
-    assert refusal(b"Psecret\n.") == "pickle check failed: it refers to something outside itself"
+    assert refusal(b"Psecret\n.").startswith("pickle check failed: it holds the operation PERSID")
 
 
 def test_a_model_of_another_symbol_is_refused(data: bytes, model: HybridModel) -> None:

@@ -3,3 +3,5 @@
 POOL = "hybrid-ml"
 TAG = "hybrid-ml"
 """Every deployment carries it, and every run by hand: the worker's watch over silent runs looks at these alone."""
+MONITOR = "monitor"
+"""The service of `up` that tells people, by its name there."""

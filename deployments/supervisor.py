@@ -12,6 +12,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import IO
 
+from deployments.service.channel import VARIABLE, Channel
+from deployments.service.lines import RepeatedLines
+
 SHORTEST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 30.0
 STEADY_SECONDS = 60.0
 """What ran as long as this begins again without waiting."""
@@ -22,12 +25,19 @@ DIE_WITH_PARENT = 1
 
 @dataclass
 class Service:
-    """One process: how it is started, and how long it may take to stop."""
+    """One process: how it is started, and how long it may take to stop.
+
+    `has_channel`: it says that it is alive, and hears of the others (`service/channel.py`); `starts`: how often it
+    was started.
+    """
 
     name: str
     command: list[str]
     environment: dict[str, str]
     stop_seconds: float = 10.0
+    has_channel: bool = False
+    channel: Channel | None = None
+    starts: int = 0
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
     start_again_at: float | None = None
@@ -46,14 +56,17 @@ class Supervisor:
     tell: Callable[[str, str], None]
     services: list[Service] = field(default_factory=list)
     selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
+    repeated: RepeatedLines = field(default_factory=RepeatedLines)
 
     def start(self, service: Service) -> None:
         """Start `service` now, and again whenever it ends."""
         if service not in self.services:
             self.services.append(service)
+        passed = _open_channel(service)
         service.process = subprocess.Popen(  # noqa: S603  # commands of our own
             service.command,
-            env=service.environment,
+            env=service.environment | passed,
+            pass_fds=[int(number) for number in passed.values()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -61,6 +74,7 @@ class Supervisor:
             preexec_fn=_end_with_parent,  # noqa: PLW1509  # there is one thread
         )
         service.started_at, service.start_again_at = time.monotonic(), None
+        service.starts += 1
         os.set_blocking(_output(service).fileno(), False)
         self.selector.register(_output(service), selectors.EVENT_READ, service)
 
@@ -69,6 +83,8 @@ class Supervisor:
         self.read(seconds)
         for service in self.services:
             self._look_after(service)
+        for name, summary in self.repeated.summaries(time.monotonic()):
+            self.tell(name, summary)
 
     def read(self, seconds: float) -> None:
         """Tell what the services say, waiting for `seconds` at most."""
@@ -102,7 +118,8 @@ class Supervisor:
             self._close(service)
         *lines, service.rest = (service.rest + (said or b"")).split(b"\n")
         for line in lines:
-            self.tell(service.name, line.decode(errors="replace"))
+            if self.repeated.is_new(service.name, line, time.monotonic()):
+                self.tell(service.name, line.decode(errors="replace"))
 
     def _close(self, service: Service) -> None:
         output = _output(service)
@@ -142,6 +159,16 @@ def _output(service: Service) -> IO[bytes]:
     if service.process is None or service.process.stdout is None:
         raise RuntimeError(f"{service.name} was never started")
     return service.process.stdout
+
+
+def _open_channel(service: Service) -> dict[str, str]:
+    """A new channel where the service has one; returns the variable that names its descriptor."""
+    if not service.has_channel:
+        return {}
+    if service.channel is not None:
+        service.channel.close()
+    service.channel = Channel()
+    return {VARIABLE: str(service.channel.theirs.fileno())}
 
 
 def _kill_group(pid: int) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from deployments.names import MONITOR
 from deployments.running import mark_running, running
 from deployments.server import (
     check_browsers,
@@ -22,17 +23,17 @@ from deployments.server import (
     wait_until_ready,
 )
 from deployments.service.authentication import CLIENT_VARIABLE, authentication_file, export_line, keep_authentication
+from deployments.service.lines import RepeatedLines
 from deployments.supervisor import Service, Supervisor
 from deployments.unheard import speak_to_whoever_listens
 from deployments.worker import WORKER_SETTINGS
 from hybrid_ml.errors import BadInput, ConfigurationUnreachable, HybridMLError, ServiceUnavailable
 from hybrid_ml.offers import offer
 from hybrid_ml.settings import DEFAULT, ENV_FILE, ENVIRONMENT, Settings, load_settings
-from hybrid_ml.store.embedded import keep_embedded_running, start_embedded
+from hybrid_ml.store.embedded import start_embedded
 from hybrid_ml.store.engine import check_connection_string, connect_only, migrate, newest_revision, shown
 from hybrid_ml.terminal import out
 
-DATABASE_LOOK_SECONDS = 2.0
 READY_SECONDS = 30.0
 """How long the worker is given to ask for work for the first time, which makes the deployments READY."""
 SETTINGS_SECONDS = 60.0
@@ -97,7 +98,7 @@ def up(host: str, port: int) -> None:
             settings = take_settings()
             open_database(settings)
             start_work(supervisor, settings, api_url)
-            keep_going(supervisor, data_dir if embedded else None)
+            keep_going(supervisor, api_url, data_dir if embedded else None, settings.hybrid_ml_silence_seconds)
 
 
 @contextmanager
@@ -220,7 +221,7 @@ def start_own_server(supervisor: Supervisor, service: Service, api_url: str) -> 
             tell(service.name, line)
         raise
     finally:
-        supervisor.tell = tell
+        supervisor.tell, supervisor.repeated = tell, RepeatedLines()
 
 
 def start_work(supervisor: Supervisor, settings: Settings, api_url: str) -> None:
@@ -231,21 +232,23 @@ def start_work(supervisor: Supervisor, settings: Settings, api_url: str) -> None
     worker = [*program, "worker", "--name", socket.gethostname()]  # the same after each start
     supervisor.start(Service("worker", worker, environment, WORKER_STOP_SECONDS))
     if settings.telegram_configured:
-        supervisor.start(Service("bot", [*program, "bot"], environment))
+        supervisor.start(Service("bot", [*program, "bot"], environment, has_channel=True))
+    supervisor.start(Service(MONITOR, [*program, "monitor"], environment, has_channel=True))
     out.print(
         "worker     started"
         + (", and the bot" if settings.telegram_configured else f"; no bot: {settings.telegram_told}")
     )
 
 
-def keep_going(supervisor: Supervisor, data_dir: Path | None) -> None:
-    """Tell what the services say and start again what ends, until interrupted.
+def keep_going(supervisor: Supervisor, api_url: str, data_dir: Path | None, silence_seconds: float) -> None:
+    """Tell what the services say, start again what ends and replace what stays silent, until interrupted.
 
     `data_dir`: where the embedded PostgreSQL is, if it is needed.
     """
     from httpx import HTTPError
     from prefect.exceptions import PrefectException
 
+    from deployments.service.watch import Watch
     from deployments.status import are_ready, next_runs_told
 
     end = time.monotonic() + READY_SECONDS
@@ -257,14 +260,10 @@ def keep_going(supervisor: Supervisor, data_dir: Path | None) -> None:
     except (HTTPError, PrefectException) as error:  # whatever the server says instead, it is kept going
         tell("server", f"does not tell the next runs: {error!r}")
     out.print("Ctrl-C stops all of it. What follows is what the services say.")
-    looked = time.monotonic()
+    watch = Watch(supervisor, api_url, data_dir, silence_seconds, tell)
     while True:
         supervisor.watch()
-        if data_dir and time.monotonic() - looked > DATABASE_LOOK_SECONDS:
-            problem = keep_embedded_running(data_dir)
-            if problem:
-                tell("database", problem)
-            looked = time.monotonic()
+        watch.look()
 
 
 def tell(name: str, line: str) -> None:

@@ -20,7 +20,7 @@ from pydantic_settings import (
 )
 
 from flows.model_flags import Models, Output
-from flows.operating_flags import Deploy, Status, Ui, Up, Worker
+from flows.operating_flags import Deploy, Monitor, Status, Ui, Up, Worker
 from hybrid_ml.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_MISUSED, HybridMLError
 from hybrid_ml.requests import (
     AnalysisRequest,
@@ -176,6 +176,7 @@ class Root(BaseSettings):
     status: CliSubCommand[Status] = Field(description="what runs, when next, and how the last runs ended")
     deploy: CliSubCommand[Deploy] = Field(description="set up a Prefect server that is there already")
     worker: CliSubCommand[Worker] = Field(description="work for the pool")
+    monitor: CliSubCommand[Monitor] = Field(description="tell when the service is ill, and when it is well again")
     demo: CliSubCommand[Demo] = Field(description="the main job once, on simulated bars")
 
     @classmethod

@@ -7,6 +7,7 @@ import sys
 from datetime import UTC, datetime
 from functools import partial
 
+from deployments.service.channel import Listener
 from flows.outside import BOT, settings_for
 from hybrid_ml.bot.service import run_service
 from hybrid_ml.delivery import Deliverer
@@ -20,8 +21,15 @@ def bot() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until the service listens for it itself
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING, stream=sys.stderr)
     logging.getLogger("hybrid_ml").setLevel(logging.INFO)  # ours, and not every request of the libraries
+    listener = Listener()
     settings = settings_for(BOT)
-    asyncio.run(run_service(settings, open_engine(settings), partial(datetime.now, UTC), partial(_deliver, settings)))
+    asyncio.run(_serve(settings, listener))
+
+
+async def _serve(settings: Settings, listener: Listener) -> None:
+    """The service, and meanwhile signs to `hybrid-ml up`, if that started it, that it is alive."""
+    async with listener.alive():
+        await run_service(settings, open_engine(settings), partial(datetime.now, UTC), partial(_deliver, settings))
 
 
 async def _deliver(settings: Settings) -> None:

@@ -1,11 +1,13 @@
-"""What `hybrid-ml deploy`, `worker` and `status` do."""
+"""What `hybrid-ml deploy`, `worker`, `monitor` and `status` do."""
 
+import logging
 import os
 import sys
 from datetime import UTC, datetime
 
 from deployments.running import join_running_server, running
 from deployments.service.authentication import authentication_file
+from flows.outside import BOT, settings_for
 from hybrid_ml.errors import EXIT_FAILED, BadInput
 from hybrid_ml.settings import load_settings
 from hybrid_ml.terminal import out
@@ -45,6 +47,17 @@ def worker(name: str | None, *, cold: bool) -> None:
 
     check_pool()
     run_worker(cold=cold, name=name)
+
+
+def monitor() -> None:
+    """`hybrid-ml monitor`."""
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING, stream=sys.stderr)
+    for name in ("hybrid_ml", "deployments"):
+        logging.getLogger(name).setLevel(logging.INFO)
+    join_running_server()
+    from deployments.service.monitor import run_monitor
+
+    run_monitor(lambda: settings_for(BOT))
 
 
 def status(*, json_output: bool) -> None:

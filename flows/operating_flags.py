@@ -1,4 +1,4 @@
-"""The commands that operate the service: `hybrid-ml up`, `deploy`, `worker`, `status`."""
+"""The commands that operate the service: `hybrid-ml up`, `deploy`, `worker`, `monitor`, `status`."""
 
 from pydantic import BaseModel, Field
 
@@ -70,6 +70,22 @@ class Worker(BaseModel):
         from flows import operating
 
         operating.worker(self.name, cold=self.cold)
+
+
+class Monitor(BaseModel):
+    """Look after the service until Ctrl-C, and tell once when something is wrong and once when it is over.
+
+    It looks at disk, database, bars, alerts, the Prefect server, worker and runs, and tells the Telegram chats
+    (HYBRID_ML_HEALTH_CHAT_ID) and a webhook (HYBRID_ML_HEALTH_WEBHOOK_URL); after each good slot it asks
+    HYBRID_ML_HEARTBEAT_URL. `hybrid-ml up` starts one by itself; elsewhere run one an installation.
+
+    examples: PREFECT_API_URL=http://prefect:4200/api hybrid-ml monitor
+    """
+
+    def cli_cmd(self) -> None:
+        from flows import operating
+
+        operating.monitor()
 
 
 class Status(Output):

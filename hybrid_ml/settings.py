@@ -38,6 +38,11 @@ MOST_NUM_THREADS = 4
 MAX_GAP_MINUTES = 30
 LOCK_WAIT_SECONDS = 120
 MIN_FREE_MB = 1_024
+SILENCE_SECONDS = 150
+"""Longer than a machine is away when it is moved or its lid closed for a moment, far shorter than a slot is worth."""
+OFF = "off"
+SECRETS = {"hybrid_ml_health_chat_id", "hybrid_ml_health_webhook_url", "hybrid_ml_heartbeat_url"}
+"""Of the settings whose value an error shows otherwise; in the place of a chat there may stand a token."""
 ENVIRONMENT, ENV_FILE, DEFAULT = "environment", ".env", "default"
 """Where a value comes from, unless it was offered: then the offer says."""
 
@@ -116,6 +121,25 @@ class Settings(BaseSettings):
     hybrid_ml_min_prob_margin: MinProbMargin | None = Field(None, description="lead over the second class it needs")
     hybrid_ml_max_entropy: MaxEntropy | None = Field(None, description="largest entropy it may have, nats")
     hybrid_ml_max_signals: MaxSignals | None = Field(None, description="signals of one run at most")
+    hybrid_ml_silence_seconds: float = Field(
+        SILENCE_SECONDS, ge=5, le=3_600, description="how long a part of `up` may be silent before it is replaced"
+    )
+    hybrid_ml_health_chat_id: str = Field(
+        "", description="chats that hear when the service is ill, comma separated; unset: those of alerts; none: `off`"
+    )
+    hybrid_ml_health_webhook_url: SecretStr = Field(SecretStr(""), description="URL that gets the same as JSON")
+    hybrid_ml_heartbeat_url: SecretStr = Field(
+        SecretStr(""), description="URL of a dead-man's switch, asked after each good slot, URL/fail after a bad one"
+    )
+    hybrid_ml_health_patience_seconds: float = Field(
+        300, ge=0, le=86_400, description="how long a part, the database or bars may be away before it is told"
+    )
+    hybrid_ml_stale_bars_minutes: float = Field(
+        30, gt=0, le=10_080, description="age of a symbol's newest bar at which it is told, while its market is open"
+    )
+    hybrid_ml_missed_slots_minutes: float = Field(
+        25, gt=0, le=10_080, description="how long no slot of the analysis may end well before it is told"
+    )
     hybrid_ml_blocks: bool = Field(True, description="whether blocks and the Variable of the Prefect server count")
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
@@ -180,6 +204,13 @@ class Settings(BaseSettings):
         return list(dict.fromkeys(chat.chat_id for chat in self.chats))
 
     @property
+    def health_chat_ids(self) -> list[str]:
+        """The chats that hear when the service is ill; none where there is no bot."""
+        if self.hybrid_ml_health_chat_id == OFF or not self.telegram_bot_token.get_secret_value().strip():
+            return []
+        return list(dict.fromkeys(_split(self.hybrid_ml_health_chat_id))) or self.chat_ids
+
+    @property
     def telegram_told(self) -> str:
         """Which variables are missing for alerts to leave; empty when none is."""
         missing = [] if self.telegram_bot_token.get_secret_value().strip() else ["TELEGRAM_BOT_TOKEN"]
@@ -190,6 +221,19 @@ class Settings(BaseSettings):
     @classmethod
     def _every_chat_is_one(cls, value: str) -> str:
         return ",".join(_chat_id(name) for name in _split(value))
+
+    @field_validator("hybrid_ml_health_chat_id")
+    @classmethod
+    def _every_chat_is_one_or_off(cls, value: str) -> str:
+        return OFF if value.strip().lower() == OFF else ",".join(_chat_id(name) for name in _split(value))
+
+    @field_validator("hybrid_ml_health_webhook_url", "hybrid_ml_heartbeat_url")
+    @classmethod
+    def _a_url(cls, value: SecretStr) -> SecretStr:
+        url = value.get_secret_value().strip()
+        if url and not re.fullmatch(r"https?://[^\s/]+(/\S*)?", url):
+            raise ValueError("no URL; write it like https://host/path")
+        return SecretStr(url)
 
     @field_validator("telegram_base_url")
     @classmethod
@@ -257,5 +301,5 @@ def _told(problem: ErrorDetails, stated: Mapping[str, Offer]) -> str:
         for part in _split(source.value):
             said = said.replace(repr(part), "what it holds")
         return f"{source.origin}{where}: {said}"
-    value = f" {source.value}" if str(name).startswith("hybrid_ml_") else ""
+    value = f" {source.value}" if str(name).startswith("hybrid_ml_") and str(name) not in SECRETS else ""
     return f"{str(name).upper()}{value}{where}: {said}"

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 
 from hybrid_ml.errors import StoreUnavailable
 from hybrid_ml.settings import DEFAULT, Settings
@@ -44,7 +44,11 @@ def _database(settings: Settings) -> str:
 
 
 def _token(settings: Settings) -> str:
-    return MASKED if settings.telegram_bot_token.get_secret_value() else "not set"
+    return _masked(settings.telegram_bot_token)
+
+
+def _masked(secret: SecretStr) -> str:
+    return MASKED if secret.get_secret_value() else "not set"
 
 
 def _chats(count: int) -> str:
@@ -65,4 +69,6 @@ SHOWN: dict[str, Callable[[Settings], str]] = {
     "telegram_bot_token": _token,
     "telegram_chat_id": lambda settings: _chats(sum(map(bool, settings.telegram_chat_id.split(",")))),
     "telegram_chats": lambda settings: _chats(len(settings.telegram_chats)),
+    "hybrid_ml_health_webhook_url": lambda settings: _masked(settings.hybrid_ml_health_webhook_url),
+    "hybrid_ml_heartbeat_url": lambda settings: _masked(settings.hybrid_ml_heartbeat_url),
 }

@@ -1,1 +1,1 @@
-"""The service on one machine: how its Prefect server is started, guarded and signed in to."""
+"""The service on one machine: its Prefect server guarded and signed in to, whether its parts are ready, the monitor."""

@@ -1,0 +1,53 @@
+"""The lines of services, with those that repeat counted instead of printed."""
+
+import re
+from dataclasses import dataclass, field
+
+WINDOW_SECONDS = 60.0
+PRINTED_OF_A_KIND = 3
+"""So many lines that differ in numbers alone are printed in a window; what comes after them is counted."""
+KINDS_AT_MOST = 2_000
+VARYING = re.compile(rb"[0-9a-f]{8}-[0-9a-f-]{27}|0x[0-9a-f]+|\d+", re.IGNORECASE)
+
+
+@dataclass
+class _Window:
+    """What one service printed since `began` (seconds of a monotonic clock)."""
+
+    began: float
+    kinds: dict[bytes, int] = field(default_factory=dict)
+    withheld: int = 0
+
+
+class RepeatedLines:
+    """Lets through what a service prints, until it repeats itself: a full disk made one print 41,000 lines in minutes.
+
+    Lines are alike when they differ in numbers and identifiers alone.
+    """
+
+    def __init__(self, window_seconds: float = WINDOW_SECONDS) -> None:
+        self._window_seconds = window_seconds
+        self._windows: dict[str, _Window] = {}
+
+    def is_new(self, name: str, line: bytes, now: float) -> bool:
+        """Whether the `line` of service `name` is to be printed; else it is counted. `now`: seconds."""
+        window = self._windows.setdefault(name, _Window(now))
+        kind = VARYING.sub(b"#", line)
+        seen = window.kinds.get(kind, 0)
+        if len(window.kinds) < KINDS_AT_MOST or kind in window.kinds:
+            window.kinds[kind] = seen + 1
+        if seen < PRINTED_OF_A_KIND:
+            return True
+        window.withheld += 1
+        return False
+
+    def summaries(self, now: float) -> list[tuple[str, str]]:
+        """Service and line for each window that is over and withheld something. `now`: seconds."""
+        over = {name: each for name, each in self._windows.items() if now - each.began >= self._window_seconds}
+        for name in over:
+            del self._windows[name]
+        return [
+            (name, f"… {window.withheld:,} more like this in {now - window.began:.0f} s")
+            for name, window in over.items()
+            if window.withheld
+        ]

@@ -1,0 +1,246 @@
+"""`hybrid-ml monitor`: looks at everything the service needs, and tells people once when something is wrong.
+
+A process of its own: it works while the Prefect server is dead, the database away and the disk full. What is open is in
+its memory, and in a small file where that can be written.
+"""
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from threading import Thread
+from typing import Generic, TypeVar
+
+from sqlalchemy import Engine
+
+from deployments.service.channel import Listener
+from deployments.service.runs import ANALYSIS, Looked, Slot, look_at_server
+from hybrid_ml.errors import HybridMLError, ServiceBusy
+from hybrid_ml.health.looks import database_problem, look_at_database, look_at_disks
+from hybrid_ml.health.outlets import Sender, outlets, ping
+from hybrid_ml.health.problems import Problem, Problems, Report, report_text
+from hybrid_ml.health.running_time import RunningTime
+from hybrid_ml.health.state_file import WRITTEN_AGAIN, State, only_one, read_state, write_state
+from hybrid_ml.settings import Settings, load_settings
+from hybrid_ml.store.engine import connect_only
+
+LOOK_SECONDS, LONGEST_LOOK_SECONDS = 10.0, 20.0
+Result = TypeVar("Result")
+logger = logging.getLogger(__name__)
+
+
+class OneAtATime(Generic[Result]):
+    """A look that may hang: on a thread that does not keep the program from ending, and none beside one that hangs."""
+
+    def __init__(self) -> None:
+        self._thread: Thread | None = None
+
+    async def do(self, look: Callable[[], Result], seconds: float) -> Result | None:
+        """What `look` returns; None where it, or one before it, takes longer. Raises what it raises."""
+        if self._thread is not None and self._thread.is_alive():
+            return None
+        loop, results = asyncio.get_running_loop(), asyncio.Queue[tuple[Result | None, Exception | None]]()
+
+        def run() -> None:
+            result, error = None, None
+            try:
+                result = look()
+            except Exception as raised:  # carried over to who waits
+                error = raised
+            loop.call_soon_threadsafe(results.put_nowait, (result, error))
+
+        self._thread = Thread(target=run, name="look", daemon=True)
+        self._thread.start()
+        try:
+            result, error = await asyncio.wait_for(results.get(), seconds)
+        except TimeoutError:
+            return None
+        if error is not None:
+            raise error
+        return result
+
+
+@dataclass
+class Heartbeat:
+    """The end of the newest slot that the heartbeat URL was told of; what ended before the start is not told."""
+
+    newest: datetime
+
+    def new(self, slots: list[Slot]) -> Slot | None:
+        """The newest slot that ended since the last call, if any did."""
+        later = [slot for slot in slots if slot.ended_at > self.newest]
+        if not later:
+            return None
+        newest = max(later, key=lambda slot: slot.ended_at)
+        self.newest = newest.ended_at
+        return newest
+
+
+class Monitor:
+    """Looks every few seconds, until cancelled. `read_settings`: raises HybridMLError while they cannot be read."""
+
+    def __init__(self, settings: Settings, read_settings: Callable[[], Settings], listener: Listener) -> None:
+        self._settings, self._read_settings, self._listener = settings, read_settings, listener
+        now, kept = datetime.now(UTC), read_state(settings.data_dir)
+        self._problems = Problems(kept.opened if kept else None)
+        self._heartbeat = Heartbeat(kept.last_slot if kept and kept.last_slot else now)
+        self._time = RunningTime(2 * LOOK_SECONDS + LONGEST_LOOK_SECONDS)
+        self._running_seconds, self._good_slot_at = 0.0, 0.0
+        self._on_the_way: set[str] = set()
+        self._told: dict[str, str] = {}
+        self._engine: Engine | None = None
+        self._database: OneAtATime[dict[str, Problem | None]] = OneAtATime()
+        self._server: OneAtATime[Looked] = OneAtATime()
+        self._written: State | None = None
+        self._tasks: set[asyncio.Task[bool]] = set()
+
+    async def run(self) -> None:
+        """Look, tell, write down; whatever one look meets, the next one comes."""
+        async with self._listener.alive():
+            self._settings = await self._settled()
+            sender = Sender(outlets(self._settings), self._left)
+            logger.info("watching; reports go to %s", self._receivers())
+            while True:
+                try:
+                    reports = await self._look()
+                except Exception as error:  # the watch must go on
+                    logger.error("a look failed (%s: %s)", type(error).__name__, error)
+                else:
+                    self._tell(sender, reports)
+                await asyncio.sleep(self._pause_seconds)
+
+    @property
+    def _pause_seconds(self) -> float:
+        return min(LOOK_SECONDS, max(1.0, self._settings.hybrid_ml_health_patience_seconds / 10))
+
+    async def _settled(self) -> Settings:
+        """The settings with what the UI offers; without it after a while, for a server that is dead is news as well."""
+        look: OneAtATime[Settings] = OneAtATime()
+        try:
+            return await look.do(self._read_settings, LONGEST_LOOK_SECONDS) or self._settings
+        except HybridMLError as error:
+            logger.warning("%s; going by environment and .env", error)
+            return self._settings
+
+    def _receivers(self) -> str:
+        chats = [f"chat {each}" for each in self._settings.health_chat_ids]
+        webhook = ["a webhook"] if self._settings.hybrid_ml_health_webhook_url.get_secret_value() else []
+        return ", ".join(chats + webhook) or "this log alone: no bot token, no HYBRID_ML_HEALTH_WEBHOOK_URL"
+
+    async def _look(self) -> list[Report]:
+        now = datetime.now(UTC)
+        found = self._disks() | await self._look_at_database(now) | await self._look_at_server()
+        for part, problem in self._listener.told():
+            self._told[part] = problem
+        for part, told in self._told.items():
+            if told:
+                what, _, remedy = told.rpartition("; ")
+                found[part] = Problem(what, remedy)
+            else:
+                found.setdefault(part, None)
+        self._running_seconds = self._time.advance()
+        return self._problems.update(found, now, self._running_seconds)
+
+    def _disks(self) -> dict[str, Problem | None]:
+        try:
+            return look_at_disks(self._settings, {each.key for each in self._problems.opened})
+        except OSError:
+            return {}
+
+    async def _look_at_database(self, now: datetime) -> dict[str, Problem | None]:
+        def look() -> dict[str, Problem | None]:
+            if self._engine is None:
+                self._engine = connect_only(self._settings)
+            return look_at_database(self._engine, self._settings, now)
+
+        try:
+            found = await self._database.do(look, LONGEST_LOOK_SECONDS)
+        except HybridMLError as error:
+            return {"database": _without_remedy(str(error), self._settings)}
+        silent = f"no answer within {LONGEST_LOOK_SECONDS:g} s"
+        return (
+            {"database": database_problem("the configured address", silent, self._settings)} if found is None else found
+        )
+
+    async def _look_at_server(self) -> dict[str, Problem | None]:
+        looked = await self._server.do(partial(look_at_server, self._settings), LONGEST_LOOK_SECONDS)
+        if looked is None:
+            return {}  # it will have an answer soon, if only that there is none
+        if looked.slots is None:
+            return looked.found
+        newest = self._heartbeat.new(looked.slots)
+        if newest is not None:
+            self._ping(newest)
+        failed = looked.found.get(f"runs of {ANALYSIS}") is not None
+        if (newest is not None and newest.good) or not looked.is_scheduled:
+            self._good_slot_at = self._running_seconds
+        return looked.found | ({} if failed else {"slots": self._missed()})
+
+    def _missed(self) -> Problem | None:
+        """Slots that did not end well for so long as this monitor ran: a machine that slept missed none of them."""
+        minutes = self._settings.hybrid_ml_missed_slots_minutes
+        if self._running_seconds - self._good_slot_at < 60 * minutes:
+            return None
+        return Problem(
+            f"no slot of the analysis has ended well for {minutes:g} minutes",
+            "`hybrid-ml status` says what runs and how",
+        )
+
+    def _ping(self, slot: Slot) -> None:
+        url = self._settings.hybrid_ml_heartbeat_url
+        if url.get_secret_value():
+            task = asyncio.create_task(ping(url, good=slot.good))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def _tell(self, sender: Sender, reports: list[Report]) -> None:
+        for report in reports:
+            logger.warning("%s", " ".join(report_text(report).splitlines()))
+            if report.until is None:
+                self._on_the_way.add(report.problem.key)
+        sender.send(reports)
+        self._write()
+
+    def _left(self, report: Report) -> None:
+        self._on_the_way.discard(report.problem.key)
+        self._write()
+
+    def _write(self) -> None:
+        """What was told and is open; when that has changed, and once a minute as a sign of life."""
+        opened = [each for each in self._problems.opened if each.key not in self._on_the_way]
+        state = State(datetime.now(UTC), opened, self._heartbeat.newest)
+        before = self._written
+        same = before and (before.opened, before.last_slot) == (opened, state.last_slot)
+        if before and same and state.as_of - before.as_of < WRITTEN_AGAIN:
+            return
+        if write_state(self._settings.data_dir, state):
+            self._written = state
+
+
+def _without_remedy(said: str, settings: Settings) -> Problem:
+    what, _, remedy = said.rpartition("; ")
+    return Problem(what or said, remedy if what else "check it", settings.hybrid_ml_health_patience_seconds)
+
+
+def run_monitor(read_settings: Callable[[], Settings]) -> None:
+    """Watch until SIGTERM or Ctrl-C. Raises ServiceBusy where another one watches this installation."""
+    listener, settings = Listener(), load_settings()
+    with only_one(settings.data_dir) as alone:
+        if not alone:
+            raise ServiceBusy(
+                f"another `hybrid-ml monitor` watches {settings.data_dir}; end it first, or leave this one out"
+            )
+        asyncio.run(_until_stopped(Monitor(settings, read_settings, listener)))
+
+
+async def _until_stopped(monitor: Monitor) -> None:
+    watching = asyncio.create_task(monitor.run())
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, watching.cancel)
+    with suppress(asyncio.CancelledError):
+        await watching

@@ -1,0 +1,225 @@
+"""The parts of `hybrid-ml up`: what each is asked, how it is replaced, and what is said when that does not help."""
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import psutil
+import psycopg2
+from prefect.client.orchestration import get_client
+from prefect.exceptions import PrefectException
+from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+from deployments.service.probes import NO_DATABASE, database_problem, has_database, server_problem
+from deployments.status import online_workers
+from deployments.supervisor import Service, ended_how
+from hybrid_ml.store.embedded import start_embedded
+
+QUIT_SECONDS = 10.0
+SHORTEST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 30.0
+
+
+class ServicePart:
+    """A process of the supervisor's. `ask`: why it is not ready."""
+
+    start_seconds = 60.0
+    whole_group = False
+    """Whether what the process started ends with it. The worker's runs do not: they go on to their end."""
+
+    def __init__(self, service: Service, advice: str) -> None:
+        self.name, self.service, self._advice = service.name, service, advice
+
+    @property
+    def starts(self) -> int:
+        return self.service.starts
+
+    @property
+    def is_alive(self) -> bool:
+        return self.service.process is not None and not self.service.has_ended()
+
+    def problem(self) -> str | None:
+        """It is alive when it says so on its channel."""
+        channel = self.service.channel
+        return "" if channel is not None and channel.was_heard() else "it gives no sign"
+
+    def replace(self) -> None:
+        if self.service.process is None:
+            return
+        with suppress(ProcessLookupError):
+            if self.whole_group:
+                os.killpg(self.service.process.pid, signal.SIGKILL)
+            else:
+                self.service.process.kill()
+
+    def diagnosis(self, problem: str) -> str:
+        process = self.service.process
+        ended = process.returncode if process is not None else None
+        return f"{self.name} is not ready ({ended_how(ended) if ended is not None else problem}); {self._advice}"
+
+
+class WorkerPart(ServicePart):
+    """The worker, as the server hears of it."""
+
+    def __init__(self, service: Service, worker_name: str, answer_seconds: float) -> None:
+        super().__init__(service, "its lines say why; so does `hybrid-ml worker` by hand")
+        self._worker_name, self._answer_seconds = worker_name, answer_seconds
+
+    def problem(self) -> str | None:
+        patience = {PREFECT_API_REQUEST_TIMEOUT: self._answer_seconds, PREFECT_CLIENT_MAX_RETRIES: 0}
+        try:
+            with temporary_settings(patience), get_client(sync_client=True) as client:
+                online = online_workers(client)
+        except (httpx.HTTPError, PrefectException, OSError, ValueError):
+            return None  # whatever ails the server is the server's
+        return "" if self._worker_name in online else f"the server does not hear of {self._worker_name}"
+
+
+class ServerPart(ServicePart):
+    """The Prefect server of our own with its database.
+
+    `make_database`: makes the database anew, where it is ours to make; `set_up`: fills it once the server is ready;
+    whether that worked.
+    """
+
+    start_seconds = 120.0
+    whole_group = True
+
+    def __init__(
+        self, service: Service, api_url: str, database: "ServerDatabase", set_up: Callable[[], bool],
+        answer_seconds: float,
+    ) -> None:  # fmt: skip
+        super().__init__(service, "its lines say why")
+        self._api_url, self._database, self._set_up = api_url, database, set_up
+        self._answer_seconds, self._is_empty = answer_seconds, False
+
+    def problem(self) -> str | None:
+        problem = server_problem(self._api_url, self._answer_seconds)
+        if not problem and self._is_empty:
+            self._is_empty = not self._set_up()
+        elif problem and self._database.make_again():
+            self._is_empty = True
+            self.replace()  # it makes its tables when it starts
+        return problem
+
+    def diagnosis(self, problem: str) -> str:
+        said = self._database.problem()
+        if said:
+            return said
+        address = self._api_url.split("/")[2]
+        if not self.is_alive and _is_taken(address):
+            return f"something else listens at {address}, so the Prefect server cannot; end it, or use another --port"
+        if problem == NO_DATABASE:
+            return "the Prefect server does not reach its database, which is there; its lines say why"
+        return super().diagnosis(problem)
+
+
+class ServerDatabase:
+    """The server's database at `address`. `folder`: of the embedded PostgreSQL, where it is in there."""
+
+    def __init__(self, address: str, folder: Path | None, answer_seconds: float) -> None:
+        self._address, self._folder, self._answer_seconds = address, folder, answer_seconds
+        self._name = urlsplit(address).path.strip("/")
+        self._always_there = start_embedded(folder, "postgres") if folder else ""
+
+    def make_again(self) -> bool:
+        """Make the database, empty, where the embedded PostgreSQL lives and has lost it; whether that was so."""
+        if self._folder is None:
+            return False
+        try:
+            if has_database(self._always_there, self._name, self._answer_seconds):
+                return False
+        except psycopg2.Error:
+            return False
+        start_embedded(self._folder, self._name)
+        return True
+
+    def problem(self) -> str:
+        """What is wrong with it and what to do; empty where nothing is, or where it is no PostgreSQL."""
+        if not self._address.startswith("postgres"):
+            return ""
+        said = database_problem(self._address, self._answer_seconds)
+        if "does not exist" in said:
+            return f"the server's database {self._name} is gone ({said}); CREATE DATABASE it, empty, or restore it"
+        return f"the server's database {self._name} does not answer ({said}); start its PostgreSQL" if said else ""
+
+
+class PostgresPart:
+    """The embedded PostgreSQL. `start_again`: starts it where it has ended; returns why that did not work."""
+
+    name, start_seconds = "database", 60.0
+
+    def __init__(
+        self, folder: Path, start_again: Callable[[Path], str], tell: Callable[[str, str], None], answer_seconds: float
+    ) -> None:
+        self._folder, self._start_again, self._tell, self._answer_seconds = folder, start_again, tell, answer_seconds
+        self._address = start_embedded(folder, "postgres")
+        self.starts, self._wait_seconds, self._next_start, self._trouble = 0, SHORTEST_WAIT_SECONDS, 0.0, ""
+
+    @property
+    def is_alive(self) -> bool:
+        return self._postmaster() is not None
+
+    def keep_running(self) -> None:
+        """Start it where it has ended, after longer and longer waits where that does not help."""
+        now = time.monotonic()
+        if self.is_alive:
+            if now > self._next_start + LONGEST_WAIT_SECONDS:
+                self._wait_seconds = SHORTEST_WAIT_SECONDS
+            return
+        if now < self._next_start:
+            return
+        self.starts += 1
+        trouble = self._start_again(self._folder)
+        if trouble and trouble != self._trouble:
+            self._tell(self.name, trouble)
+        self._trouble = trouble
+        self._next_start = time.monotonic() + self._wait_seconds
+        self._wait_seconds = min(2 * self._wait_seconds, LONGEST_WAIT_SECONDS)
+
+    def problem(self) -> str | None:
+        return (
+            database_problem(self._address, self._answer_seconds) if self.is_alive else self._trouble or "it has ended"
+        )
+
+    def replace(self) -> None:
+        """Its immediate shutdown, after which it recovers what was committed; what does not end so is killed."""
+        postmaster = self._postmaster()
+        if postmaster is None:
+            return
+        processes = [postmaster, *postmaster.children(recursive=True)]
+        for process in processes:
+            with suppress(psutil.Error):
+                process.send_signal(signal.SIGQUIT)
+                process.send_signal(signal.SIGCONT)
+        _, left = psutil.wait_procs(processes, QUIT_SECONDS)
+        for process in left:
+            with suppress(psutil.Error):
+                process.kill()
+        psutil.wait_procs(left, QUIT_SECONDS)
+
+    def diagnosis(self, problem: str) -> str:
+        folder = self._folder / "postgres"
+        return f"the embedded PostgreSQL in {folder} does not answer ({problem}); {folder / 'log'} says why"
+
+    def _postmaster(self) -> psutil.Process | None:
+        try:
+            pid = int((self._folder / "postgres" / "postmaster.pid").read_text().split()[0])
+            process = psutil.Process(pid)
+            return None if process.status() == psutil.STATUS_ZOMBIE else process
+        except (OSError, ValueError, IndexError, psutil.Error):
+            return None
+
+
+def _is_taken(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), 1):
+            return True
+    except (OSError, ValueError):
+        return False

@@ -1,0 +1,44 @@
+"""What is asked of the parts to see whether they are ready. Each answers within the seconds it is given."""
+
+import json
+import urllib.error
+import urllib.request
+from contextlib import closing
+from urllib.parse import urlsplit
+
+import psycopg2
+
+NO_DATABASE = "its database does not answer"
+
+
+def server_problem(api_url: str, seconds: float) -> str:
+    """Why the Prefect server is not ready, its database included; empty when it is."""
+    try:
+        with urllib.request.urlopen(f"{api_url.rstrip('/')}/ready", timeout=seconds) as answer:  # noqa: S310  # the user's own server
+            json.load(answer)
+    except urllib.error.HTTPError as error:
+        return NO_DATABASE if error.code == 503 else f"it answers with {error.code}"
+    except TimeoutError:
+        return f"no answer within {seconds:g} s"
+    except (OSError, ValueError) as error:
+        return str(getattr(error, "reason", error)) or type(error).__name__
+    return ""
+
+
+def database_problem(address: str, seconds: float) -> str:
+    """Why nobody can connect to the database at `address`, of whatever driver; empty when one can."""
+    kept = urlsplit(address)._replace(scheme="postgresql").geturl()
+    try:
+        with closing(psycopg2.connect(kept, connect_timeout=max(2, round(seconds)))) as made, made.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except psycopg2.Error as error:
+        said = [line.strip() for line in str(error).splitlines() if line.strip()]
+        return said[-1] if said else type(error).__name__
+    return ""
+
+
+def has_database(address: str, name: str, seconds: float) -> bool:
+    """Whether the PostgreSQL behind `address` has the database `name`. Raises psycopg2.Error without an answer."""
+    with closing(psycopg2.connect(address, connect_timeout=max(2, round(seconds)))) as made, made.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,))
+        return cursor.fetchone() is not None

@@ -1,0 +1,78 @@
+"""The parts of one `hybrid-ml up` under watch."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from deployments.names import MONITOR
+from deployments.server import DATABASE_VARIABLES
+from deployments.service.parts import PostgresPart, ServerDatabase, ServerPart, ServicePart, WorkerPart
+from deployments.service.readiness import Part, Readiness, answer_seconds
+from deployments.supervisor import Service, Supervisor
+from hybrid_ml.store.embedded import keep_embedded_running
+
+DATABASE_LOOK_SECONDS = 2.0
+
+
+class Watch:
+    """Looks after what the supervisor does not: readiness, and PostgreSQL, which is none of its services.
+
+    `data_dir`: where the embedded PostgreSQL is, if it is needed.
+    """
+
+    def __init__(
+        self, supervisor: Supervisor, api_url: str, data_dir: Path | None, silence_seconds: float,
+        tell: Callable[[str, str], None],
+    ) -> None:  # fmt: skip
+        self._supervisor, self._tell = supervisor, tell
+        answer = answer_seconds(silence_seconds)
+        self._postgres = PostgresPart(data_dir, keep_embedded_running, tell, answer) if data_dir else None
+        self._next_start = 0.0
+        self._setting_up: subprocess.Popen[bytes] | None = None
+        parts: list[Part] = [self._postgres] if self._postgres else []
+        for service in supervisor.services:
+            if service.name == "server":
+                parts.append(ServerPart(service, api_url, _database(service, data_dir, answer), self._set_up, answer))
+            elif service.name == "worker":
+                parts.append(WorkerPart(service, socket.gethostname(), answer))
+            else:
+                parts.append(ServicePart(service, f"its lines say why; so does `hybrid-ml {service.name}` by hand"))
+        self._readiness = Readiness(parts, silence_seconds, tell, self._report)
+
+    def look(self) -> None:
+        """Look at whatever it is time for; takes seconds where a part does not answer."""
+        if self._postgres and time.monotonic() >= self._next_start:
+            self._postgres.keep_running()
+            self._next_start = time.monotonic() + DATABASE_LOOK_SECONDS
+        self._readiness.look()
+
+    def _report(self, part: str, problem: str) -> None:
+        for service in self._supervisor.services:
+            if service.name == MONITOR and service.channel is not None:
+                service.channel.tell(part, problem)
+
+    def _set_up(self) -> bool:
+        """Set the server up in a process of its own, which takes a while; whether that is done."""
+        if self._setting_up is None:
+            command = [sys.executable, "-m", "flows", "deploy"]
+            self._setting_up = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
+        returncode = self._setting_up.poll()
+        if returncode is None:
+            return False
+        self._setting_up = None
+        if returncode:
+            self._tell("server", "its database is new and could not be set up; `hybrid-ml deploy` says why; again soon")
+            return False
+        self._tell("server", "its database was gone and was made again, empty; fill in blocks, if you had any")
+        return True
+
+
+def _database(server: Service, data_dir: Path | None, answer: float) -> ServerDatabase:
+    """The server's database; ours to make where the environment names none."""
+    address = next(server.environment[name] for name in DATABASE_VARIABLES if server.environment.get(name))
+    is_ours = not any(os.environ.get(name) for name in DATABASE_VARIABLES)
+    return ServerDatabase(address, data_dir if is_ours else None, answer)

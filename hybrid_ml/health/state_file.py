@@ -1,0 +1,89 @@
+"""The open problems in a small file, so that a monitor that starts again repeats nothing; written where possible."""
+
+import fcntl
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import IO
+
+from hybrid_ml.health.problems import OpenProblem
+
+FOLDER, FILE, LOCK = "health", "open.json", "lock"
+WRITTEN_AGAIN = timedelta(minutes=1)
+STALE = timedelta(minutes=5)
+"""A monitor writes once a minute: one that has not for so long does not run, or cannot write."""
+
+
+@dataclass(frozen=True)
+class State:
+    """What a monitor knew at `as_of`. `last_slot`: the end of the newest slot whose end it told the heartbeat URL."""
+
+    as_of: datetime
+    opened: list[OpenProblem] = field(default_factory=list)
+    last_slot: datetime | None = None
+
+
+def read_state(data_dir: Path) -> State | None:
+    """What the monitor of this installation wrote last; None where there is nothing that can be read."""
+    try:
+        found = json.loads((data_dir / FOLDER / FILE).read_text(encoding="utf-8"))
+        opened = [OpenProblem(**{**each, "since": datetime.fromisoformat(each["since"])}) for each in found["opened"]]
+        last_slot = datetime.fromisoformat(found["last_slot"]) if found["last_slot"] else None
+        return State(datetime.fromisoformat(found["as_of"]), opened, last_slot)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def monitored(data_dir: Path, now: datetime) -> tuple[list[OpenProblem], str]:
+    """The open problems that the monitor wrote last, and, where it has not written lately, a line that says so."""
+    state = read_state(data_dir)
+    if state is None:
+        return [], ""
+    if now - state.as_of < STALE:
+        return state.opened, ""
+    silent = f"the monitor wrote {data_dir / FOLDER / FILE} at {state.as_of:%Y-%m-%d %H:%M} UTC and not since"
+    return state.opened, f"{silent}; `hybrid-ml up` or `hybrid-ml monitor` starts it, or the disk takes nothing"
+
+
+def write_state(data_dir: Path, state: State) -> bool:
+    """Replace the file in one step; False, and the old one stays, where that cannot be done."""
+    text = json.dumps(asdict(state), default=datetime.isoformat, ensure_ascii=False)
+    folder = data_dir / FOLDER
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.NamedTemporaryFile("w", dir=folder, prefix=".", delete=False, encoding="utf-8") as file:
+            beside = Path(file.name)
+            try:
+                file.write(text)
+                file.flush()
+                beside.replace(folder / FILE)
+            except OSError:
+                with suppress(OSError):
+                    beside.unlink()
+                raise
+    except OSError:
+        return False
+    return True
+
+
+@contextmanager
+def only_one(data_dir: Path) -> Iterator[bool]:
+    """Whether this is the only monitor of the installation, for the block; where no lock can be had, it is."""
+    lock: IO[str] | None = None
+    try:
+        (data_dir / FOLDER).mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = (data_dir / FOLDER / LOCK).open("a")
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        yield False
+    except OSError:
+        yield True
+    else:
+        yield True
+    finally:
+        if lock is not None:
+            lock.close()

@@ -24,6 +24,8 @@ from hybrid_ml.bot.facts import SymbolStatus
 from hybrid_ml.diagnostics.disk import free_disks
 from hybrid_ml.diagnostics.sizes import Sizes, measure_sizes
 from hybrid_ml.errors import HybridMLError
+from hybrid_ml.health.problems import OpenProblem
+from hybrid_ml.health.state_file import monitored
 from hybrid_ml.run import without_simulated
 from hybrid_ml.settings import Settings, load_settings
 from hybrid_ml.settings_told import SettingTold, settings_told
@@ -57,7 +59,10 @@ class DeploymentStatus(BaseModel):
 
 
 class Status(BaseModel):
-    """All of it. `problems`: what does not run or cannot be seen, each with its remedy."""
+    """All of it. `problems`: what does not run or cannot be seen, each with its remedy.
+
+    `open_problems`: what the monitor of this installation has told and is not over.
+    """
 
     as_of: datetime
     server: str | None = None
@@ -68,6 +73,7 @@ class Status(BaseModel):
     deliveries: dict[str, int] = {}
     sizes: Sizes | None = None
     settings: list[SettingTold] = []
+    open_problems: list[OpenProblem] = []
     problems: list[str] = []
 
 
@@ -156,6 +162,8 @@ def look(now: datetime) -> Status:
         settings = load_settings()
         status.settings = settings_told(settings)
         status.problems += [str(disk) for disk in free_disks(settings) if disk.is_low]
+        status.open_problems, silent = monitored(settings.data_dir, status.as_of)
+        status.problems += [silent] if silent else []
         _look_at_database(status, settings)
     except HybridMLError as error:
         status.problems.append(str(error))

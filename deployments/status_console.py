@@ -8,6 +8,7 @@ from rich.table import Table
 from deployments.status import DeploymentStatus, Status, next_told
 from hybrid_ml.bot.facts import LastAnswer, SymbolStatus
 from hybrid_ml.diagnostics.sizes import Sizes
+from hybrid_ml.health.problems import problem_text
 from hybrid_ml.market.bars import age_minutes
 from hybrid_ml.settings_told import SettingTold
 from hybrid_ml.terminal import CROSS, TICK, out
@@ -28,6 +29,8 @@ def show_status(status: Status) -> None:
         out.print(_sizes(status.sizes))
     if status.settings:
         out.print(_settings(status.settings))
+    for told in status.open_problems:
+        out.print(f"{CROSS} {escape(problem_text(told))}")
     for problem in status.problems:
         out.print(f"[yellow]![/yellow] {escape(problem)}")
 

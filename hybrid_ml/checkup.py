@@ -17,6 +17,8 @@ from hybrid_ml.diagnostics.disk import free_disks
 from hybrid_ml.diagnostics.sizes import measure_sizes
 from hybrid_ml.dry_run import dry_run
 from hybrid_ml.errors import HybridMLError
+from hybrid_ml.health.problems import problem_text
+from hybrid_ml.health.state_file import monitored
 from hybrid_ml.market.bars import age_minutes
 from hybrid_ml.requests import Request
 from hybrid_ml.run import open_run
@@ -66,6 +68,7 @@ def check_up(
         "telegram": _telegram,
         "alerts": _alerts,
         "prefect": lambda _: _prefect(prefect_api_url, authorization),
+        "health": _health,
         "dry run": lambda _: _dry_run(),
     }
     for name, look in parts.items():
@@ -182,6 +185,13 @@ def _alerts(settings: Settings) -> Finding:
     lost = found.keys() & {"refused", "unconfirmed", "expired"}
     advice = "; `hybrid-ml review` says which chat, and table deliveries why" if lost else ""
     return Finding("alerts", "look" if lost else "fine", f"{told} in the last 24 hours{advice}")
+
+
+def _health(settings: Settings) -> Finding:
+    """What the monitor of this installation has told and is not over."""
+    opened, silent = monitored(settings.data_dir, datetime.now(UTC))
+    told = [problem_text(each) for each in opened] + ([silent] if silent else [])
+    return Finding("health", "look" if told else "fine", " | ".join(told) or "the monitor has told of nothing")
 
 
 def _prefect(api_url: str | None, authorization: str) -> Finding:

@@ -286,9 +286,10 @@ def load_bars(running: Up) -> None:
 
 
 @contextmanager
-def runs_every(up: Up, minutes: int = 60, *, in_seconds: float = 12.0) -> Iterator[None]:
-    """One more schedule of the analysis, whose first run is due in a few seconds."""
+def runs_every(up: Up, minutes: int = 60, *, in_seconds: float = 12.0, **request: Any) -> Iterator[None]:
+    """One more schedule of the analysis, whose first run is due in a few seconds, with a `request` of its own."""
     body = {"schedule": {"interval": minutes * 60, "anchor_date": _moment(in_seconds)}, "active": True}
+    body |= {"parameters": {"request": request}} if request else {}
     with up.client() as client:
         deployment = client.read_deployment_by_name("analysis/analysis").id
         path = f"/deployments/{deployment}/schedules"

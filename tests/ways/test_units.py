@@ -24,8 +24,8 @@ KEYS = {
 """Of systemd.unit(5), systemd.service(5), systemd.exec(5) and systemd.kill(5): those that stand here on purpose."""
 
 
-def test_all_three_are_there() -> None:
-    assert [path.stem for path in UNITS] == ["hybrid-ml-bot", "hybrid-ml-worker", "hybrid-ml"]
+def test_all_four_are_there() -> None:
+    assert [path.stem for path in UNITS] == ["hybrid-ml-bot", "hybrid-ml-monitor", "hybrid-ml-worker", "hybrid-ml"]
 
 
 @pytest.mark.parametrize("path", UNITS, ids=lambda path: path.stem)

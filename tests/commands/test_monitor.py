@@ -1,0 +1,237 @@
+"""`hybrid-ml monitor` alone, a real process: told once, over once, nothing twice after a restart, no secret logged."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, create_engine, text
+
+from hybrid_ml.health.state_file import read_state
+from hybrid_ml.market.bars import clean_bars
+from hybrid_ml.market.simulation import simulate_bars
+from hybrid_ml.store.bars import store_bars
+from hybrid_ml.store.engine import migrate
+from tests.conftest import ROOT, WORK
+from tests.databases import OwnPostgres, database
+from tests.faults.conftest import faults
+from tests.faults.table import FaultRows
+from tests.hooks import Hooks, hooks
+from tests.ports import free_port
+from tests.telegram_api import TOKEN, BotApi
+from tests.telegram_server import bot_api
+from tests.up import wait_for
+
+__all__ = ["faults"]
+SECRET = "a-secret-of-ours"
+PROGRAM = str(Path(sys.executable).with_name("hybrid-ml"))
+
+
+@dataclass
+class Watched:
+    """An installation that a monitor looks after, with the chat, the webhook and the switch that hear of it."""
+
+    folder: Path
+    environment: dict[str, str]
+    api: BotApi
+    hooks: Hooks
+
+    @property
+    def data_dir(self) -> Path:
+        return self.folder / "data"
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "monitor.log").read_text()
+
+    def texts(self) -> list[str]:
+        """What chat 42 was told."""
+        return [message["text"] for message in self.api.messages if message["chat_id"] == "42"]
+
+    def wait_for_text(self, words: str) -> str:
+        return wait_for(words, lambda: next((each for each in self.texts() if words in each), None))
+
+    @contextmanager
+    def monitor(self, **more: str) -> Iterator[subprocess.Popen]:
+        """A monitor, watching; killed at the end of the block, as by a power cut."""
+        with (self.folder / "monitor.log").open("w") as log:
+            process = subprocess.Popen(
+                [PROGRAM, "monitor"], cwd=ROOT, env=self.environment | more, stdout=log, stderr=log
+            )
+        try:
+            wait_for("the monitor", lambda: "watching" in self.log or process.poll() is not None)
+            assert process.poll() is None, self.log
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Iterator[Watched]:
+    with bot_api() as api, hooks() as came:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+        environment = kept | {
+            "HOME": str(tmp_path),
+            "HYBRID_ML_DATA_DIR": str(tmp_path / "data"),
+            "HYBRID_ML_MODELS_DIR": str(tmp_path / "models"),
+            "HYBRID_ML_BLOCKS": "false",
+            "HYBRID_ML_HEALTH_PATIENCE_SECONDS": "1",
+            "HYBRID_ML_HEALTH_WEBHOOK_URL": f"{came.url}/{SECRET}",
+            "HYBRID_ML_HEARTBEAT_URL": f"{came.url}/ping/{SECRET}",
+            "TELEGRAM_BASE_URL": api.base_url,
+            "TELEGRAM_BOT_TOKEN": TOKEN,
+            "TELEGRAM_CHAT_ID": "42",
+        }
+        yield Watched(tmp_path, environment, api, came)
+
+
+@pytest.fixture
+def market(watched: Watched, server: str, migrated: str) -> Iterator[Engine]:
+    """The watched installation's database, without bars."""
+    with database(server, template=migrated) as address:
+        watched.environment["NEON_CONN_STR"] = address
+        engine = create_engine(address.replace("postgresql://", "postgresql+psycopg2://"))
+        yield engine
+        engine.dispose()
+
+
+def store(engine: Engine, symbol: str, until: datetime, bars: int) -> None:
+    store_bars(engine, symbol, clean_bars(simulate_bars(until.replace(second=0, microsecond=0), bars=bars)).bars)
+
+
+def test_a_database_that_is_away_is_told_once_and_once_that_it_is_back(watched: Watched, faults: FaultRows) -> None:
+    """A monitor that is killed and started again meanwhile repeats nothing. A second one says that there is one."""
+    folder = WORK / "monitored"
+    folder.mkdir()
+    postgres = OwnPostgres(folder)
+    watched.environment["NEON_CONN_STR"] = postgres.address
+    migrate(create_engine(postgres.address.replace("postgresql://", "postgresql+psycopg2://")))
+    with watched.monitor():
+        second = subprocess.run(
+            [PROGRAM, "monitor"],
+            cwd=ROOT,
+            env=watched.environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert (second.returncode, "another `hybrid-ml monitor` watches" in second.stderr) == (1, True), second.stderr
+        postgres.stop()
+        told = watched.wait_for_text("the database at")
+        assert "cannot be used" in told
+        assert "since 20" in told
+        assert "Start it, or check NEON_CONN_STR" in told
+        wait_for("the state", lambda: [each.key for each in _opened(watched)] == ["database"])
+    shown = subprocess.run(
+        [PROGRAM, "status", "--json"],
+        cwd=ROOT,
+        env=watched.environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert [each["key"] for each in json.loads(shown.stdout)["open_problems"]] == ["database"]
+    with watched.monitor():
+        wait_for("a look", lambda: watched.hooks.bodies)
+        postgres.start()
+        over = watched.wait_for_text("over after")
+        assert "the database at" in over
+        assert len(watched.texts()) == 2, watched.texts()
+        assert [(each["event"], each["problem"]) for each in watched.hooks.bodies] == [
+            ("begun", "database"),
+            ("over", "database"),
+        ]
+        assert watched.hooks.bodies[1]["lasted_seconds"] > 0
+        wait_for("the state", lambda: not _opened(watched))
+    assert SECRET not in watched.log
+    assert TOKEN not in watched.log
+    faults.add("the database is away, the monitor killed meanwhile", " / ".join(watched.texts()), 0.0)
+    postgres.stop()
+
+
+def _opened(watched: Watched) -> list:
+    state = read_state(watched.data_dir)
+    return state.opened if state else []
+
+
+def test_bars_that_stay_away_are_told_while_their_market_is_open(watched: Watched, market: Engine) -> None:
+    """ABC had bars at this time a week ago; IDX, whose market was closed then, is no problem; DEMO is nobody's feed."""
+    now = datetime.now(UTC)
+    store(market, "ABC", now - timedelta(hours=2), bars=8 * 1_440)
+    store(market, "DEMO", now - timedelta(hours=2), bars=8 * 1_440)
+    store(market, "IDX", now - timedelta(hours=6), bars=300)
+    store(market, "IDX", now - timedelta(days=7, hours=6), bars=300)
+    with watched.monitor():
+        told = watched.wait_for_text("no new bars of ABC for 30 minutes")
+        assert "Look after what loads its bars" in told
+        store(market, "ABC", datetime.now(UTC), bars=30)
+        watched.wait_for_text("over after")
+        assert [text for text in watched.texts() if "ABC" not in text] == []
+        assert len(watched.texts()) == 2
+
+
+def test_alerts_that_do_not_arrive_are_told(watched: Watched, market: Engine) -> None:
+    with watched.monitor():
+        _deliver(market, "expired", "2026-01-01")
+        told = watched.wait_for_text("alerts to chat 42 do not arrive")
+        assert "1 in a day, nobody was there" in told
+        _deliver(market, "sent", "2026-01-02")
+        assert "alerts to chat 42" in watched.wait_for_text("over after")
+
+
+def _deliver(engine: Engine, state: str, day: str) -> None:
+    with engine.begin() as connection:
+        alert = connection.execute(
+            text(
+                "INSERT INTO alerts (kind, symbol, bar_time, text, send_after, send_until) "
+                "VALUES ('summary', '', :day, 'x', now(), now()) RETURNING id"
+            ),
+            {"day": f"{day} 00:00+00"},
+        ).scalar_one()
+        connection.execute(
+            text(
+                "INSERT INTO deliveries (alert_id, chat_id, state, detail, settled_at) "
+                "VALUES (:alert, '42', :state, 'nobody was there', clock_timestamp())"
+            ),
+            {"alert": alert, "state": state},
+        )
+
+
+def test_a_disk_under_its_bound_and_a_server_that_is_not_there_are_told_though_nothing_can_be_written(
+    watched: Watched, market: Engine
+) -> None:
+    """/proc takes no files, whoever asks. The chats of health are their own; `off` is nobody."""
+    more = {
+        "HYBRID_ML_DATA_DIR": "/proc/hybrid-ml",
+        "HYBRID_ML_MIN_FREE_MB": "1000000000",
+        "PREFECT_API_URL": f"http://127.0.0.1:{free_port()}/api",
+    }
+    with watched.monitor(**more, HYBRID_ML_HEALTH_CHAT_ID="77"):
+        wait_for("both", lambda: len(watched.api.messages) == len(watched.hooks.bodies) == 2)
+        said = {each["chat_id"]: each["text"] for each in watched.api.messages}
+        assert said.keys() == {"77"}
+        told = " ".join(each["text"] for each in watched.api.messages)
+        assert "MB free, less than 1,000,000,000 MB" in told
+        assert "the Prefect server at" in told
+    with watched.monitor(**more, HYBRID_ML_HEALTH_CHAT_ID="off"):
+        wait_for("the webhook", lambda: len(watched.hooks.bodies) == 4)  # no file could be kept: told again
+        assert len(watched.api.messages) == 2
+
+
+def test_a_report_waits_for_telegram_and_for_the_webhook(watched: Watched, market: Engine) -> None:
+    watched.hooks.status = 503
+    watched.api.orders += [(500, {"ok": False, "error_code": 500, "description": "Internal Server Error"})]
+    with watched.monitor(HYBRID_ML_MIN_FREE_MB="1000000000"):
+        wait_for("a refusal", lambda: any(row.told == 500 for row in watched.api.rows))
+        watched.hooks.status = 200
+        watched.wait_for_text("MB free")
+        wait_for("the webhook", lambda: watched.hooks.bodies)

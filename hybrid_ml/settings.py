@@ -131,15 +131,9 @@ class Settings(BaseSettings):
     hybrid_ml_heartbeat_url: SecretStr = Field(
         SecretStr(""), description="URL of a dead-man's switch, asked after each good slot, URL/fail after a bad one"
     )
-    hybrid_ml_health_patience_seconds: float = Field(
-        300, ge=0, le=86_400, description="how long a part, the database or bars may be away before it is told"
-    )
-    hybrid_ml_stale_bars_minutes: float = Field(
-        30, gt=0, le=10_080, description="age of a symbol's newest bar at which it is told, while its market is open"
-    )
-    hybrid_ml_missed_slots_minutes: float = Field(
-        25, gt=0, le=10_080, description="how long no slot of the analysis may end well before it is told"
-    )
+    hybrid_ml_health_patience_seconds: float = Field(300, ge=0, le=86_400, description="time before it is told")
+    hybrid_ml_stale_bars_minutes: float = Field(30, gt=0, le=10_080, description="age of the newest bar that is told")
+    hybrid_ml_missed_slots_minutes: float = Field(25, gt=0, le=10_080, description="time without good slots until told")
     hybrid_ml_blocks: bool = Field(True, description="whether blocks and the Variable of the Prefect server count")
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)

@@ -31,7 +31,7 @@ from hybrid_ml.errors import BadInput, ConfigurationUnreachable, HybridMLError, 
 from hybrid_ml.offers import offer
 from hybrid_ml.settings import DEFAULT, ENV_FILE, ENVIRONMENT, Settings, load_settings
 from hybrid_ml.store.embedded import start_embedded
-from hybrid_ml.store.engine import check_connection_string, connect_only, migrate, newest_revision, shown
+from hybrid_ml.store.engine import check_stated_database, connect_only, migrate, shown
 from hybrid_ml.terminal import out
 
 READY_SECONDS = 30.0
@@ -85,7 +85,7 @@ def up(host: str, port: int) -> None:
             raise BadInput("another `hybrid-ml up` is just starting on this data folder; see `hybrid-ml status`")
         with stopping(supervisor, stop):
             settings = load_settings()
-            check_connection_string(settings)
+            check_stated_database(settings)
             authentication = "" if given else own_authentication(settings.data_dir)
             data_dir, embedded = settings.data_dir, settings.uses_embedded_database or not given
             if embedded:
@@ -200,13 +200,13 @@ def open_database(settings: Settings) -> None:
     """Bring the database in use to the newest schema; where a block names it, one that cannot be used is told."""
     try:
         engine = connect_only(settings)
-        migrate(engine)
+        revision = migrate(engine)
     except HybridMLError as error:
         if settings.origin("neon_conn_str") in (ENVIRONMENT, ENV_FILE, DEFAULT):
             raise
         tell("database", str(error))
     else:
-        out.print(f"database   {shown(engine)}, schema {newest_revision()}")
+        out.print(f"database   {shown(engine)}, schema {revision}")
 
 
 def start_own_server(supervisor: Supervisor, service: Service, api_url: str) -> None:

@@ -139,9 +139,9 @@ class Migrate(BaseModel):
     """Bring the database's schema to the newest version; the embedded database does so by itself."""
 
     def cli_cmd(self) -> None:
-        from flows import commands
+        from flows.migrate_command import migrate
 
-        commands.migrate()
+        migrate()
 
 
 class Demo(BaseModel):
@@ -227,6 +227,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         raise SystemExit(EXIT_INTERRUPTED) from None
+    except Exception as error:
+        if (line := _database_problem(error)) is None:
+            raise
+        print(f"{PROGRAM}: {line}", file=sys.stderr)
+        raise SystemExit(EXIT_FAILED) from None
+
+
+def _database_problem(error: Exception) -> str | None:
+    """A line for an error of the database that `store.database_errors` gives no remedy for; None for any other."""
+    if "sqlalchemy" not in sys.modules:  # then it is none of its errors, and need not be imported to see that
+        return None
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from hybrid_ml.store.database_errors import describe
+
+    return f"the database refused a statement: {describe(error)}" if isinstance(error, SQLAlchemyError) else None
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from flows.outside import BOT, settings_for
 from hybrid_ml.bot.service import run_service
 from hybrid_ml.delivery import Deliverer
 from hybrid_ml.settings import Settings
-from hybrid_ml.store.engine import open_engine
+from hybrid_ml.store.engine import open_engine, open_for_writing
 from hybrid_ml.telegram import Line, make_bot
 
 
@@ -29,7 +29,7 @@ def bot() -> None:
 async def _serve(settings: Settings, listener: Listener) -> None:
     """The service, and meanwhile signs to `hybrid-ml up`, if that started it, that it is alive."""
     async with listener.alive():
-        await run_service(settings, open_engine(settings), partial(datetime.now, UTC), partial(_deliver, settings))
+        await run_service(settings, open_for_writing(settings), partial(datetime.now, UTC), partial(_deliver, settings))
 
 
 async def _deliver(settings: Settings) -> None:

@@ -36,9 +36,7 @@ from hybrid_ml.requests import AnalysisRequest, BackfillRequest, ReplayRequest, 
 from hybrid_ml.review_console import show_review
 from hybrid_ml.scaling_report import scaling_report
 from hybrid_ml.settings import load_settings
-from hybrid_ml.store.engine import connect_only, newest_revision, open_engine, shown
-from hybrid_ml.store.engine import migrate as migrate_schema
-from hybrid_ml.terminal import out
+from hybrid_ml.store.engine import open_engine, open_for_writing, shown
 from tasks.configuration import take_configuration_outside
 
 
@@ -73,7 +71,7 @@ def replay(request: ReplayRequest, *, json_output: bool) -> None:
     from flows.replay import replay as replay_flow
 
     try:
-        report: ReplayReport = _run(replay_flow, request)
+        report: ReplayReport = _run(replay_flow, request, writes=False)
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; finished weeks are kept, and the same command goes on after them\n")
         raise SystemExit(EXIT_INTERRUPTED) from None
@@ -129,20 +127,13 @@ def demo() -> None:
     console.show_demo_end()
 
 
-def migrate() -> None:
-    """`hybrid-ml migrate`."""
-    engine = connect_only(settings_for(DATABASE))
-    migrate_schema(engine)
-    out.print(f"the schema of {shown(engine)} is at revision {newest_revision()}")
-
-
-def _run(flow: Flow, request: Any) -> Any:
+def _run(flow: Flow, request: Any, *, writes: bool = True) -> Any:
     """Run a flow to its end and return its report; an error written for people is raised as it is.
 
-    The database is opened first: what is wrong with it should be said at once, not after a server
-    has been started and a task retried.
+    The database is opened first: what is wrong with it, or what right for writing lacks, is reported at once, not
+    after a server has been started and a task retried.
     """
-    open_engine(settings_for(DATABASE))
+    (open_for_writing if writes else open_engine)(settings_for(DATABASE))
     if not get_current_settings().api.url:
         protect_temporary_server()
     with tags(TAG):

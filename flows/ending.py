@@ -7,11 +7,12 @@ from typing import TypeVar
 
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 
 from hybrid_ml.errors import SymbolBusy
 from hybrid_ml.reports import AnalysisReport, Failure, ReviewReport, SymbolsReport, TrainingReport
 from hybrid_ml.settings import load_settings
+from hybrid_ml.store.database_errors import describe
 from hybrid_ml.store.locks import SymbolLocks, symbol_locks
 from tasks.stage import database, log
 
@@ -40,7 +41,7 @@ def collect(items: Iterable[Item], work: Callable[[Item], Result]) -> tuple[list
 
 def told(error: Exception) -> str:
     """An error in one line of bearable length; of one from the database, what the database said."""
-    said = str(error.orig if isinstance(error, DBAPIError) else error)
+    said = describe(error) if isinstance(error, SQLAlchemyError) else str(error)
     return " ".join(said.split())[:LONGEST_ERROR] or type(error).__name__
 
 

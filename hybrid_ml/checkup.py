@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Literal
 
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from hybrid_ml.diagnostics.disk import free_disks
 from hybrid_ml.diagnostics.sizes import measure_sizes
 from hybrid_ml.dry_run import dry_run
-from hybrid_ml.errors import HybridMLError
+from hybrid_ml.errors import HybridMLError, StoreUnavailable
 from hybrid_ml.health.problems import problem_text
 from hybrid_ml.health.state_file import monitored
 from hybrid_ml.market.bars import age_minutes
@@ -29,11 +30,15 @@ from hybrid_ml.signals.gates import LATEST_MINUTES
 from hybrid_ml.store import alerts
 from hybrid_ml.store import bars as stored_bars
 from hybrid_ml.store import models as registry
-from hybrid_ml.store.engine import connect_only, newest_revision, open_engine, shown
+from hybrid_ml.store.database_errors import describe
+from hybrid_ml.store.engine import connect_only, ignored_parameters, open_engine, open_for_writing, shown
+from hybrid_ml.store.schema_version import newest_revision
 from hybrid_ml.telegram import whoami
 
 PREFECT_TIMEOUT_SECONDS = 5
 CLOCKS_APART_SECONDS = 5
+NEED_DATABASE = {"schema", "sizes", "clock", "freshness", "model", "alerts"}
+"""Parts that would fail with the same words as the database or its schema; those are reported once."""
 
 
 @dataclass(frozen=True)
@@ -71,13 +76,22 @@ def check_up(
         "health": _health,
         "dry run": lambda _: _dry_run(),
     }
+    usable = True
     for name, look in parts.items():
+        if name in NEED_DATABASE and not usable:
+            yield Finding(name, "look", "not checked: the database cannot be used")
+            continue
         try:
             yield look(settings)
         except Exception as error:  # a check-up reports whatever it meets
-            yield Finding(
-                name, "failed", str(error) if isinstance(error, HybridMLError) else f"{type(error).__name__}: {error}"
-            )
+            yield Finding(name, "failed", _one_line(error))
+            usable = usable and not isinstance(error, StoreUnavailable)
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, HybridMLError):
+        return str(error)
+    return f"{type(error).__name__}: {describe(error) if isinstance(error, SQLAlchemyError) else error}"
 
 
 def _settings(settings: Settings, unread: str | None) -> Finding:
@@ -93,12 +107,15 @@ def _database(settings: Settings) -> Finding:
     with engine.connect() as connection:
         version = connection.execute(text("SHOW server_version")).scalar_one()
     elapsed_ms = (time.perf_counter() - started) * 1000
-    return Finding("database", "fine", f"{shown(engine)}, PostgreSQL {version}, answered in {elapsed_ms:.0f} ms")
+    answered = f"{shown(engine)}, PostgreSQL {version}, answered in {elapsed_ms:.0f} ms"
+    ignored = ignored_parameters(settings)
+    advice = f"; without effect here, take out of the address: {', '.join(ignored)}" if ignored else ""
+    return Finding("database", "fine", answered + advice)
 
 
 def _schema(settings: Settings) -> Finding:
-    open_engine(settings)
-    return Finding("schema", "fine", f"at revision {newest_revision()}, the newest")
+    open_for_writing(settings)
+    return Finding("schema", "fine", f"at revision {newest_revision()}, the newest, with every right that runs need")
 
 
 def _sizes(settings: Settings) -> Finding:

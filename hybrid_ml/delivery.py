@@ -18,6 +18,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import OperationalError
 
 from hybrid_ml.away import away
+from hybrid_ml.errors import StoreUnreachable
 from hybrid_ml.settings import Settings
 from hybrid_ml.signals.markup import repeat_mark
 from hybrid_ml.store import alerts
@@ -141,7 +142,7 @@ class Deliverer:
         for wait_seconds in INSIST_SECONDS:
             try:
                 return await self._in_transaction(work)
-            except (OperationalError, TimeoutError) as error:
+            except (OperationalError, StoreUnreachable, TimeoutError) as error:
                 logger.warning("the database does not take what became of an alert (%s); again", type(error).__name__)
                 await asyncio.sleep(wait_seconds)
         return await self._in_transaction(work)

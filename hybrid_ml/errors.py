@@ -29,11 +29,11 @@ class ModelUnavailable(HybridMLError):
 
 
 class StoreUnavailable(HybridMLError):
-    """The database cannot be reached or does not have the expected schema."""
+    """The database cannot be used: not reached, without the expected schema, or a right or room lacks in it."""
 
 
 class StoreUnreachable(StoreUnavailable):
-    """The database does not answer; it may be asleep or restarting, so a task tries again."""
+    """The database cannot be used now: asleep, restarting, crowded or too slow; a task tries again."""
 
 
 class ConfigurationUnreachable(StoreUnreachable):

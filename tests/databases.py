@@ -57,6 +57,24 @@ def administrate(server: str, statement: str) -> None:
                 time.sleep(1)
 
 
+@contextmanager
+def role(server: str, address: str, *statements: str, password: str = "p") -> Iterator[str]:  # noqa: S107  # a test's own
+    """The database at `address` for a new role that may log in and owns nothing.
+
+    `statements` are run there by the superuser first, with {role} and {database} for the names.
+    """
+    url = make_url(address)
+    name, superuser = f"role_{uuid.uuid4().hex[:12]}", server.replace("/postgres?", f"/{url.database}?")
+    administrate(superuser, f"CREATE ROLE {name} LOGIN PASSWORD '{password}'")
+    try:
+        for statement in statements:
+            administrate(superuser, statement.format(role=name, database=url.database))
+        yield url.set(username=name, password=password).render_as_string(hide_password=False)
+    finally:
+        administrate(superuser, f"DROP OWNED BY {name} CASCADE")
+        administrate(superuser, f"DROP ROLE {name}")
+
+
 def make_quick(server: str) -> None:
     """Its databases need not outlive a power cut; making, dropping and recovering one waits for the disk otherwise."""
     administrate(server, "ALTER SYSTEM SET fsync = off")

@@ -33,7 +33,7 @@ from hybrid_ml.bot.desk import Clock, Desk, allowed_chat_ids
 from hybrid_ml.bot.facts import Request, Taken
 from hybrid_ml.bot.line import LONGEST_WAIT_SECONDS, Line
 from hybrid_ml.bot.rights import CHANGES, Rights
-from hybrid_ml.errors import BadInput, ServiceBusy, StoreUnreachable
+from hybrid_ml.errors import BadInput, HybridMLError, ServiceBusy, StoreUnavailable, StoreUnreachable
 from hybrid_ml.settings import Settings
 from hybrid_ml.store.bot import ServiceLock
 from hybrid_ml.telegram import asked_wait_seconds
@@ -143,7 +143,7 @@ class Service:
             await asyncio.sleep(LOCK_LOOK_SECONDS)
             try:
                 held = await self._held()
-            except StoreUnreachable as error:
+            except StoreUnavailable as error:  # a right that was taken away may be given back as well
                 logger.warning("%s", error)
                 self._lock = ServiceLock(self._engine)  # the old one may hang
                 continue
@@ -276,5 +276,7 @@ def _wait_seconds(failures: int) -> float:
 
 
 def _kind(error: BaseException) -> str:
-    """The sort of trouble; the text of a database error may hold more than a log should."""
+    """The sort of trouble; the text of an error that is not ours may hold more than a log should."""
+    if isinstance(error, HybridMLError):
+        return str(error)
     return type(getattr(error, "orig", None) or error).__name__

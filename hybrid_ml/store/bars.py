@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Engine, text
 from hybrid_ml.errors import DataUnavailable
 from hybrid_ml.market.bars import CleanBars
 from hybrid_ml.store import binary_copy
+from hybrid_ml.store.database_errors import driver_cursor
 from hybrid_ml.store.sql import query, read
 
 CHUNK_ROWS = 50_000
@@ -40,7 +41,6 @@ def store_bars(engine: Engine, symbol: str, bars: pd.DataFrame, on_rows: Callabl
 
 def _store_chunk(connection: Connection, symbol: str, chunk: pd.DataFrame) -> int:
     """COPY straight into the table where no bar of that stretch is there yet, else by way of a staging table."""
-    cursor = connection.connection.cursor()
     data = io.BytesIO(binary_copy.encode(symbol, chunk))
     first, last = chunk["time"].iloc[0].to_pydatetime(), chunk["time"].iloc[-1].to_pydatetime()
     # Loads of one symbol take turns, so that nothing can appear in the stretch after the look.
@@ -49,13 +49,14 @@ def _store_chunk(connection: Connection, symbol: str, chunk: pd.DataFrame) -> in
         text("SELECT EXISTS (SELECT 1 FROM bars WHERE symbol = :symbol AND time BETWEEN :first AND :last)"),
         {"symbol": symbol, "first": first, "last": last},
     ).scalar_one()
-    if not there:
-        cursor.copy_expert(f"COPY bars {COPY_COLUMNS}", data)
+    with driver_cursor(connection) as cursor:
+        if there:
+            cursor.execute("CREATE TEMPORARY TABLE staged_bars (LIKE bars) ON COMMIT DROP")
+            cursor.copy_expert(f"COPY staged_bars {COPY_COLUMNS}", data)
+            cursor.execute(read("upsert_bars"))
+        else:
+            cursor.copy_expert(f"COPY bars {COPY_COLUMNS}", data)
         return int(cursor.rowcount)
-    cursor.execute("CREATE TEMPORARY TABLE staged_bars (LIKE bars) ON COMMIT DROP")
-    cursor.copy_expert(f"COPY staged_bars {COPY_COLUMNS}", data)
-    cursor.execute(read("upsert_bars"))
-    return int(cursor.rowcount)
 
 
 def store_set_aside(engine: Engine, symbol: str, source: str, cleaned: CleanBars) -> None:
@@ -77,10 +78,10 @@ def count_set_aside(connection: Connection, symbol: str) -> dict[str, int]:
 
 def recent_bars(connection: Connection, symbol: str, until: datetime, count: int) -> pd.DataFrame:
     """The newest `count` bars of `symbol` that opened at or before `until`, oldest first (BAR_COLUMNS)."""
-    cursor = connection.connection.cursor()
-    chosen = cursor.mogrify(read("recent_bars"), {"symbol": symbol, "until": until, "count": count}).decode()
     received = io.BytesIO()
-    cursor.copy_expert(f"COPY ({chosen}) TO STDOUT WITH (FORMAT BINARY)", received)
+    with driver_cursor(connection) as cursor:
+        chosen = cursor.mogrify(read("recent_bars"), {"symbol": symbol, "until": until, "count": count}).decode()
+        cursor.copy_expert(f"COPY ({chosen}) TO STDOUT WITH (FORMAT BINARY)", received)
     return binary_copy.decode(received.getvalue()).iloc[::-1].reset_index(drop=True)
 
 

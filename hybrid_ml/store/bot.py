@@ -7,6 +7,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from hybrid_ml.bot.facts import LastAnswer, PastSignal, Pause, Request, Status, SymbolRecord, SymbolStatus, Taken
+from hybrid_ml.errors import StoreUnavailable
 from hybrid_ml.store.model_catalogue import serving_version
 from hybrid_ml.store.sql import query
 
@@ -107,7 +108,7 @@ class ServiceLock:
             # A transaction may take a lock that it holds any number of times.
             statement = text("SELECT pg_try_advisory_xact_lock(:lock)")
             held = bool(self._connection.execute(statement, {"lock": SERVICE_LOCK}).scalar_one())
-        except SQLAlchemyError:
+        except (SQLAlchemyError, StoreUnavailable):
             self.release()
             raise
         if not held:
@@ -120,5 +121,5 @@ class ServiceLock:
         if connection is not None:
             try:
                 connection.close()
-            except SQLAlchemyError:
+            except (SQLAlchemyError, StoreUnavailable):
                 connection.invalidate()

@@ -1,17 +1,28 @@
 """The way into PostgreSQL: which one, whether it can be reached, and whether its schema is ours."""
 
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, create_engine, inspect, text
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.engine import URL, ExceptionContext, make_url
+from sqlalchemy.exc import ArgumentError
 
-from hybrid_ml.errors import StoreUnavailable, StoreUnreachable
+from hybrid_ml.errors import StoreUnavailable
 from hybrid_ml.settings import Settings
+from hybrid_ml.store.database_errors import EXAMPLE, Place, translate
 from hybrid_ml.store.embedded import start_embedded
+from hybrid_ml.store.parameters import split_parameters
+from hybrid_ml.store.schema_version import (
+    SCHEMA_FOLDER,
+    carry_over,
+    check_newest,
+    check_rights,
+    check_schema,
+    check_writable,
+    look_at,
+    newest_revision,
+)
 
-SCHEMA_FOLDER = Path(__file__).parent / "schema"
 CONNECTION = {
     "application_name": "hybrid-ml",
     "connect_timeout": 10,
@@ -28,7 +39,6 @@ STATEMENT_SECONDS = 10
 """Of services that must not wait for a database that fell silent."""
 MIGRATION_LOCK = 7_302_001
 SOURCE = "NEON_CONN_STR"
-EXAMPLE = "postgresql://USER:PASSWORD@HOST:5432/DATABASE"
 
 
 def open_engine(settings: Settings) -> Engine:
@@ -47,22 +57,26 @@ def open_engine(settings: Settings) -> Engine:
 def _open_embedded(data_dir: Path) -> Engine:
     engine = _engine(start_embedded(data_dir))
     with engine.connect() as connection:
-        up_to_date = _revision(connection) == newest_revision()
-    if not up_to_date:
+        state = look_at(connection)
+    if state.of_before or state.revision != newest_revision():
         migrate(engine)
     return engine
 
 
 @cache
 def _open_external(address: str, source: str) -> Engine:
-    engine = _reachable(address, source)
+    engine = _engine(address, source)
     with engine.connect() as connection:
-        revision = _revision(connection)
-    if revision != newest_revision():
-        raise StoreUnavailable(
-            f"the database at {shown(engine)} has schema {revision or 'none'}, this program needs {newest_revision()}; "
-            "run `hybrid-ml migrate`"
-        )
+        check_newest(look_at(connection), place_of(engine))
+    return engine
+
+
+def open_for_writing(settings: Settings) -> Engine:
+    """`open_engine` for what is going to write: raises StoreUnavailable at once where a right for that lacks."""
+    engine = open_engine(settings)
+    with engine.connect() as connection:
+        check_writable(look_at(connection), place_of(engine))
+        check_rights(connection, place_of(engine))
     return engine
 
 
@@ -70,27 +84,27 @@ def connect_only(settings: Settings) -> Engine:
     """The engine for the configured database (or the embedded database), reachable, its schema not looked at."""
     if settings.uses_embedded_database:
         return _engine(start_embedded(settings.data_dir))
-    return _reachable(*_stated(settings))
+    engine = _engine(*_stated(settings))
+    engine.connect().close()
+    return engine
 
 
-def check_connection_string(settings: Settings) -> None:
-    """Raises StoreUnavailable where the settings state a database by what is no connection string; connects to none."""
+def check_stated_database(settings: Settings) -> None:
+    """Raises StoreUnavailable where the settings state a database that cannot be connected to or written to.
+
+    The embedded one is not started for that.
+    """
     if not settings.uses_embedded_database:
-        parse_address(*_stated(settings))
+        engine = connect_only(settings)
+        with engine.connect() as connection:
+            state = look_at(connection)
+        check_schema(state, place_of(engine))
+        check_writable(state, place_of(engine))
 
 
 def _stated(settings: Settings) -> tuple[str, str]:
     """The connection string, and what a person changes to change it."""
     return settings.neon_conn_str.get_secret_value().strip(), settings.source_told("neon_conn_str")
-
-
-def _reachable(address: str, source: str) -> Engine:
-    engine = _engine(address, source)
-    try:
-        engine.connect().close()
-    except OperationalError as error:
-        raise StoreUnreachable(_connection_problem(engine, error, source)) from None
-    return engine
 
 
 def limit_time(connection: Connection) -> None:
@@ -108,13 +122,43 @@ def shown(engine: Engine) -> str:
 
 @cache
 def _engine(address: str, source: str = SOURCE) -> Engine:
-    return create_engine(
-        parse_address(address, source),
+    url, _, schema = split_parameters(parse_address(address, source), source)
+    engine = create_engine(
+        url,
         pool_pre_ping=True,
         pool_recycle=RECYCLE_SECONDS,
         hide_parameters=True,  # an error may end in a log, and a parameter hold what a chat was told
         connect_args=CONNECTION,
     )
+    place = _place(engine, source, schema)
+    engine.update_execution_options(place=place)
+    event.listen(engine, "handle_error", partial(_translated, place))
+    return engine
+
+
+def _translated(place: Place, context: ExceptionContext) -> StoreUnavailable | None:
+    """What is raised in the place of a driver's error; the pool hears of lost connections all the same."""
+    if context.is_pre_ping:  # a dead connection of the pool is replaced in silence
+        return None
+    return translate(context.original_exception, place, connecting=context.connection is None)
+
+
+def place_of(engine: Engine) -> Place:
+    """Where an engine connects to, for messages; also one that was not made here, such as that of a dry run."""
+    place: Place = engine.get_execution_options().get("place") or _place(engine, SOURCE, "")
+    return place
+
+
+def _place(engine: Engine, source: str, schema: str) -> Place:
+    return Place(shown(engine), engine.url.username or "", engine.url.database or "", source, schema)
+
+
+def ignored_parameters(settings: Settings) -> list[str]:
+    """Parameters of the configured address that are other drivers' and without a meaning here."""
+    if settings.uses_embedded_database:
+        return []
+    address, source = _stated(settings)
+    return split_parameters(parse_address(address, source), source)[1]
 
 
 def parse_address(address: str, source: str = SOURCE) -> URL:
@@ -126,6 +170,9 @@ def parse_address(address: str, source: str = SOURCE) -> URL:
         url = make_url(address)
         # psycopg2 would take any text; a host or a socket folder must be there to connect to.
         placed = bool(url.host or url.query.get("host")) and bool(url.database)
+        # What follows an @ in a password would be taken, and shown, for the host.
+        if "@" in f"{url.host}{url.database}":
+            raise ValueError
     except (ArgumentError, ValueError):
         raise StoreUnavailable(
             f"{source} is not a connection string; it should look like {EXAMPLE} "
@@ -138,28 +185,6 @@ def parse_address(address: str, source: str = SOURCE) -> URL:
     return url.set(drivername="postgresql+psycopg2")
 
 
-def _connection_problem(engine: Engine, error: OperationalError, source: str) -> str:
-    said = " ".join(str(error.orig).split())
-    password = engine.url.password
-    if password:
-        said = said.replace(str(password), "***")
-    if "no password supplied" in said:
-        return f"{source} holds no password for {shown(engine)}; write it as {EXAMPLE}"
-    return f"cannot reach the database at {shown(engine)}: {said}; check {source} and that the server is up"
-
-
-def newest_revision() -> str:
-    """The newest migration, told by its file name so that Alembic need not be imported to look."""
-    return max(path.name.split("_")[0] for path in (SCHEMA_FOLDER / "versions").glob("[0-9]*.py"))
-
-
-def _revision(connection: Connection) -> str | None:
-    if not inspect(connection).has_table("alembic_version"):
-        return None
-    found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-    return None if found is None else str(found)
-
-
 def migrate(engine: Engine) -> str:
     """Bring the schema to the newest revision, once, whoever else is trying; return the revision."""
     from alembic import command
@@ -167,8 +192,15 @@ def migrate(engine: Engine) -> str:
 
     with engine.begin() as connection:
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
-        config = Config()
-        config.set_main_option("script_location", str(SCHEMA_FOLDER).replace("%", "%%"))
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        state = look_at(connection)
+        check_schema(state, place_of(engine))
+        check_writable(state, place_of(engine))
+        up_to_date = state.revision == newest_revision()
+        if not up_to_date or state.may_rename:  # a role without the owner's rights can use what is up to date
+            carry_over(connection, state)
+        if not up_to_date:
+            config = Config()
+            config.set_main_option("script_location", str(SCHEMA_FOLDER).replace("%", "%%"))
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
     return newest_revision()

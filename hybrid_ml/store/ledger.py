@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from hybrid_ml.market.labels import HORIZON_MINUTES
 from hybrid_ml.review.deliveries import LATE_AFTER_SECONDS, Deliveries
+from hybrid_ml.store.database_errors import driver_cursor
 from hybrid_ml.store.sql import query, read
 
 TIMES = ("bar_time", "as_of", "resolved_at")
@@ -33,11 +34,11 @@ def ledger_between(connection: Connection, symbols: Sequence[str], since: dateti
     (NaN where there is none; refused_by: gates that said no, "a,b") and FLAGS. By COPY; a hundred thousand
     rows take less than three seconds, nine tenths of them to look every bar up again for `corrected_since`.
     """
-    cursor = connection.connection.cursor()
     given = {"symbols": list(symbols), "since": since, "until": until, "horizon_minutes": HORIZON_MINUTES}
-    chosen = cursor.mogrify(read("ledger"), given).decode()
     received = io.BytesIO()
-    cursor.copy_expert(f"COPY ({chosen}) TO STDOUT WITH (FORMAT CSV, HEADER)", received)
+    with driver_cursor(connection) as cursor:
+        chosen = cursor.mogrify(read("ledger"), given).decode()
+        cursor.copy_expert(f"COPY ({chosen}) TO STDOUT WITH (FORMAT CSV, HEADER)", received)
     return _frame(received.getvalue())
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from hybrid_ml.errors import SymbolBusy
+from hybrid_ml.errors import StoreUnavailable, SymbolBusy
 
 POLL_SECONDS = 0.2
 TRY = text("""
@@ -60,7 +60,7 @@ class SymbolLocks:
                 self._connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
             free = set(self._connection.execute(TRY, {"symbols": symbols}).scalars())
             return [symbol for symbol in symbols if symbol in free]
-        except SQLAlchemyError:
+        except (SQLAlchemyError, StoreUnavailable):
             self.release()  # so that the next try begins on a new connection
             raise
 
@@ -68,7 +68,7 @@ class SymbolLocks:
         """Let go of every lock; a connection that died has let go already."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            with suppress(SQLAlchemyError):
+            with suppress(SQLAlchemyError, StoreUnavailable):
                 connection.close()
 
 

@@ -12,7 +12,8 @@ from sqlalchemy import text
 from hybrid_ml.errors import StoreUnavailable
 from hybrid_ml.settings import load_settings
 from hybrid_ml.store.embedded import start_embedded
-from hybrid_ml.store.engine import connect_only, migrate, newest_revision, open_engine, parse_address
+from hybrid_ml.store.engine import connect_only, migrate, open_engine, parse_address
+from hybrid_ml.store.schema_version import newest_revision
 
 SECRET = "s3cret-passw0rd"
 
@@ -52,7 +53,7 @@ def test_a_database_without_the_schema_asks_for_the_migration(address: str, monk
         open_engine(load_settings())
     migrate(connect_only(load_settings()))
     with open_engine(load_settings()).connect() as connection:
-        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == newest_revision()
+        assert connection.execute(text("SELECT version_num FROM hybrid_ml_version")).scalar() == newest_revision()
 
 
 def test_migrating_twice_does_no_harm(home: Path) -> None:

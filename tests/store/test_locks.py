@@ -6,9 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import Engine, create_engine
-from sqlalchemy.exc import OperationalError
 
-from hybrid_ml.errors import SymbolBusy
+from hybrid_ml.errors import StoreUnreachable, SymbolBusy
 from hybrid_ml.store.locks import symbol_locks
 from tests.databases import end_others
 
@@ -71,7 +70,7 @@ def test_a_connection_that_was_cut_ends_quietly_and_the_next_try_is_on_a_new_one
         mine.take("ABC")
         with other.begin() as connection:
             end_others(connection)
-        with pytest.raises(OperationalError):
+        with pytest.raises(StoreUnreachable, match="cannot reach the database"):
             mine.take("XYZ")
         mine.take("XYZ")
         with symbol_locks(other, 0) as theirs:

@@ -6,7 +6,7 @@ from alembic.config import Config
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.exc import IntegrityError
 
-from hybrid_ml.store.engine import SCHEMA_FOLDER
+from hybrid_ml.store.schema_version import SCHEMA_FOLDER, VERSION_TABLE
 
 STATES = ("sent", "logged", "refused", "pending")
 ALERTS = """
@@ -38,8 +38,8 @@ def move(engine: Engine, revision: str) -> None:
     with engine.begin() as connection:
         config.attributes["connection"] = connection
         here = (
-            connection.dialect.has_table(connection, "alembic_version")
-            and connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+            connection.dialect.has_table(connection, VERSION_TABLE)
+            and connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar()
         )
         (command.downgrade if here and here > revision else command.upgrade)(config, revision)
 

@@ -1,8 +1,13 @@
-"""Alembic's entry: run the migrations on the connection handed over by `hybrid_ml.store.engine`."""
+"""Alembic's entry: run the migrations on the connection handed over by `hybrid_ml.store.engine`.
+
+The revision stands in a table of our own: `alembic_version` may be another program's.
+"""
 
 from alembic import context
 
+from hybrid_ml.store.schema_version import VERSION_TABLE
+
 connection = context.config.attributes["connection"]
-context.configure(connection=connection, target_metadata=None, transactional_ddl=True)
+context.configure(connection=connection, target_metadata=None, transactional_ddl=True, version_table=VERSION_TABLE)
 with context.begin_transaction():
     context.run_migrations()

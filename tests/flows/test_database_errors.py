@@ -1,0 +1,73 @@
+"""What a run does when its database refuses: tries again where that can help, and says in one line what lacks."""
+
+import logging
+import os
+
+import pytest
+from prefect import flow
+from prefect.client.schemas.objects import State
+from sqlalchemy import Engine, text
+
+from flows.review import review
+from hybrid_ml.requests import ReviewRequest
+from tasks.stage import database, stage
+from tests.databases import role
+
+ALL_RIGHTS = "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}"
+
+
+@pytest.mark.parametrize(
+    ("statement", "tries", "message"),
+    [
+        ("ALTER ROLE {role} SET default_transaction_read_only = on", 1, "is read-only: cannot execute DELETE"),
+        ("REVOKE DELETE ON bars FROM {role}", 1, "permission denied for table bars; let the owner run: GRANT"),
+        ("ALTER ROLE {role} CONNECTION LIMIT 0", 3, "has no connection left"),
+    ],
+)
+def test_a_task_tries_again_only_where_that_can_help(
+    server: str,
+    engine: Engine,
+    prefect_api: str,
+    monkeypatch: pytest.MonkeyPatch,
+    statement: str,
+    tries: int,
+    message: str,
+) -> None:
+    monkeypatch.setattr("tasks.stage.RETRY_DELAYS_SECONDS", [0.01, 0.01])
+    attempts: list[int] = []
+
+    @stage("delete", timeout_seconds=60, outside=True)
+    def delete() -> None:
+        attempts.append(len(attempts))
+        with database().begin() as connection:
+            connection.execute(text("DELETE FROM bars"))
+
+    @flow
+    def deleting() -> None:
+        delete()
+
+    with role(server, os.environ["NEON_CONN_STR"], ALL_RIGHTS, statement) as restricted:
+        monkeypatch.setenv("NEON_CONN_STR", restricted)
+        state: State = deleting(return_state=True)  # type: ignore[assignment]
+    assert state.is_failed()
+    assert message in str(state.message)
+    assert len(attempts) == tries
+
+
+def test_a_scheduled_run_fails_at_once_with_the_remedy_and_no_traceback(
+    server: str, engine: Engine, prefect_api: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As from a schedule: nobody has looked at the rights before."""
+    with role(
+        server, os.environ["NEON_CONN_STR"], ALL_RIGHTS, "REVOKE ALL ON run_moments, bars FROM {role}"
+    ) as restricted:
+        monkeypatch.setenv("NEON_CONN_STR", restricted)
+        state: State = review(ReviewRequest(), return_state=True)  # type: ignore[assignment]
+    assert state.is_failed()
+    assert "permission denied for table" in str(state.message)
+    assert "let the owner run: GRANT SELECT" in str(state.message)
+    ours = [
+        record for record in caplog.records if record.name.startswith("prefect.") and record.levelno >= logging.ERROR
+    ]
+    assert ours
+    assert not [record for record in ours if record.exc_info or "retry" in record.getMessage().lower()]

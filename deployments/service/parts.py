@@ -28,7 +28,7 @@ SHORTEST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 30.0
 class ServicePart:
     """A process of the supervisor's. `ask`: why it is not ready."""
 
-    start_seconds = 60.0
+    start_seconds = 120.0
     whole_group = False
     """Whether what the process started ends with it. The worker's runs do not: they go on to their end."""
 
@@ -87,7 +87,6 @@ class ServerPart(ServicePart):
     whether that worked.
     """
 
-    start_seconds = 120.0
     whole_group = True
 
     def __init__(

@@ -9,7 +9,7 @@ from prefect.client.schemas.filters import DeploymentFilter, FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.sorting import FlowRunSort
-from prefect.exceptions import PrefectException
+from prefect.exceptions import ObjectNotFound, PrefectException
 from prefect.settings import (
     PREFECT_API_REQUEST_TIMEOUT,
     PREFECT_CLIENT_MAX_RETRIES,
@@ -75,7 +75,7 @@ def _look(client: SyncPrefectClient, patience_seconds: float) -> Looked:
     nobody = Problem(
         "no worker is online, so no run begins", "start `hybrid-ml worker`, or `hybrid-ml up`", patience_seconds
     )
-    found: dict[str, Problem | None] = {"server": None, "worker": None if online_workers(client) else nobody}
+    found: dict[str, Problem | None] = {"server": None, "worker": None if _workers(client) else nobody}
     slots: list[Slot] = []
     is_scheduled = False
     tagged = DeploymentFilter.model_validate({"tags": {"all_": [TAG]}})
@@ -89,6 +89,16 @@ def _look(client: SyncPrefectClient, patience_seconds: float) -> Looked:
             is_scheduled = not deployment.paused and any(schedule.active for schedule in deployment.schedules)
             slots = [_slot(run) for run in ended]
     return Looked(found, slots, is_scheduled)
+
+
+def _workers(client: SyncPrefectClient) -> list[str]:
+    """The workers online; none where there is no pool."""
+    try:
+        return online_workers(client)
+    except (ObjectNotFound, httpx.HTTPStatusError) as error:
+        if isinstance(error, httpx.HTTPStatusError) and error.response.status_code != 404:
+            raise
+        return []
 
 
 def _ended(client: SyncPrefectClient, deployment: DeploymentResponse) -> list[FlowRun]:

@@ -11,6 +11,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import DeploymentScheduleCreate
+from prefect.client.schemas.filters import FlowRunFilter
+from prefect.client.schemas.schedules import IntervalSchedule
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Completed
 from sqlalchemy import Engine, create_engine, text
 
 from hybrid_ml.health.state_file import read_state
@@ -235,3 +241,38 @@ def test_a_report_waits_for_telegram_and_for_the_webhook(watched: Watched, marke
         watched.hooks.status = 200
         watched.wait_for_text("MB free")
         wait_for("the webhook", lambda: watched.hooks.bodies)
+
+
+def test_slots_that_do_not_end_well_are_told_until_one_does(
+    watched: Watched, market: Engine, prefect_api: str, faults: FaultRows
+) -> None:
+    """A schedule of the analysis whose runs nobody takes; then one ends well."""
+    with (
+        _scheduled(prefect_api) as client,
+        watched.monitor(PREFECT_API_URL=prefect_api, HYBRID_ML_MISSED_SLOTS_MINUTES="0.1"),
+    ):
+        told = watched.wait_for_text("no slot of the analysis has ended well for 0.1 minutes")
+        watched.wait_for_text("no worker is online")
+        assert watched.hooks.paths == []
+        filters = FlowRunFilter(tags={"all_": ["monitored"]})
+        run = wait_for("a run of the schedule", lambda: client.read_flow_runs(flow_run_filter=filters, limit=1))[0]
+        assert run.auto_scheduled
+        client.set_flow_run_state(run.id, Completed(), force=True)
+        wait_for("the heartbeat", lambda: watched.hooks.paths == [f"/ping/{SECRET}"])
+        watched.wait_for_text("over after")
+    assert SECRET not in watched.log
+    faults.add("no slot ends well", told.splitlines()[0], 0.0)
+
+
+@contextmanager
+def _scheduled(prefect_api: str) -> Iterator[SyncPrefectClient]:
+    """A deployment as the monitor expects it, every minute."""
+    with temporary_settings({PREFECT_API_URL: prefect_api}), get_client(sync_client=True) as client:
+        flow_id = client.create_flow_from_name("monitored")
+        schedule = DeploymentScheduleCreate(schedule=IntervalSchedule(interval=timedelta(minutes=1)), active=True)
+        tags = ["hybrid-ml", "monitored"]
+        deployment_id = client.create_deployment(flow_id, "analysis", schedules=[schedule], tags=tags)
+        try:
+            yield client
+        finally:
+            client.delete_deployment(deployment_id)

@@ -137,11 +137,10 @@ class Monitor:
         for part, problem in self._listener.told():
             self._told[part] = problem
         for part, told in self._told.items():
+            what, _, remedy = told.rpartition("; ")
+            found[f"restarts of {part}"] = Problem(what, remedy) if told else None
             if told:
-                what, _, remedy = told.rpartition("; ")
-                found[part] = Problem(what, remedy)
-            else:
-                found.setdefault(part, None)
+                found.pop(part, None)  # the same, and says less
         self._running_seconds = self._time.advance()
         return self._problems.update(found, now, self._running_seconds)
 

@@ -123,11 +123,3 @@ def test_status_and_check_show_what_takes_room_and_little_free_disk(up: Up) -> N
     check = " ".join(up.command("check", HYBRID_ML_MIN_FREE_MB="900000000").stdout.split())
     assert "Prefect's" in check
     assert "less than 900,000,000 MB (HYBRID_ML_MIN_FREE_MB)" in check
-
-
-def test_the_error_of_a_run_that_raises_is_kept_where_the_worker_removes_it(up: Up) -> None:
-    up.wait_for_our_turn(60)
-    run = up.ended(up.trigger(symbols=["NOSUCH"], **AWAKE))
-    assert run.state.type.value == "FAILED", run.state
-    assert list((up.data_dir / "worker" / "results").iterdir())
-    assert not list((up.data_dir / "prefect").glob("storage/*"))

@@ -169,7 +169,9 @@ def test_slots_behind_those_that_are_set_aside_are_looked_at_as_well(monkeypatch
 
 
 @pytest.mark.parametrize("stopped", [True, False])
-def test_a_worker_that_is_stopped_while_it_connects_just_stops(monkeypatch: pytest.MonkeyPatch, stopped: bool) -> None:
+def test_a_worker_that_is_stopped_while_it_connects_just_stops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped: bool
+) -> None:
     """Prefect's worker, interrupted there, falls over its own connections, which is stood in for by an error here."""
 
     async def connect(_: object) -> None:
@@ -179,7 +181,7 @@ def test_a_worker_that_is_stopped_while_it_connects_just_stops(monkeypatch: pyte
             raise RuntimeError("Attempted to exit a cancel scope that isn't the current tasks's current cancel scope")
 
     async def interrupted() -> None:
-        working = asyncio.create_task(warm_worker.work("hybrid-ml", None, None))
+        working = asyncio.create_task(warm_worker.work("hybrid-ml", None, None, tmp_path))
         await asyncio.sleep(0.1)
         if stopped:
             working.cancel()

@@ -90,12 +90,15 @@ class AtWork:
         return {name: self.up.ended(run_id, 600) for name, run_id in self.runs.items()}
 
     def assert_heard_again(self, *names: str) -> None:
-        """The server answers, these runs are Running as before, and heard of before they are missed."""
+        """The server answers, these runs are Running as before, and heard of again.
+
+        One heartbeat may be late: what a run asks the server beside it is asked again after up to 32 seconds.
+        """
         since = datetime.now(UTC)
         wait_for("the server", self.up.answers)
         for name in names:
             run_id = self.runs[name]
-            wait_for(f"a heartbeat of the {name}", partial(self._heard, run_id, since), SILENCE_SECONDS)
+            wait_for(f"a heartbeat of the {name}", partial(self._heard, run_id, since), 2 * SILENCE_SECONDS)
             run = self.up.run(run_id)
             assert run.state.name == "Running", f"{name}: {run.state.name}, {run.state.message}"
 

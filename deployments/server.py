@@ -50,6 +50,10 @@ SERVER_SETTINGS = {
         | dict.fromkeys(("prefect.task-run.Running", "prefect.task-run.Completed"), 24 * 3_600)
         | {"prefect.flow-run.heartbeat": 24 * 3_600}
     ),
+    # Seconds. A PostgreSQL that stands still for minutes is waited for; after Prefect's 10 and 5 every request would
+    # fail, which ends workers with the runs they are at. One that is gone is noticed at once all the same.
+    "PREFECT_SERVER_DATABASE_TIMEOUT": "180",
+    "PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT": "180",
     "PREFECT_SERVER_CSRF_PROTECTION_ENABLED": "true",
     # Its own log; what flows say is told by the worker.
     "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",

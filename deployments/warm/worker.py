@@ -11,14 +11,15 @@ import signal
 import subprocess
 import sys
 import warnings
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 from uuid import UUID
 
 import anyio
+import httpx
 import psutil
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import WorkerFlowRunResponse
@@ -34,6 +35,7 @@ LOOK_SECONDS, AGAIN_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 5.0, 60.0
 FINISH_SECONDS, LAST_SECONDS = 20.0, 8.0
 """How long runs may take to finish when the worker is stopped, and to report when they are ended."""
 TEMPLATE, ENGINE = "deployments.warm.template", "deployments.warm.engine"
+Result = TypeVar("Result")
 STARTER = Path(__file__).parent / "starter.py"
 
 
@@ -88,6 +90,13 @@ with warnings.catch_warnings():
             """Whether no run is at work or on its way."""
             return not self.at_work and not self._submitting_flow_run_ids
 
+        async def get_and_submit_flow_runs(self) -> list[FlowRun]:
+            """What is due, begun; nothing while the server does not answer."""
+            return await patiently(super().get_and_submit_flow_runs) or []
+
+        async def _sync_and_initialize(self) -> None:
+            await patiently(super()._sync_and_initialize)
+
         async def _get_scheduled_flow_runs(self) -> list[WorkerFlowRunResponse]:
             if self.stopping:
                 return []
@@ -109,6 +118,22 @@ with warnings.catch_warnings():
         async def _set_aside(self, run_id: UUID, newer: FlowRun) -> None:
             told = f"scheduled for {newer.expected_start_time:%Y-%m-%d %H:%M:%S} UTC, a newer run takes its place"
             await self.client.set_flow_run_state(run_id, Completed(name="Skipped", message=told))
+
+
+async def patiently(work: Callable[[], Awaitable[Result]]) -> Result | None:
+    """What `work` returns; None, some seconds later, where the server does not answer or says that it cannot.
+
+    Prefect's worker gives up after a minute of that, and its end is the end of all runs it is at.
+    """
+    try:
+        return await work()
+    except httpx.TransportError:
+        pass
+    except httpx.HTTPStatusError as error:
+        if error.response.status_code < 500:  # our fault, and no outage
+            raise
+    await anyio.sleep(AGAIN_SECONDS)
+    return None
 
 
 def overtaken(runs: Iterable[FlowRun]) -> dict[UUID, FlowRun]:

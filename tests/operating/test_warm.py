@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID, uuid4
 
+import httpx
 import psutil
 import pytest
 from prefect.client.schemas.objects import FlowRun
@@ -190,6 +191,28 @@ def test_a_worker_that_is_stopped_while_it_connects_just_stops(
     monkeypatch.setattr(warm_worker.WarmWorker, "start", connect)
     with pytest.raises(asyncio.CancelledError if stopped else ExceptionGroup):
         asyncio.run(interrupted())
+
+
+@pytest.mark.parametrize("status", [None, 500, 503, 404])
+def test_a_worker_outlasts_an_outage_of_the_server(monkeypatch: pytest.MonkeyPatch, status: int | None) -> None:
+    """Prefect's would end after a minute, and the runs it is at with it; what is our own fault is not passed over."""
+    monkeypatch.setattr(warm_worker, "AGAIN_SECONDS", 0.01)
+    request = httpx.Request("POST", "http://127.0.0.1:9/api")
+
+    async def asks() -> str:
+        if status is None:
+            raise httpx.ConnectError("refused", request=request)
+        raise httpx.HTTPStatusError("no", request=request, response=httpx.Response(status, request=request))
+
+    async def answers() -> str:
+        return "an answer"
+
+    if status == 404:
+        with pytest.raises(httpx.HTTPStatusError):
+            asyncio.run(warm_worker.patiently(asks))
+    else:
+        assert asyncio.run(warm_worker.patiently(asks)) is None
+    assert asyncio.run(warm_worker.patiently(answers)) == "an answer"
 
 
 @pytest.mark.parametrize("stated, seconds", [({}, 1.0), ({"PREFECT_WORKER_QUERY_SECONDS": "7"}, 7.0)])

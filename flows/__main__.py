@@ -232,6 +232,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         print(f"{PROGRAM}: {line}", file=sys.stderr)
         raise SystemExit(EXIT_FAILED) from None
+    finally:
+        if "tasks.server" in sys.modules:  # a run has been at work, which speaks to a Prefect server
+            sys.modules["tasks.server"].drain()
 
 
 def _database_problem(error: Exception) -> str | None:

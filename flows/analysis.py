@@ -24,6 +24,7 @@ from hybrid_ml.store.run_moments import Answered
 from tasks.alert import compose_alert, confirm_alert, send_alerts
 from tasks.fine_tune import fine_tune
 from tasks.load import find_answered, load_model, load_window, open_run, settle_bounds
+from tasks.pages import send_pages
 from tasks.predict import predict
 from tasks.report import report_analysis
 from tasks.resolve import resolve_outcomes
@@ -43,6 +44,7 @@ def analysis(request: AnalysisRequest = AnalysisRequest()) -> State | AnalysisRe
     quiet = request.quiet_hours
     if quiet.covers(run.as_of) and not request.disable_sleep_window:
         report = AnalysisReport(as_of=run.as_of, asleep=True, quiet_hours=str(quiet), analyses=[], failures=failures)
+        send_pages()
         return asleep(report)
     before = find_answered(run)
     with locks() as held, workers(request, run) as working:
@@ -62,6 +64,7 @@ def analysis(request: AnalysisRequest = AnalysisRequest()) -> State | AnalysisRe
     done = [each.symbol for each in before]
     report = AnalysisReport(as_of=run.as_of, asleep=False, analyses=analyses, failures=failures, finished_before=done)
     report_analysis(report, {each.symbol: each.picture_bars for each in saved}, quiet.zone)
+    send_pages()
     return ended(report)
 
 

@@ -10,6 +10,7 @@ from prefect.states import Completed
 
 from hybrid_ml.market.simulation import SIMULATED_SYMBOL
 from hybrid_ml.slots import lateness_told, too_late
+from tasks.configuration import take_configuration_ahead
 from tasks.naming import symbols_told
 
 
@@ -27,7 +28,12 @@ def skipped(worth_minutes: int, as_of: datetime | None) -> State | None:
 
 
 def run_name() -> str:
-    """`analysis BTCUSD 2018-06-01 10:20`: what, for whom, as of when."""
+    """`analysis BTCUSD 2018-06-01 10:20`: what, for whom, as of when.
+
+    Prefect asks for it just before the run is Running, when the server must answer anyway: so the run's configuration
+    is read here, and a server that falls silent afterwards holds up nothing.
+    """
+    take_configuration_ahead()
     request = flow_run.parameters.get("request")
     moment = _asked(request, "start") or _asked(request, "as_of") or flow_run.scheduled_start_time or datetime.now(UTC)
     when = f"{moment:%Y-%m-%d %H:%M}" if isinstance(moment, datetime) else str(moment)

@@ -11,6 +11,7 @@ from hybrid_ml.market.simulation import SIMULATED_SYMBOL
 from hybrid_ml.reports import BackfillReport
 from hybrid_ml.requests import BackfillRequest
 from tasks.backfill import measure_bars, read_bars, simulate, store_bars
+from tasks.pages import send_pages
 from tasks.report import report_quality
 
 
@@ -28,6 +29,7 @@ def backfill(request: BackfillRequest) -> BackfillReport:
     if cleaned.bars.empty:
         raise BadInput(f"{source}: no usable bar in {len(cleaned.set_aside):,} rows: {_told(cleaned.reasons)}")
     report_quality(symbol, measure_bars(symbol, cleaned, now))
+    send_pages()
     times = cleaned.bars["time"]
     return BackfillReport(
         symbol=symbol,

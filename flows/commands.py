@@ -38,6 +38,7 @@ from hybrid_ml.scaling_report import scaling_report
 from hybrid_ml.settings import load_settings
 from hybrid_ml.store.engine import open_engine, open_for_writing, shown
 from tasks.configuration import take_configuration_outside
+from tasks.server import run_client
 
 
 def train(request: TrainingRequest, *, json_output: bool) -> None:
@@ -136,7 +137,7 @@ def _run(flow: Flow, request: Any, *, writes: bool = True) -> Any:
     (open_for_writing if writes else open_engine)(settings_for(DATABASE))
     if not get_current_settings().api.url:
         protect_temporary_server()
-    with tags(TAG):
+    with run_client(), tags(TAG):
         state: State[Any] = flow(request, return_state=True)  # type: ignore[assignment]
     report = state.result(raise_on_failure=False)
     if isinstance(report, BaseException):

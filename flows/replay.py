@@ -10,6 +10,7 @@ from hybrid_ml.errors import BadInput
 from hybrid_ml.reports import ReplayReport
 from hybrid_ml.requests import ReplayRequest
 from tasks.load import open_run, settle_bounds
+from tasks.pages import send_pages
 from tasks.replay import load_past, open_folder, open_spread, replay_rivals, replay_weeks
 from tasks.replay_report import check_outputs, write_predictions, write_report
 
@@ -33,4 +34,6 @@ def replay(request: ReplayRequest) -> ReplayReport:
     if request.predictions_path:
         write_predictions(answers, request.predictions_path)
     seconds = round(time.perf_counter() - started, 3)
-    return write_report(symbol, request, answers, folder.rivals(request.weeks), folder, seconds)
+    report = write_report(symbol, request, answers, folder.rivals(request.weeks), folder, seconds)
+    send_pages()
+    return report

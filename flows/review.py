@@ -11,6 +11,7 @@ from hybrid_ml.reports import ReviewReport
 from hybrid_ml.requests import ReviewRequest
 from hybrid_ml.slots import REVIEW_MINUTES
 from tasks.alert import send_alerts
+from tasks.pages import send_pages
 from tasks.review import (
     detect_drift,
     load_ledger,
@@ -41,6 +42,7 @@ def review(request: ReviewRequest = ReviewRequest()) -> State | ReviewReport:
     if request.send_summary:
         _, unsent = collect(["summary"], lambda _: tell(request, report, now))
         report.failures += unsent
+    send_pages()
     return ended(report)
 
 

@@ -21,6 +21,7 @@ from hybrid_ml.settings import load_settings
 from hybrid_ml.slots import TRAINING_MINUTES
 from tasks.load import find_trained, load_training_window, open_run
 from tasks.lock import lock_symbols
+from tasks.pages import send_pages
 from tasks.report import report_quality, report_training
 from tasks.save import prune_models, save_base, save_copy
 from tasks.stage import stage
@@ -46,6 +47,7 @@ def weekly_training(request: TrainingRequest = TrainingRequest()) -> State | Tra
     failures = [failure for failure in failures if not failure.busy] + unfinished
     report = TrainingReport(trainings=trainings, failures=failures, finished_before=before)
     report_training(report, run)
+    send_pages()
     return ended(report)
 
 

@@ -1,7 +1,7 @@
 """Configuration from the Prefect UI: blocks and the Variable, offered to the settings once a flow run."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Lock
 
 import httpx
@@ -15,7 +15,7 @@ from prefect.settings import (
 )
 
 from hybrid_ml.blocks import BLOCK_TYPES, THRESHOLDS_VARIABLE, Block, offers_of
-from hybrid_ml.errors import BadInput, ConfigurationUnreachable
+from hybrid_ml.errors import BadInput, ConfigurationUnreachable, HybridMLError
 from hybrid_ml.offers import Offer, offer
 from hybrid_ml.settings import load_settings
 
@@ -44,6 +44,12 @@ def take_configuration() -> None:
         if running != _Newest.flow_run_id:
             offer(_read(SECONDS_IN_A_RUN))
             _Newest.flow_run_id = running
+
+
+def take_configuration_ahead() -> None:
+    """Read it before the run is Running; what is wrong with it is left to `take_configuration`, inside the run."""
+    with suppress(HybridMLError):
+        take_configuration()
 
 
 def take_configuration_outside() -> None:

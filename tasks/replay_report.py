@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pandas as pd
-from prefect.artifacts import create_markdown_artifact
 from pydantic_core import to_json
 
 from hybrid_ml.errors import BadInput
@@ -16,6 +15,7 @@ from hybrid_ml.replay.report import BY_WEEK, report_markdown
 from hybrid_ml.reports import ReplayReport
 from hybrid_ml.requests import ReplayRequest
 from hybrid_ml.store.model_files import write_atomically
+from tasks.pages import leave_page
 from tasks.stage import log, stage
 
 
@@ -67,6 +67,6 @@ def write_report(
         write_atomically(place / "report.json", json)
         write_atomically(place / "report.md", report_markdown(report, {name: name for name in pictures}).encode())
     shown = {name: inline(picture) for name, picture in pictures.items() if name not in BY_WEEK}
-    create_markdown_artifact(report_markdown(report, shown), key="replay", description=f"Replay of {symbol}")
+    leave_page(report_markdown(report, shown), key="replay", description=f"Replay of {symbol}")
     log().info("%s: the report is in %s", symbol, place)
     return report

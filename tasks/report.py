@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 
 import pandas as pd
-from prefect.artifacts import create_markdown_artifact
 
 from hybrid_ml.market.quality import DataQuality
 from hybrid_ml.pages.analysis import analysis_page, answer_picture, pictured, run_page, verdict_told
@@ -15,6 +14,7 @@ from hybrid_ml.run import Run
 from hybrid_ml.scaling_report import scaling_report
 from hybrid_ml.settings import load_settings
 from hybrid_ml.store import bars as stored_bars
+from tasks.pages import leave_page
 from tasks.stage import database, log, stage
 
 
@@ -26,9 +26,9 @@ def report_analysis(report: AnalysisReport, bars: Mapping[str, pd.DataFrame], zo
         symbol = analysis.symbol
         picture = _draw_answer(analysis, bars[symbol], zone) if symbol in drawn else None
         told = f"{symbol} {analysis.direction.upper()}, {verdict_told(analysis)}"
-        create_markdown_artifact(analysis_page(analysis, picture), page_key("analysis", symbol), told)
+        leave_page(analysis_page(analysis, picture), page_key("analysis", symbol), told)
     if len(report.analyses) != 1 or report.failures:
-        create_markdown_artifact(run_page(report), "analysis", "Ten-minute analysis, every symbol")
+        leave_page(run_page(report), "analysis", "Ten-minute analysis, every symbol")
 
 
 def _draw_answer(analysis: Analysis, bars: pd.DataFrame, zone: str) -> bytes | None:
@@ -45,9 +45,9 @@ def report_training(report: TrainingReport, run: Run) -> None:
     for training in report.trainings:
         scaling = scaling_report(training.symbol, load_settings(), run.as_of)
         page = training_page(training, scaling, _draw_training(training, scaling))
-        create_markdown_artifact(page, page_key("training", training.symbol), training.reason)
+        leave_page(page, page_key("training", training.symbol), training.reason)
     if report.failures:
-        create_markdown_artifact(untrained_page(report), "training", "Symbols without a new model")
+        leave_page(untrained_page(report), "training", "Symbols without a new model")
 
 
 def _draw_training(training: Training, scaling: ScalingReport) -> dict[str, bytes]:
@@ -64,4 +64,4 @@ def report_quality(symbol: str, quality: DataQuality) -> None:
     with database().connect() as connection:
         set_aside = stored_bars.count_set_aside(connection, symbol)
     told = "; ".join(quality.warnings) or "No warnings"
-    create_markdown_artifact(quality_page(symbol, quality, set_aside), page_key("data-quality", symbol), told)
+    leave_page(quality_page(symbol, quality, set_aside), page_key("data-quality", symbol), told)

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 import pandas as pd
-from prefect.artifacts import create_markdown_artifact
 from pydantic_core import to_json
 
 from hybrid_ml.markdown import inline
@@ -29,6 +28,7 @@ from hybrid_ml.store.alerts import Alert, Recipient
 from hybrid_ml.store.model_files import write_atomically
 from tasks.moment import settle_now
 from tasks.naming import name_symbols
+from tasks.pages import leave_page
 from tasks.stage import database, log, stage
 
 SUMMARY_IS_NEWS_FOR = timedelta(hours=12)
@@ -114,9 +114,7 @@ def report_review(report: ReviewReport, answers: pd.DataFrame) -> None:
     pictures = draw(report, answers)
     _write_files(report, pictures)
     shown = {name: inline(picture) for name, picture in pictures.items()}
-    create_markdown_artifact(
-        report_markdown(report, shown), key="review", description="; ".join(report.found) or "Nothing found"
-    )
+    leave_page(report_markdown(report, shown), key="review", description="; ".join(report.found) or "Nothing found")
 
 
 def _write_files(report: ReviewReport, pictures: Mapping[str, bytes]) -> None:

@@ -1,6 +1,7 @@
-"""A flow process: `python -m deployments.warm.engine` is `python -m prefect.engine`, and outlives its listener.
+"""A flow process: `python -m deployments.warm.engine` is `python -m prefect.engine`, and outlives who it speaks to.
 
-The worker reads what a flow process says. When the worker dies, the flow goes on to its end.
+The worker reads what a flow process prints; when the worker dies, the flow goes on to its end. The server gets states,
+events and log lines; when it is silent, the flow goes on, and the process ends within bounds (`tasks/server.py`).
 """
 
 import runpy
@@ -11,11 +12,16 @@ from deployments.unheard import speak_to_whoever_listens
 
 
 def run_engine() -> None:
-    """What `python -m prefect.engine` does."""
+    """What `python -m prefect.engine` does, with a client that does without a silent server where it can."""
+    from tasks.server import drain, run_client  # Prefect is imported with the settings of this process
+
     sys.argv = ["prefect.engine"]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # that it may be loaded already is what the template is for
-        runpy.run_module("prefect.engine", run_name="__main__", alter_sys=True)
+    try:
+        with run_client(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # that it may be loaded already is what the template is for
+            runpy.run_module("prefect.engine", run_name="__main__", alter_sys=True)
+    finally:
+        drain()
 
 
 if __name__ == "__main__":

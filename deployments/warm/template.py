@@ -31,6 +31,7 @@ PRELOADED = (
     "prefect.task_runners",
     "prefect.artifacts",
     "prefect.runner.storage",
+    "tasks.server",
     "flows.analysis",
     "flows.weekly_training",
     "flows.review",

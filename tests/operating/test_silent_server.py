@@ -1,0 +1,293 @@
+"""The Prefect server is frozen or killed while a run is at work: alerts and models do not wait for it.
+
+A run is stopped where it is to be by a lock that the test holds in the project's database, the server is frozen, and
+the run let go: so nothing depends on a pace. Each row printed says how long the alert took from then on.
+"""
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import psutil
+import pytest
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
+from prefect.client.schemas.objects import FlowRun
+from prefect.states import Crashed
+from sqlalchemy import text
+
+from deployments.worker import HEARTBEAT
+from hybrid_ml.market.bars import clean_bars
+from hybrid_ml.market.simulation import simulate_bars
+from hybrid_ml.requests import AnalysisRequest
+from hybrid_ml.run import Run, open_run
+from hybrid_ml.settings import load_settings
+from hybrid_ml.store.bars import store_bars
+from hybrid_ml.store.locks import symbol_locks
+from tasks.load import load_model, load_training_window, load_window
+from tasks.predict import predict
+from tasks.save import save_base
+from tasks.train import fit_base
+from tasks.validate import compare_with_champion, validate_model, validate_on_hold_out
+from tests.faults.table import FaultRows
+from tests.telegram_api import BotApi
+from tests.telegram_server import TOKEN, bot_api
+from tests.up import Up, wait_for
+
+SYMBOL = "ABC"
+TRAINED_AT = datetime(2024, 2, 1, 22, 20, tzinfo=UTC)
+LAST_BAR = datetime(2024, 2, 2, 23, 0, tzinfo=UTC)
+SURE = {"min_confidence": 0.0, "min_prob_margin": 0.0, "max_entropy": 1.1, "fast_mode": True}
+AWAKE = {"disable_sleep_window": True, "max_bar_age_minutes": 1_440}
+ALERT_SECONDS = 60.0
+"""Alerts took a second or two, on a crowded machine some more; what waits for the server takes two minutes."""
+HELD_SECONDS = 90
+TABLES = ("alerts", "predictions", "answers_not_counted", "model_events", "model_versions", "bars")
+
+
+@pytest.fixture(scope="module")
+def sure_moments(up: Up) -> Iterator[Iterator[datetime]]:
+    """Moments whose answer is DOWN or UP, by a model that has not seen them; the symbol is gone afterwards."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NEON_CONN_STR", up.engine().url.set(drivername="postgresql").render_as_string(False))
+        patch.setenv("HYBRID_ML_MODELS_DIR", up.environment["HYBRID_ML_MODELS_DIR"])
+        store_bars(up.engine(), SYMBOL, clean_bars(simulate_bars(LAST_BAR, bars=9_000, missing_share=0.0)).bars)
+        _train(_run(TRAINED_AT))
+        yield filter(_is_sure, (TRAINED_AT + timedelta(hours=2, minutes=20 * step) for step in range(60)))
+    with up.engine().begin() as connection:
+        connection.execute(
+            text("DELETE FROM deliveries WHERE alert_id IN (SELECT id FROM alerts WHERE symbol = 'ABC')")
+        )
+        for table in TABLES:
+            connection.execute(text(f"DELETE FROM {table} WHERE symbol = 'ABC'"))
+
+
+def _run(as_of: datetime) -> Run:
+    return open_run(AnalysisRequest(symbols=[SYMBOL], as_of=as_of), load_settings(), [SYMBOL], datetime.now(UTC))
+
+
+def _train(run: Run) -> None:
+    """A model in the registry, by the stages of a training without their flow."""
+    window = load_training_window.fn(SYMBOL, run, 3_000)
+    model, hold_out = fit_base.fn(SYMBOL, run, window, 0, 3_000, "base")
+    model = validate_on_hold_out.fn(SYMBOL, run, model, hold_out)
+    save_base.fn(SYMBOL, model, compare_with_champion.fn(SYMBOL, run, model, hold_out))
+
+
+def _is_sure(as_of: datetime) -> bool:
+    run = _run(as_of)
+    window, saved = load_window.fn(SYMBOL, run), load_model.fn(SYMBOL, run)
+    recent = validate_model.fn(SYMBOL, saved.model, window)
+    return predict.fn(SYMBOL, saved.model, window).direction != "FLAT" and recent.accuracy > 0.5
+
+
+@pytest.fixture
+def telegram() -> Iterator[BotApi]:
+    with bot_api() as api:
+        yield api
+
+
+@pytest.fixture
+def faults(request: pytest.FixtureRequest) -> FaultRows:
+    return FaultRows(request.node)
+
+
+def trigger(
+    up: Up, telegram: BotApi, deployment: str = "analysis/analysis", wait_seconds: float = 300, **request: Any
+) -> UUID:
+    """Run a deployment whose alerts go to `telegram`; the bot, which would send them as well, does not run."""
+    settings = {
+        HEARTBEAT[0]: HEARTBEAT[1],
+        "TELEGRAM_BOT_TOKEN": TOKEN,
+        "TELEGRAM_CHAT_ID": "42",
+        "TELEGRAM_BASE_URL": telegram.base_url,
+        "HYBRID_ML_SERVER_WAIT_SECONDS": str(wait_seconds),
+    }
+    with up.client() as client:
+        found = client.read_deployment_by_name(deployment)
+        return client.create_flow_run_from_deployment(
+            found.id, parameters={"request": request}, job_variables={"env": settings}
+        ).id
+
+
+@contextmanager
+def stopped_at(up: Up, place: str) -> Iterator[Callable[[], None]]:
+    """Runs stop at `place` until the block ends; yields what waits until one has come there.
+
+    "begun": at the first thing of a run that is in the database. "symbol": at the lock of its symbol. "alert": where
+    the alert goes into the outbox, after all the work.
+    """
+    with ExitStack() as stack:
+        if place == "begun":
+            _lock_table(up, stack, "predictions")
+            yield lambda: _wait_for_query(up, "wait_event_type = 'Lock' AND query LIKE '%predictions%'")
+            return
+        held = stack.enter_context(symbol_locks(up.engine(), 60))
+        held.take(SYMBOL)
+        at_symbol = "query LIKE '%pg_try_advisory_xact_lock%' AND state = 'idle in transaction'"
+        if place == "symbol":
+            yield lambda: _wait_for_query(up, at_symbol, 2)  # ours and the run's
+            return
+
+        def arrive() -> None:
+            _wait_for_query(up, at_symbol, 2)
+            _lock_table(up, stack, "alerts")
+            held.release()
+            _wait_for_query(up, "wait_event_type = 'Lock' AND query LIKE '%alerts%'")
+
+        yield arrive
+
+
+def _lock_table(up: Up, stack: ExitStack, table: str) -> None:
+    connection = stack.enter_context(up.engine().begin())
+    connection.execute(text(f"LOCK TABLE {table} IN EXCLUSIVE MODE"))
+
+
+def _wait_for_query(up: Up, condition: str, count: int = 1) -> None:
+    statement = text(f"SELECT count(*) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND {condition}")
+
+    def found() -> bool:
+        with up.engine().connect() as connection:
+            return connection.execute(statement).scalar_one() >= count
+
+    wait_for(f"a run where {condition}", found)
+
+
+@contextmanager
+def server_frozen(up: Up) -> Iterator[None]:
+    """SIGSTOP of the server's processes, and SIGCONT at the end of the block unless they were replaced meanwhile."""
+    server = up.child("server start")
+    processes = [server, *server.children(recursive=True)]
+    for process in processes:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.resume()
+
+
+def seconds_to_alert(telegram: BotApi) -> float:
+    begun = time.monotonic()
+    wait_for("the alert", lambda: telegram.messages, ALERT_SECONDS)
+    return time.monotonic() - begun
+
+
+def ended(up: Up, run_id: UUID) -> FlowRun:
+    """The run when the server knows its end; until then the server may not answer at all."""
+
+    def final() -> FlowRun | None:
+        with suppress(Exception):  # whichever way it does not answer
+            run = up.run(run_id)
+            return run if run.state.is_final() else None
+        return None
+
+    return wait_for(f"the end of {run_id}", final, 300)
+
+
+def pages(up: Up, run_id: UUID) -> list[str]:
+    chosen = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run_id]))
+    with up.client() as client:
+        return sorted(page.key for page in client.read_artifacts(artifact_filter=chosen))
+
+
+def ledger(up: Up, moment: datetime) -> list[tuple[bool, str]]:
+    """Of the answer at `moment`: whether it was a signal, and the state of its delivery."""
+    statement = text("""
+        SELECT p.signal, d.state FROM predictions p JOIN alerts a ON a.prediction_id = p.id
+        JOIN deliveries d ON d.alert_id = a.id WHERE p.symbol = 'ABC' AND p.as_of = :as_of""")
+    with up.engine().connect() as connection:
+        return [tuple(row) for row in connection.execute(statement, {"as_of": moment})]
+
+
+def flow_processes(up: Up) -> list[psutil.Process]:
+    return up.children("starter.py") + up.children("deployments.warm.engine")
+
+
+@pytest.mark.parametrize("place", ["begun", "symbol", "alert"])
+def test_server_is_frozen_and_the_alert_leaves_at_once(
+    up: Up, telegram: BotApi, sure_moments: Iterator[datetime], faults: FaultRows, place: str
+) -> None:
+    moment = next(sure_moments)
+    up.wait_for_our_turn(HELD_SECONDS)
+    with ExitStack() as frozen:
+        with stopped_at(up, place) as wait_until_there:
+            run_id = trigger(up, telegram, as_of=moment.isoformat(), **SURE, **AWAKE)
+            wait_until_there()
+            frozen.enter_context(server_frozen(up))
+        seconds = seconds_to_alert(telegram)
+        wait_for("the ledger", lambda: ledger(up, moment) == [(True, "sent")])
+    run = ended(up, run_id)
+    assert run.state.name == "Completed", f"{run.state.name}: {run.state.message}"
+    assert pages(up, run_id) == ["analysis-abc"]
+    assert run.name.startswith("analysis ABC "), run.name
+    assert len(telegram.messages) == 1
+    faults.add(f"server frozen, run at {place!r}", "alert once; then Completed with its page", seconds)
+
+
+def test_server_is_killed_and_the_alert_leaves_at_once(
+    up: Up, telegram: BotApi, sure_moments: Iterator[datetime], faults: FaultRows
+) -> None:
+    moment = next(sure_moments)
+    up.wait_for_our_turn(HELD_SECONDS)
+    with stopped_at(up, "symbol") as wait_until_there:
+        run_id = trigger(up, telegram, as_of=moment.isoformat(), **SURE, **AWAKE)
+        wait_until_there()
+        up.child("server start").send_signal(signal.SIGKILL)
+    seconds = seconds_to_alert(telegram)
+    run = ended(up, run_id)
+    assert run.state.name == "Completed", f"{run.state.name}: {run.state.message}"
+    assert pages(up, run_id) == ["analysis-abc"]
+    assert ledger(up, moment) == [(True, "sent")]
+    assert len(telegram.messages) == 1
+    faults.add("kill -9 of the server, run at its symbol's lock", "alert once; then Completed with its page", seconds)
+
+
+def test_server_never_comes_back_and_the_process_ends_by_itself(
+    up: Up, telegram: BotApi, sure_moments: Iterator[datetime], faults: FaultRows
+) -> None:
+    moment = next(sure_moments)
+    up.wait_for_our_turn(HELD_SECONDS)
+    with ExitStack() as frozen:
+        with stopped_at(up, "symbol") as wait_until_there:
+            run_id = trigger(up, telegram, wait_seconds=3, as_of=moment.isoformat(), **SURE, **AWAKE)
+            wait_until_there()
+            frozen.enter_context(server_frozen(up))
+        seconds_to_alert(telegram)
+        begun = time.monotonic()
+        wait_for("the end of the process", lambda: not flow_processes(up), 120)
+        seconds = time.monotonic() - begun
+        assert ledger(up, moment) == [(True, "sent")]
+        assert "has not answered for 3 s; this run ends as Completed" in up.log.read_text()
+    with up.client() as client:  # it would be called Crashed, and its slot be free, after 90 s
+        client.set_flow_run_state(run_id, Crashed(message="ended unheard"), force=True)
+    faults.add("server frozen for good, waited for 3 s", "alert once; the process ended by itself", seconds)
+
+
+def test_server_is_frozen_and_the_training_is_in_the_registry(
+    up: Up, telegram: BotApi, sure_moments: Iterator[datetime], faults: FaultRows
+) -> None:
+    as_of, before = TRAINED_AT + timedelta(hours=1), _bases(up)
+    up.wait_for_our_turn(HELD_SECONDS)
+    with ExitStack() as frozen:
+        with stopped_at(up, "symbol") as wait_until_there:
+            asked = {"as_of": as_of.isoformat(), "symbols": [SYMBOL], "limit": 3_000}
+            run_id = trigger(up, telegram, "weekly training/weekly-training", **asked)
+            wait_until_there()
+            frozen.enter_context(server_frozen(up))
+        begun = time.monotonic()
+        wait_for("the model", lambda: _bases(up) > before)
+        seconds = time.monotonic() - begun
+    run = ended(up, run_id)
+    assert run.state.type.value == "COMPLETED", f"{run.state.name}: {run.state.message}"
+    assert pages(up, run_id) == ["data-quality-abc", "training-abc"]
+    faults.add("server frozen, training at its symbol's lock", "model in the registry; then its pages", seconds)
+
+
+def _bases(up: Up) -> int:
+    with up.engine().connect() as connection:
+        return connection.execute(text("SELECT count(*) FROM model_versions WHERE symbol = 'ABC'")).scalar_one()

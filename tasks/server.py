@@ -18,9 +18,9 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas import OrchestrationResult
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.client.schemas.responses import SetStateStatus, StateAcceptDetails
-from prefect.context import SyncClientContext
+from prefect.context import SettingsContext, SyncClientContext, get_settings_context
 from prefect.logging.handlers import APILogWorker
-from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, get_current_settings, temporary_settings
+from prefect.settings import get_current_settings
 from prefect.types._datetime import now
 
 from hybrid_ml.settings import load_settings
@@ -29,7 +29,7 @@ from tasks.stage import log
 ANSWER_SECONDS = 2.0
 """How long one answer may take that the run can do without."""
 POLL_SECONDS = 1.0
-DRAIN_SECONDS = 10.0
+DRAIN_SECONDS = 30.0
 """How long events and log lines still in memory may take to leave when the process ends."""
 Result = TypeVar("Result")
 
@@ -55,7 +55,7 @@ def call_server(work: Callable[[], Result]) -> Result | None:
     while True:
         try:
             _check_ready()
-            with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
+            with _without_retries():
                 result = work()
         except httpx.HTTPStatusError as error:
             if not _is_unavailable(error):
@@ -74,7 +74,7 @@ def _check_ready() -> None:
     """Raise httpx.HTTPError where the server does not answer soon, or its database does not."""
     if not get_current_settings().api.url:
         return  # a server that Prefect started for this command alone
-    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}), get_client(sync_client=True) as client:
+    with _without_retries(), get_client(sync_client=True) as client:
         try:
             client.request("GET", "/ready", timeout=ANSWER_SECONDS)
         except httpx.HTTPStatusError as error:
@@ -82,9 +82,23 @@ def _check_ready() -> None:
                 raise
 
 
+@contextmanager
+def _without_retries() -> Iterator[None]:
+    """Requests within are not retried. Prefect's `temporary_settings` takes 30 ms to check all settings anew."""
+    context = get_settings_context()
+    client = context.settings.client.model_copy(update={"max_retries": 0})
+    settings = context.settings.model_copy(update={"client": client})
+    with SettingsContext(profile=context.profile, settings=settings):
+        yield
+
+
 def _is_unavailable(error: httpx.HTTPStatusError) -> bool:
-    """Whether the server, or a proxy in front of it, cannot answer now; other statuses are answers."""
-    return error.response.status_code >= 500 or error.response.status_code in (408, 429)
+    """Whether the server, or a proxy in front of it, cannot answer now; other statuses are answers.
+
+    So is a CSRF token that the server does not know any more: Prefect's client has fetched another one then.
+    """
+    response = error.response
+    return response.status_code >= 500 or response.status_code in (408, 429) or "Invalid CSRF token" in response.text
 
 
 class RunClient(SyncPrefectClient):
@@ -104,7 +118,7 @@ class RunClient(SyncPrefectClient):
         if known is None or known.state is None or not known.state.is_running():
             return self._remember(super().read_flow_run(flow_run_id))
         try:
-            with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
+            with _without_retries():
                 response = self.request(
                     "GET", "/flow_runs/{id}", path_params={"id": flow_run_id}, timeout=ANSWER_SECONDS
                 )

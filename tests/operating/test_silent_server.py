@@ -35,7 +35,7 @@ from tasks.validate import compare_with_champion, validate_model, validate_on_ho
 from tests.faults.table import FaultRows
 from tests.telegram_api import BotApi
 from tests.telegram_server import TOKEN, bot_api
-from tests.up import Up, wait_for
+from tests.up import SERVER, Up, wait_for
 
 SYMBOL = "ABC"
 TRAINED_AT = datetime(2024, 2, 1, 22, 20, tzinfo=UTC)
@@ -45,6 +45,8 @@ AWAKE = {"disable_sleep_window": True, "max_bar_age_minutes": 1_440}
 ALERT_SECONDS = 60.0
 """Alerts took a second or two, on a crowded machine some more; what waits for the server takes two minutes."""
 HELD_SECONDS = 90
+AT_SYMBOL = "query LIKE '%pg_try_advisory_xact_lock(%' AND state = 'idle in transaction'"
+AT_TABLE = "pid IN (SELECT pid FROM pg_locks WHERE relation = '{}'::regclass AND NOT granted)"
 TABLES = ("alerts", "predictions", "answers_not_counted", "model_events", "model_versions", "bars")
 
 
@@ -81,7 +83,7 @@ def _is_sure(as_of: datetime) -> bool:
     run = _run(as_of)
     window, saved = load_window.fn(SYMBOL, run), load_model.fn(SYMBOL, run)
     recent = validate_model.fn(SYMBOL, saved.model, window)
-    return predict.fn(SYMBOL, saved.model, window).direction != "FLAT" and recent.accuracy > 0.5
+    return predict.fn(SYMBOL, saved.model, window).direction != "flat" and recent.accuracy > 0.5
 
 
 @pytest.fixture
@@ -123,20 +125,19 @@ def stopped_at(up: Up, place: str) -> Iterator[Callable[[], None]]:
     with ExitStack() as stack:
         if place == "begun":
             _lock_table(up, stack, "predictions")
-            yield lambda: _wait_for_query(up, "wait_event_type = 'Lock' AND query LIKE '%predictions%'")
+            yield lambda: _wait_for_sessions(up, AT_TABLE.format("predictions"))
             return
         held = stack.enter_context(symbol_locks(up.engine(), 60))
         held.take(SYMBOL)
-        at_symbol = "query LIKE '%pg_try_advisory_xact_lock%' AND state = 'idle in transaction'"
         if place == "symbol":
-            yield lambda: _wait_for_query(up, at_symbol, 2)  # ours and the run's
+            yield lambda: _wait_for_sessions(up, AT_SYMBOL, 2)  # ours and the run's
             return
 
         def arrive() -> None:
-            _wait_for_query(up, at_symbol, 2)
+            _wait_for_sessions(up, AT_SYMBOL, 2)
             _lock_table(up, stack, "alerts")
             held.release()
-            _wait_for_query(up, "wait_event_type = 'Lock' AND query LIKE '%alerts%'")
+            _wait_for_sessions(up, AT_TABLE.format("alerts"))
 
         yield arrive
 
@@ -146,8 +147,8 @@ def _lock_table(up: Up, stack: ExitStack, table: str) -> None:
     connection.execute(text(f"LOCK TABLE {table} IN EXCLUSIVE MODE"))
 
 
-def _wait_for_query(up: Up, condition: str, count: int = 1) -> None:
-    statement = text(f"SELECT count(*) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND {condition}")
+def _wait_for_sessions(up: Up, condition: str, count: int = 1) -> None:
+    statement = text(f"SELECT count(*) FROM pg_stat_activity AS session WHERE {condition}")
 
     def found() -> bool:
         with up.engine().connect() as connection:
@@ -159,7 +160,7 @@ def _wait_for_query(up: Up, condition: str, count: int = 1) -> None:
 @contextmanager
 def server_frozen(up: Up) -> Iterator[None]:
     """SIGSTOP of the server's processes, and SIGCONT at the end of the block unless they were replaced meanwhile."""
-    server = up.child("server start")
+    server = up.child(SERVER)
     processes = [server, *server.children(recursive=True)]
     for process in processes:
         process.suspend()
@@ -237,7 +238,7 @@ def test_server_is_killed_and_the_alert_leaves_at_once(
     with stopped_at(up, "symbol") as wait_until_there:
         run_id = trigger(up, telegram, as_of=moment.isoformat(), **SURE, **AWAKE)
         wait_until_there()
-        up.child("server start").send_signal(signal.SIGKILL)
+        up.child(SERVER).send_signal(signal.SIGKILL)
     seconds = seconds_to_alert(telegram)
     run = ended(up, run_id)
     assert run.state.name == "Completed", f"{run.state.name}: {run.state.message}"

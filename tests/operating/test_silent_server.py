@@ -25,10 +25,10 @@ from hybrid_ml.market.simulation import simulate_bars
 from hybrid_ml.requests import AnalysisRequest
 from hybrid_ml.run import Run, open_run
 from hybrid_ml.settings import load_settings
+from hybrid_ml.signals.gates import Answer
 from hybrid_ml.store.bars import store_bars
 from hybrid_ml.store.locks import symbol_locks
 from tasks.load import load_model, load_training_window, load_window
-from tasks.predict import predict
 from tasks.save import save_base
 from tasks.train import fit_base
 from tasks.validate import compare_with_champion, validate_model, validate_on_hold_out
@@ -83,7 +83,8 @@ def _is_sure(as_of: datetime) -> bool:
     run = _run(as_of)
     window, saved = load_window.fn(SYMBOL, run), load_model.fn(SYMBOL, run)
     recent = validate_model.fn(SYMBOL, saved.model, window)
-    return predict.fn(SYMBOL, saved.model, window).direction != "flat" and recent.accuracy > 0.5
+    answer = Answer.of(saved.model.probabilities(window.rows.latest().features)[0])
+    return answer.direction != "flat" and recent.accuracy > 0.5
 
 
 @pytest.fixture

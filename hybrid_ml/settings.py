@@ -43,7 +43,6 @@ SILENCE_SECONDS = 150
 OFF = "off"
 SECRETS = {"hybrid_ml_health_chat_id", "hybrid_ml_health_webhook_url", "hybrid_ml_heartbeat_url"}
 """Of the settings whose value an error shows otherwise; in the place of a chat there may stand a token."""
-SERVER_WAIT_SECONDS = 300
 ENVIRONMENT, ENV_FILE, DEFAULT = "environment", ".env", "default"
 """Where a value comes from, unless it was offered: then the offer says."""
 
@@ -109,12 +108,7 @@ class Settings(BaseSettings):
     hybrid_ml_min_free_mb: int = Field(
         MIN_FREE_MB, ge=0, le=1_000_000_000, description="free disk, megabytes, below which the service says so"
     )
-    hybrid_ml_server_wait_seconds: float = Field(
-        SERVER_WAIT_SECONDS,
-        ge=0,
-        le=3_600,
-        description="how long a run that has done its work waits for a silent Prefect server",
-    )
+    hybrid_ml_server_wait_seconds: float = Field(300, ge=0, le=3_600, description="wait for a silent Prefect server")
     hybrid_ml_num_threads: int = Field(
         0, ge=0, le=256, description="threads for training; 0: one per core, four at most"
     )

@@ -44,7 +44,6 @@ SURE = {"min_confidence": 0.0, "min_prob_margin": 0.0, "max_entropy": 1.1, "fast
 AWAKE = {"disable_sleep_window": True, "max_bar_age_minutes": 1_440}
 ALERT_SECONDS = 60.0
 """Alerts took a second or two, on a crowded machine some more; what waits for the server takes two minutes."""
-HELD_SECONDS = 90
 AT_SYMBOL = "query LIKE '%pg_try_advisory_xact_lock(%' AND state = 'idle in transaction'"
 AT_TABLE = "pid IN (SELECT pid FROM pg_locks WHERE relation = '{}'::regclass AND NOT granted)"
 TABLES = ("alerts", "predictions", "answers_not_counted", "model_events", "model_versions", "bars")
@@ -58,13 +57,28 @@ def sure_moments(up: Up) -> Iterator[Iterator[datetime]]:
         patch.setenv("HYBRID_ML_MODELS_DIR", up.environment["HYBRID_ML_MODELS_DIR"])
         store_bars(up.engine(), SYMBOL, clean_bars(simulate_bars(LAST_BAR, bars=9_000, missing_share=0.0)).bars)
         _train(_run(TRAINED_AT))
-        yield filter(_is_sure, (TRAINED_AT + timedelta(hours=2, minutes=20 * step) for step in range(60)))
+        with no_slots(up):
+            yield filter(_is_sure, (TRAINED_AT + timedelta(hours=2, minutes=20 * step) for step in range(60)))
     with up.engine().begin() as connection:
         connection.execute(
             text("DELETE FROM deliveries WHERE alert_id IN (SELECT id FROM alerts WHERE symbol = 'ABC')")
         )
         for table in TABLES:
             connection.execute(text(f"DELETE FROM {table} WHERE symbol = 'ABC'"))
+
+
+@contextmanager
+def no_slots(up: Up) -> Iterator[None]:
+    """No run of the schedule comes to the symbol, where the test would take it for its own."""
+    with up.client() as client:
+        deployment = client.read_deployment_by_name("analysis/analysis").id
+        client.pause_deployment(deployment)
+    wait_for("the end of a slot's run", lambda: up.slots_taken() == 0, 300)
+    try:
+        yield
+    finally:
+        with up.client() as client:
+            client.resume_deployment(deployment)
 
 
 def _run(as_of: datetime) -> Run:
@@ -215,7 +229,7 @@ def test_server_is_frozen_and_the_alert_leaves_at_once(
     up: Up, telegram: BotApi, sure_moments: Iterator[datetime], faults: FaultRows, place: str
 ) -> None:
     moment = next(sure_moments)
-    up.wait_for_our_turn(HELD_SECONDS)
+    wait_for("a free slot", lambda: up.slots_taken() == 0)
     with ExitStack() as frozen:
         with stopped_at(up, place) as wait_until_there:
             run_id = trigger(up, telegram, as_of=moment.isoformat(), **SURE, **AWAKE)
@@ -235,7 +249,7 @@ def test_server_is_killed_and_the_alert_leaves_at_once(
     up: Up, telegram: BotApi, sure_moments: Iterator[datetime], faults: FaultRows
 ) -> None:
     moment = next(sure_moments)
-    up.wait_for_our_turn(HELD_SECONDS)
+    wait_for("a free slot", lambda: up.slots_taken() == 0)
     with stopped_at(up, "symbol") as wait_until_there:
         run_id = trigger(up, telegram, as_of=moment.isoformat(), **SURE, **AWAKE)
         wait_until_there()
@@ -253,7 +267,7 @@ def test_server_never_comes_back_and_the_process_ends_by_itself(
     up: Up, telegram: BotApi, sure_moments: Iterator[datetime], faults: FaultRows
 ) -> None:
     moment = next(sure_moments)
-    up.wait_for_our_turn(HELD_SECONDS)
+    wait_for("a free slot", lambda: up.slots_taken() == 0)
     with ExitStack() as frozen:
         with stopped_at(up, "symbol") as wait_until_there:
             run_id = trigger(up, telegram, wait_seconds=3, as_of=moment.isoformat(), **SURE, **AWAKE)
@@ -274,7 +288,7 @@ def test_server_is_frozen_and_the_training_is_in_the_registry(
     up: Up, telegram: BotApi, sure_moments: Iterator[datetime], faults: FaultRows
 ) -> None:
     as_of, before = TRAINED_AT + timedelta(hours=1), _bases(up)
-    up.wait_for_our_turn(HELD_SECONDS)
+    wait_for("a free slot", lambda: up.slots_taken() == 0)
     with ExitStack() as frozen:
         with stopped_at(up, "symbol") as wait_until_there:
             asked = {"as_of": as_of.isoformat(), "symbols": [SYMBOL], "limit": 3_000}

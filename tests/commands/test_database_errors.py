@@ -1,9 +1,11 @@
 """What a database refuses is one line with the remedy, whichever command met it."""
 
+import logging
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -93,7 +95,19 @@ Here = Callable[..., str]
 
 
 @pytest.fixture
-def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Here:
+def process_as_it_was() -> Iterator[None]:
+    """The bot listens for SIGTERM and sets up logging; the test process goes on without either."""
+    handler, root, ours = signal.getsignal(signal.SIGTERM), logging.getLogger(), logging.getLogger("hybrid_ml")
+    before = list(root.handlers), root.level, ours.level
+    yield
+    signal.signal(signal.SIGTERM, handler)
+    root.handlers[:] = before[0]
+    root.setLevel(before[1])
+    ours.setLevel(before[2])
+
+
+@pytest.fixture
+def here(process_as_it_was: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> Here:
     """What a command that fails on an address writes to stderr, run in this process."""
 
     def run(address: str, *arguments: str) -> str:

@@ -61,9 +61,14 @@ settings.load_profile("repeatable")
 
 
 class OneUp(LoadScopeScheduling):
-    """Tests go to whichever process is free, but all that need `hybrid-ml up` to one: it is costly to start."""
+    """Tests go to whichever process is free, but all that need `hybrid-ml up` to one: it is costly to start.
+
+    One that is made ill has a process of its own, so that its long waits hold up nobody.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
+        if nodeid.startswith("tests/operating/test_illness.py"):
+            return "illness"
         return "up" if nodeid.startswith(("tests/browser/", "tests/operating/")) else nodeid
 
 

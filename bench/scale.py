@@ -133,7 +133,7 @@ def recorded(engine: Engine, as_of: datetime) -> int:
 @contextmanager
 def prefect_server(folder: Path) -> Iterator[None]:
     """A Prefect server with its database beside the project's; what runs in the block reports to it."""
-    address = start_embedded(folder / "data", "prefect").replace("postgresql://", "postgresql+asyncpg://")
+    address = start_embedded(folder / "data", "prefect", ("pg_trgm",)).replace("postgresql://", "postgresql+asyncpg://")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

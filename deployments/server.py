@@ -24,7 +24,8 @@ from hybrid_ml.store.embedded import start_embedded
 if TYPE_CHECKING:
     from httpx import HTTPError
 
-DATABASE = "prefect"
+DATABASE, EXTENSIONS = "prefect", ("pg_trgm",)
+"""Prefect's server would make the extension itself, as a superuser, which it is not here."""
 START_SECONDS = 120
 ANSWER_SECONDS = 5
 UI_VARIABLES = ("PREFECT_SERVER_UI_API_URL", "PREFECT_UI_API_URL")
@@ -111,10 +112,8 @@ def server_service(host: str, port: int, data_dir: Path, authentication: str, al
     unpacked = {"PREFECT_SERVER_UI_STATIC_DIRECTORY": str(data_dir / "prefect-ui")}
     environment = SERVER_SETTINGS | unpacked | server_environment(os.environ)
     if not any(environment.get(name) for name in DATABASE_VARIABLES):
-        address = start_embedded(data_dir, DATABASE)
-        environment[DATABASE_VARIABLES[0]] = address.replace("postgresql://", "postgresql+asyncpg://").replace(
-            ":@", "@"
-        )
+        address = start_embedded(data_dir, DATABASE, EXTENSIONS)
+        environment[DATABASE_VARIABLES[0]] = address.replace("postgresql://", "postgresql+asyncpg://")
     api_url = f"http://{reached_at(host)}:{port}/api"
     ui_api_url = seen_at() or api_url
     environment |= {"PREFECT_API_URL": api_url, SERVER_VARIABLE: authentication}

@@ -99,6 +99,9 @@ class Settings(BaseSettings):
     hybrid_ml_symbols: str = Field("", description="symbols, comma separated; the first is the default one")
     hybrid_ml_models_dir: Path = Field(Path("models"), description="local copies of the serving models")
     hybrid_ml_data_dir: Path = Field(Path(".data"), description="the embedded PostgreSQL and other working files")
+    hybrid_ml_postgres_bin: Path | None = Field(
+        None, description="folder of the programs of a PostgreSQL, 14 or newer; unset: the bundled one"
+    )
     hybrid_ml_max_gap_minutes: int = Field(
         MAX_GAP_MINUTES, ge=0, le=1_440, description="missing minutes filled with the last close; more end a session"
     )

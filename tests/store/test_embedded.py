@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -21,7 +22,7 @@ from hybrid_ml.store.engine import migrate
 from hybrid_ml.store.postgres_programs import find_programs, run
 from hybrid_ml.store.postgres_server import Cluster, connection_problem, postmaster, stop
 from hybrid_ml.store.private_folders import make_data_folder, make_server_folder, server_account
-from tests.conftest import ROOT
+from tests.conftest import ROOT, WORK
 from tests.faults.table import FaultRows
 
 DEBIAN = Path("/usr/lib/postgresql")
@@ -45,10 +46,15 @@ def cluster_in(folder: Path) -> Cluster:
     return Cluster((folder / "postgres").resolve(), server_account())
 
 
+def new_folder() -> Path:
+    """Not below pytest's own, which it shuts to other users whenever a session begins: for root the server is one."""
+    return Path(tempfile.mkdtemp(dir=WORK))
+
+
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def folder() -> Iterator[Path]:
     """A data folder with a server that the tests of this module stop and start."""
-    folder = tmp_path_factory.mktemp("embedded")
+    folder = new_folder()
     start_embedded(folder)
     yield folder
     stop(cluster_in(folder))
@@ -108,15 +114,23 @@ def test_its_log_has_an_end(folder: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert sorted(path.name for path in log.parent.glob("log*")) == ["log", "log.1"]
 
 
-def test_it_stops_with_the_last_process_and_none_that_was_killed_keeps_it(tmp_path: Path) -> None:
-    joined = [_joined(tmp_path) for _ in range(2)]
-    server = postmaster(cluster_in(tmp_path))
+@pytest.fixture
+def data_folder() -> Iterator[Path]:
+    """A data folder whose server is gone when the test ends."""
+    folder = new_folder()
+    yield folder
+    stop(cluster_in(folder))
+
+
+def test_it_stops_with_the_last_process_and_none_that_was_killed_keeps_it(data_folder: Path) -> None:
+    joined = [_joined(data_folder) for _ in range(2)]
+    server = postmaster(cluster_in(data_folder))
     joined[0].kill()
     joined[0].wait()
-    assert rows(start_embedded_elsewhere(tmp_path), "SELECT 1") == [(1,)], "the other one still uses it"
+    assert rows(start_embedded_elsewhere(data_folder), "SELECT 1") == [(1,)], "the other one still uses it"
     joined[1].communicate(timeout=120)
     wait_until(lambda: not server.is_running())
-    assert not (tmp_path / "postgres" / "postmaster.pid").exists()
+    assert not (data_folder / "postgres" / "postmaster.pid").exists()
 
 
 def start_embedded_elsewhere(folder: Path) -> str:
@@ -189,13 +203,13 @@ def made_by_an_earlier_version(folder: Path) -> psutil.Process:
     return postmaster(cluster)
 
 
-def test_a_folder_of_an_earlier_version_is_brought_over_in_place(tmp_path: Path, faults: FaultRows) -> None:
+def test_a_folder_of_an_earlier_version_is_brought_over_in_place(data_folder: Path, faults: FaultRows) -> None:
     """While its server runs, as when the program is renewed under `up`; and after the next start."""
-    running = made_by_an_earlier_version(tmp_path)
+    running = made_by_an_earlier_version(data_folder)
     for expected in (running, None):
-        ours = start_embedded(tmp_path)
-        theirs = start_embedded(tmp_path, "prefect", ("pg_trgm",))
-        assert expected is None or postmaster(cluster_in(tmp_path)) == expected
+        ours = start_embedded(data_folder)
+        theirs = start_embedded(data_folder, "prefect", ("pg_trgm",))
+        assert expected is None or postmaster(cluster_in(data_folder)) == expected
         assert rows(ours, "SELECT count(*), max(volume) FROM bars") == [(500, 500.0)]
         assert rows(ours, "SELECT notes FROM extra.ups") == [(1000,)]
         assert rows(
@@ -208,10 +222,10 @@ def test_a_folder_of_an_earlier_version_is_brought_over_in_place(tmp_path: Path,
         )
         rows(ours, "SELECT nextval('extra.tickets'); DROP VIEW IF EXISTS gone")
         rows(theirs, "CREATE INDEX IF NOT EXISTS alike ON flow_run USING gin (name gin_trgm_ops)")
-        wait_until(lambda: entries(tmp_path) == [("local", "{all}", "peer")])
+        wait_until(lambda: entries(data_folder) == [("local", "{all}", "peer")])
         migrate(create_engine(ours))
-        stop(cluster_in(tmp_path))
-    assert rows(start_embedded(tmp_path), "SELECT count(*) FROM extra.notes") == [(1002,)]
+        stop(cluster_in(data_folder))
+    assert rows(start_embedded(data_folder), "SELECT count(*) FROM extra.notes") == [(1002,)]
     faults.add(
         "data folder of an earlier version (trust, superuser)", "in place: every row there, owned by the new role", 0.0
     )
@@ -233,19 +247,19 @@ def debian() -> Path:
 
 
 def test_a_postgresql_of_the_machine_serves_in_its_place(
-    debian: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, faults: FaultRows
+    debian: Path, data_folder: Path, monkeypatch: pytest.MonkeyPatch, faults: FaultRows
 ) -> None:
     monkeypatch.setenv("HYBRID_ML_POSTGRES_BIN", str(debian))
-    address = start_embedded(tmp_path)
+    address = start_embedded(data_folder)
     migrate(create_engine(address))
     major = debian.parent.name
     assert rows(address, "SELECT split_part(current_setting('server_version'), '.', 1)") == [(major,)]
-    assert Path(postmaster(cluster_in(tmp_path)).exe()) == debian / "postgres"
-    assert rows(start_embedded(tmp_path, "prefect", ("pg_trgm",)), "SELECT similarity('a', 'a')") == [(1.0,)]
-    stop(cluster_in(tmp_path))
+    assert Path(postmaster(cluster_in(data_folder)).exe()) == debian / "postgres"
+    assert rows(start_embedded(data_folder, "prefect", ("pg_trgm",)), "SELECT similarity('a', 'a')") == [(1.0,)]
+    stop(cluster_in(data_folder))
     monkeypatch.delenv("HYBRID_ML_POSTGRES_BIN")
     with pytest.raises(StoreUnavailable, match=f"was made by PostgreSQL {major}, and .* holds PostgreSQL 18") as told:
-        start_embedded(tmp_path)
+        start_embedded(data_folder)
     assert "\n" not in str(told.value)
     faults.add(f"HYBRID_ML_POSTGRES_BIN={debian}, then without it", f"it serves; then: {told.value}", 0.0)
 

@@ -19,6 +19,7 @@ from pydantic_settings import (
     SettingsError,
 )
 
+from flows.backup_flags import Backup, Restore
 from flows.model_flags import Models, Output
 from flows.operating_flags import Deploy, Monitor, Status, Ui, Up, Worker
 from hybrid_ml.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_MISUSED, HybridMLError
@@ -168,6 +169,8 @@ class Root(BaseSettings):
     review: CliSubCommand[Review] = Field(description="what the answers were worth, and whether something changed")
     scaling: CliSubCommand[Scaling] = Field(description="show how the training window grows")
     models: CliSubCommand[Models] = Field(description="look at the models, roll back, export, import")
+    backup: CliSubCommand[Backup] = Field(description="write everything of the database into one file")
+    restore: CliSubCommand[Restore] = Field(description="bring a backup back")
     bot: CliSubCommand[Bot] = Field(description="answer commands from the Telegram chats")
     check: CliSubCommand[Check] = Field(description="check this installation")
     migrate: CliSubCommand[Migrate] = Field(description="bring the database's schema up to date")

@@ -102,6 +102,8 @@ class Settings(BaseSettings):
     hybrid_ml_postgres_bin: Path | None = Field(
         None, description="folder of the programs of a PostgreSQL, 14 or newer; unset: the bundled one"
     )
+    hybrid_ml_backup_dir: Path | None = Field(None, description="folder of nightly backups; unset: none are made")
+    hybrid_ml_backups_kept: int = Field(7, ge=1, le=10_000, description="nightly backups kept, the newest")
     hybrid_ml_max_gap_minutes: int = Field(
         MAX_GAP_MINUTES, ge=0, le=1_440, description="missing minutes filled with the last close; more end a session"
     )
@@ -180,6 +182,11 @@ class Settings(BaseSettings):
     @property
     def data_dir(self) -> Path:
         return project_folder() / self.hybrid_ml_data_dir
+
+    @property
+    def backup_dir(self) -> Path | None:
+        """The folder of nightly backups, where one is configured."""
+        return project_folder() / self.hybrid_ml_backup_dir if self.hybrid_ml_backup_dir else None
 
     @property
     def uses_embedded_database(self) -> bool:

@@ -6,6 +6,8 @@ ANALYSIS_MINUTES = 10
 """What it foretells is over by then, and the next slot has begun."""
 REVIEW_MINUTES = 24 * 60
 """The next review looks back on the same days."""
+BACKUP_MINUTES = 24 * 60
+"""The next one holds all of it."""
 TRAINING_MINUTES = 6 * 24 * 60
 """A training missed for hours or days is still worth doing once; after six days the next is a day away."""
 

@@ -35,6 +35,7 @@ PRELOADED = (
     "flows.analysis",
     "flows.weekly_training",
     "flows.review",
+    "flows.backup",
     "flows.replay",
     "flows.backfill",
     "telegram",

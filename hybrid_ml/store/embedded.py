@@ -5,14 +5,21 @@ import fcntl
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 from hybrid_ml.errors import StoreUnavailable
 from hybrid_ml.settings import load_settings
 from hybrid_ml.store.postgres_programs import find_programs
-from hybrid_ml.store.postgres_roles import ROLE, prepare_database, write_access_files
+from hybrid_ml.store.postgres_roles import (
+    ROLE,
+    connect,
+    drop_scratch_databases,
+    make_scratch_database,
+    prepare_database,
+    write_access_files,
+)
 from hybrid_ml.store.postgres_server import (
     Cluster,
     ensure_running,
@@ -58,6 +65,23 @@ def start_embedded(data_dir: Path, database: str = DATABASE, extensions: Sequenc
 def administrator_address(data_dir: Path, database: str = "postgres") -> str:
     """The superuser's way into `database` on a server that this process has joined, for making databases."""
     return _cluster(data_dir).address(database)
+
+
+@contextmanager
+def scratch_database(data_dir: Path) -> Iterator[str]:
+    """The address of an empty database on the embedded server, which is dropped afterwards.
+
+    One that a killed process left behind is dropped as well.
+    """
+    start_embedded(data_dir)
+    cluster = _cluster(data_dir)
+    drop_scratch_databases(cluster)
+    name = make_scratch_database(cluster)
+    try:
+        with closing(connect(cluster, name)):  # so that nobody else takes it for one left behind
+            yield cluster.address(name, ROLE)
+    finally:
+        drop_scratch_databases(cluster, name)
 
 
 def keep_embedded_running(data_dir: Path) -> str:

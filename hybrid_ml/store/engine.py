@@ -187,9 +187,6 @@ def parse_address(address: str, source: str = SOURCE) -> URL:
 
 def migrate(engine: Engine) -> str:
     """Bring the schema to the newest revision, once, whoever else is trying; return the revision."""
-    from alembic import command
-    from alembic.config import Config
-
     with engine.begin() as connection:
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
         state = look_at(connection)
@@ -199,8 +196,16 @@ def migrate(engine: Engine) -> str:
         if not up_to_date or state.may_rename:  # a role without the owner's rights can use what is up to date
             carry_over(connection, state)
         if not up_to_date:
-            config = Config()
-            config.set_main_option("script_location", str(SCHEMA_FOLDER).replace("%", "%%"))
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            upgrade(connection, "head")
     return newest_revision()
+
+
+def upgrade(connection: Connection, revision: str) -> None:
+    """Bring the schema to `revision`, in the caller's transaction."""
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(SCHEMA_FOLDER).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)

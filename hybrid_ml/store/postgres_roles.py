@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import psycopg2
 from psycopg2 import errors, sql
@@ -16,6 +17,7 @@ from hybrid_ml.store.private_folders import owner_name
 
 ROLE = "hybrid_ml"
 """The program and Prefect's server connect as it; the superuser makes databases and extensions, nothing else."""
+SCRATCH = "hybrid_ml_scratch_"
 NOTE = (
     "# Written by hybrid-ml at each start: the account that runs it may connect, over the socket alone, and no other.\n"
 )
@@ -129,6 +131,25 @@ def _ignore_faster(cursor: Any, statement: Any) -> None:
     """Run `statement`, which another process may just have run."""
     with suppress(errors.DuplicateDatabase, errors.DuplicateObject, errors.UniqueViolation):
         cursor.execute(statement)
+
+
+def make_scratch_database(cluster: Cluster) -> str:
+    """The name of a new, empty database of the role's."""
+    name = f"{SCRATCH}{uuid4().hex[:12]}"
+    with closing(connect(cluster, "postgres")) as connection, connection.cursor() as cursor:
+        parts = {"name": sql.Identifier(name), "role": sql.Identifier(ROLE)}
+        cursor.execute(sql.SQL("CREATE DATABASE {name} OWNER {role} TEMPLATE template0").format(**parts))
+    return name
+
+
+def drop_scratch_databases(cluster: Cluster, own: str = "") -> None:
+    """Drop scratch databases to which nobody is connected, and `own`."""
+    with closing(connect(cluster, "postgres")) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT datname FROM pg_database WHERE starts_with(datname, %s)", (SCRATCH,))
+        for (name,) in cursor.fetchall():
+            with suppress(errors.ObjectInUse, errors.InvalidCatalogName):
+                force = sql.SQL(" WITH (FORCE)" if name == own else "")
+                cursor.execute(sql.SQL("DROP DATABASE {}").format(sql.Identifier(name)) + force)
 
 
 def connect(cluster: Cluster, database: str) -> Any:

@@ -14,7 +14,7 @@ RUN_MS = RUN_SECONDS * 1_000
 def test_the_deployments_show_their_schedules(page: Page) -> None:
     page.goto("/")
     page.get_by_role("link", name="Deployments").click()
-    for name in ("analysis", "backfill", "replay", "review", "weekly-training"):
+    for name in ("analysis", "backfill", "backup", "replay", "review", "weekly-training"):
         expect(page.get_by_role("row").filter(has=page.get_by_role("link", name=name))).to_contain_text("Ready")
     expect(page.get_by_role("row", name="review")).to_contain_text("At 04:00 AM")
     keep(page, "ui_deployments")

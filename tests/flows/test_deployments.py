@@ -29,6 +29,7 @@ def test_the_schedules_are_those_promised() -> None:
         "weekly-training": [("0 0 * * 0", None)],
         "analysis": [(None, 600)],
         "review": [("0 4 * * *", None)],
+        "backup": [("30 2 * * *", None)],
         "backfill": [],
         "replay": [],
     }

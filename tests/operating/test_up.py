@@ -42,7 +42,7 @@ from tests.up import (
     wait_for,
 )
 
-SCHEDULED = ("weekly training/weekly-training", "analysis/analysis", "review/review")
+SCHEDULED = ("weekly training/weekly-training", "analysis/analysis", "review/review", "backup/backup")
 BY_HAND = ("backfill/backfill", "replay/replay")
 
 
@@ -54,6 +54,7 @@ def test_every_deployment_is_ready_and_has_its_runs(up: Up) -> None:
     assert all((moment.second, moment.minute % 10) == (5, 0) for moment in times["analysis/analysis"])
     assert all((moment.weekday(), moment.hour, moment.minute) == (6, 0, 0) for moment in times[SCHEDULED[0]])
     assert all((moment.hour, moment.minute) == (4, 0) for moment in times["review/review"])
+    assert all((moment.hour, moment.minute) == (2, 30) for moment in times["backup/backup"])
     assert all(times.values())
     assert not any(up.scheduled(name) for name in BY_HAND)
 
@@ -110,7 +111,7 @@ def test_deploying_again_keeps_what_a_person_changed_and_removes_what_the_file_n
         done = up.command("deploy")
         assert done.returncode == 0, done.stderr
         with up.client() as client:
-            analysis, review = (client.read_deployment_by_name(name) for name in SCHEDULED[1:])
+            analysis, review = (client.read_deployment_by_name(name) for name in SCHEDULED[1:3])
             assert [schedule.slug for schedule in analysis.schedules] == ["every-ten-minutes"]
             assert [schedule.active for schedule in review.schedules] == [False]
             client.update_deployment_schedule(review.id, review.schedules[0].id, active=True)

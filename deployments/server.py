@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from prefect.settings import get_current_settings
 
+from deployments.names import SERVER_EXTENSIONS
 from deployments.service.authentication import SERVER_VARIABLE
 from deployments.supervisor import Service
 from hybrid_ml.errors import BadInput, ServiceUnavailable
@@ -24,8 +25,7 @@ from hybrid_ml.store.embedded import start_embedded
 if TYPE_CHECKING:
     from httpx import HTTPError
 
-DATABASE, EXTENSIONS = "prefect", ("pg_trgm",)
-"""Prefect's server would make the extension itself, as a superuser, which it is not here."""
+DATABASE = "prefect"
 START_SECONDS = 120
 ANSWER_SECONDS = 5
 UI_VARIABLES = ("PREFECT_SERVER_UI_API_URL", "PREFECT_UI_API_URL")
@@ -112,7 +112,7 @@ def server_service(host: str, port: int, data_dir: Path, authentication: str, al
     unpacked = {"PREFECT_SERVER_UI_STATIC_DIRECTORY": str(data_dir / "prefect-ui")}
     environment = SERVER_SETTINGS | unpacked | server_environment(os.environ)
     if not any(environment.get(name) for name in DATABASE_VARIABLES):
-        address = start_embedded(data_dir, DATABASE, EXTENSIONS)
+        address = start_embedded(data_dir, DATABASE, SERVER_EXTENSIONS)
         environment[DATABASE_VARIABLES[0]] = address.replace("postgresql://", "postgresql+asyncpg://")
     api_url = f"http://{reached_at(host)}:{port}/api"
     ui_api_url = seen_at() or api_url

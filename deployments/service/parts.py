@@ -16,10 +16,11 @@ from prefect.client.orchestration import get_client
 from prefect.exceptions import PrefectException
 from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
+from deployments.names import SERVER_EXTENSIONS
 from deployments.service.probes import NO_DATABASE, database_problem, has_database, server_problem
 from deployments.status import online_workers
 from deployments.supervisor import Service, ended_how
-from hybrid_ml.store.embedded import start_embedded
+from hybrid_ml.store.embedded import limit_embedded_log, start_embedded
 
 QUIT_SECONDS = 10.0
 SHORTEST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 30.0
@@ -135,7 +136,7 @@ class ServerDatabase:
                 return False
         except psycopg2.Error:
             return False
-        start_embedded(self._folder, self._name)
+        start_embedded(self._folder, self._name, SERVER_EXTENSIONS)
         return True
 
     def problem(self) -> str:
@@ -168,6 +169,7 @@ class PostgresPart:
         """Start it where it has ended, after longer and longer waits where that does not help."""
         now = time.monotonic()
         if self.is_alive:
+            limit_embedded_log(self._folder)
             if now > self._next_start + LONGEST_WAIT_SECONDS:
                 self._wait_seconds = SHORTEST_WAIT_SECONDS
             return

@@ -87,17 +87,21 @@ def scratch_database(data_dir: Path) -> Iterator[str]:
 def keep_embedded_running(data_dir: Path) -> str:
     """Start the server again if it has ended; returns why that did not work, empty when it runs.
 
-    For a process that called `start_embedded` before. Keeps its log small as well.
+    For a process that called `start_embedded` before.
     """
     try:
         cluster = _cluster(data_dir)
-        limit_log(cluster)
         if postmaster(cluster) is None:
             with _guard, _turn(cluster):
                 _run(cluster)
     except (OSError, StoreUnavailable) as error:  # asked again later
         return " ".join(str(error).split())
     return ""
+
+
+def limit_embedded_log(data_dir: Path) -> None:
+    """Move the server's log aside where it has grown too large. It is done at each start as well."""
+    limit_log(_cluster(data_dir))
 
 
 def _cluster(data_dir: Path) -> Cluster:

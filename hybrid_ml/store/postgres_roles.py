@@ -98,7 +98,7 @@ def prepare_database(cluster: Cluster, database: str, extensions: Sequence[str],
         names = {"database": sql.Identifier(database), "role": sql.Identifier(ROLE)}
         if found is None:
             _ignore_faster(cursor, sql.SQL("CREATE DATABASE {database} OWNER {role}").format(**names))
-        elif found[0] == SUPERUSER:
+        elif found[0] == SUPERUSER and database != SUPERUSER:  # the one that is always there stays its own
             with closing(connect(cluster, database)) as inside, inside.cursor() as its:
                 its.execute(HAND_OVER.format(role=ROLE, superuser=SUPERUSER))
             cursor.execute(sql.SQL("ALTER DATABASE {database} OWNER TO {role}").format(**names))

@@ -15,7 +15,7 @@ import psycopg2
 import pytest
 
 from hybrid_ml.health.state_file import read_state
-from hybrid_ml.store.embedded import start_embedded
+from hybrid_ml.store.embedded import administrator_address, start_embedded
 from tests.databases import administrate
 from tests.faults.conftest import faults
 from tests.faults.table import FaultRows
@@ -180,7 +180,8 @@ def test_a_postgresql_that_hangs_is_replaced(ill: Illness, faults: FaultRows) ->
 
 def test_a_server_whose_database_was_dropped_gets_it_again(ill: Illness, faults: FaultRows) -> None:
     started = time.monotonic()
-    administrate(start_embedded(ill.up.data_dir, "postgres"), "DROP DATABASE prefect WITH (FORCE)")
+    start_embedded(ill.up.data_dir)
+    administrate(administrator_address(ill.up.data_dir), "DROP DATABASE prefect WITH (FORCE)")
     wait_for("the database", lambda: "made again, empty" in ill.up.log.read_text(), AGAIN_SECONDS)
     ill.wait_until_well()
     assert ill.up.ended(ill.up.trigger(**AWAKE), AGAIN_SECONDS).state.type.value == "COMPLETED"

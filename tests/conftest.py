@@ -49,7 +49,7 @@ os.environ.update(
 from hybrid_ml.settings import load_settings  # noqa: E402
 from hybrid_ml.store.embedded import administrator_address, start_embedded  # noqa: E402  # after the environment is clean
 from hybrid_ml.store.engine import connect_only, migrate, open_engine  # noqa: E402
-from tests.databases import database, make_quick  # noqa: E402
+from tests.databases import database, let_every_role_in, make_quick  # noqa: E402
 from tests.faults.table import TABLE  # noqa: E402
 from tests.ports import free_port  # noqa: E402
 
@@ -94,6 +94,7 @@ def server() -> str:
     """The superuser's address on a real PostgreSQL that lives as long as the session."""
     start_embedded(WORK)
     address = administrator_address(WORK)
+    let_every_role_in(WORK / "postgres")
     make_quick(address)
     return address
 

@@ -1,5 +1,6 @@
 """Databases on the session's server: made, copied and dropped; and a server of one's own, to be stopped."""
 
+import getpass
 import os
 import signal
 import time
@@ -75,10 +76,26 @@ def role(server: str, address: str, *statements: str, password: str = "p") -> It
         administrate(superuser, f"DROP ROLE {name}")
 
 
+def let_every_role_in(folder: Path) -> None:
+    """This account may be any role, those of single tests among them; holds from the next reload on."""
+    with (folder / "pg_ident.conf").open("a") as file:
+        file.write(f'owner "{getpass.getuser()}" all\n')
+
+
 def make_quick(server: str) -> None:
     """Its databases need not outlive a power cut; making, dropping and recovering one waits for the disk otherwise."""
     administrate(server, "ALTER SYSTEM SET fsync = off")
     administrate(server, "SELECT pg_reload_conf()")
+    end = time.monotonic() + LEAVE_SECONDS
+    while _setting(server, "fsync") != "off":
+        assert time.monotonic() < end, "the server does not read its configuration"
+        time.sleep(0.05)
+
+
+def _setting(server: str, name: str) -> str:
+    with closing(psycopg2.connect(server)) as connection, connection.cursor() as cursor:
+        cursor.execute(f"SHOW {name}")
+        return cursor.fetchone()[0]
 
 
 def end_others(connection: Connection) -> None:

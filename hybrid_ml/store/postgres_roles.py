@@ -21,6 +21,7 @@ SCRATCH = "hybrid_ml_scratch_"
 NOTE = (
     "# Written by hybrid-ml at each start: the account that runs it may connect, over the socket alone, and no other.\n"
 )
+OWN_LINES = "# What follows here is yours, and kept.\n"
 HAND_OVER = """
 DO $$
 DECLARE statement text;
@@ -65,10 +66,14 @@ def write_access_files(cluster: Cluster) -> bool:
         "pg_hba.conf": f"{NOTE}local all all peer map=owner\n",
         "pg_ident.conf": f'{NOTE}owner "{account}" {ROLE}\nowner "{account}" {SUPERUSER}\n',
     }
-    changed = [name for name, text in entries.items() if _read(cluster.folder / name) != text]
-    for name in changed:
-        _write(cluster, name, entries[name])
-    return bool(changed)
+    changed = False
+    for name, text in entries.items():
+        before = _read(cluster.folder / name)
+        wanted = text + OWN_LINES + before.partition(OWN_LINES)[2]
+        if before != wanted:
+            _write(cluster, name, wanted)
+            changed = True
+    return changed
 
 
 def _read(path: Path) -> str:

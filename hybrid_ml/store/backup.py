@@ -6,15 +6,15 @@ import time
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import IO
 
 import psycopg2
+from psycopg2 import errors
 from pydantic import BaseModel, Field
-from sqlalchemy import Connection, Engine, create_engine, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.pool import NullPool
 
 from hybrid_ml.errors import BadInput, StoreUnavailable
@@ -218,7 +218,7 @@ def _load(path: Path, manifest: Manifest, connection: Connection, advance: Advan
                 with archive.open(f"{table}.copy") as stream:
                     if copy_in(connection, table, stream, advance) != expected:
                         raise BadInput(f"--path {path} is damaged: table {table} is not what it was; name another file")
-    except (*DAMAGED, psycopg2.DataError, psycopg2.IntegrityError):
+    except (*DAMAGED, psycopg2.DataError, psycopg2.IntegrityError, errors.QueryCanceled):
         raise BadInput(f"--path {path} is damaged: rows in it cannot be read; name another file") from None
 
 
@@ -249,8 +249,9 @@ def _carry_over(scratch: Connection, engine: Engine, advance: Advance, *, replac
     tables = list_tables(scratch, [VERSION_TABLE])
     try:
         with engine.begin() as target:
-            target.execute(text(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"))
-            target.execute(text("LOCK TABLE " + ", ".join(f'"{table}"' for table in tables)))
+            with closing(target.connection.cursor()) as cursor:
+                cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'")
+                cursor.execute("LOCK TABLE " + ", ".join(f'"{table}"' for table in tables))
             _refuse_rows_in(target, shown(engine), replace=replace)
             empty(target, tables)
             for table in tables:
@@ -260,9 +261,7 @@ def _carry_over(scratch: Connection, engine: Engine, advance: Advance, *, replac
                     raise StoreUnavailable(
                         f"table {table} did not arrive as it was sent; nothing was changed: try again"
                     )
-    except OperationalError as error:
-        if getattr(error.orig, "pgcode", "") != "55P03":
-            raise
+    except errors.LockNotAvailable:
         raise StoreUnavailable(
             f"another process uses the tables of {shown(engine)}, and nothing was changed; stop `hybrid-ml up`, the "
             "workers and the bot, and restore again"

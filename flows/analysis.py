@@ -22,6 +22,7 @@ from hybrid_ml.signals.gates import refused_by
 from hybrid_ml.slots import ANALYSIS_MINUTES
 from hybrid_ml.store.run_moments import Answered
 from tasks.alert import compose_alert, confirm_alert, send_alerts
+from tasks.files import refuse_foreign_files
 from tasks.fine_tune import fine_tune
 from tasks.load import find_answered, load_model, load_window, open_run, settle_bounds
 from tasks.pages import send_pages
@@ -38,6 +39,7 @@ def analysis(request: AnalysisRequest = AnalysisRequest()) -> State | AnalysisRe
     """Ask every symbol's model about the next ten minutes; only a sure answer becomes an alert."""
     if late := skipped(ANALYSIS_MINUTES, request.as_of):
         return late
+    refuse_foreign_files(request)
     run = open_run(request, now=datetime.now(UTC))
     request = settle_bounds(request)
     _, failures = collect(["outcomes"], lambda _: resolve_outcomes(run, request))

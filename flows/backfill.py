@@ -11,6 +11,7 @@ from hybrid_ml.market.simulation import SIMULATED_SYMBOL
 from hybrid_ml.reports import BackfillReport
 from hybrid_ml.requests import BackfillRequest
 from tasks.backfill import measure_bars, read_bars, simulate, store_bars
+from tasks.files import refuse_foreign_files
 from tasks.pages import send_pages
 from tasks.report import report_quality
 
@@ -19,6 +20,7 @@ from tasks.report import report_quality
 def backfill(request: BackfillRequest) -> BackfillReport:
     """Load bars into the database; loading the same ones again does no harm."""
     started, now = time.perf_counter(), datetime.now(UTC)
+    refuse_foreign_files(request)
     if request.source == "demo":
         symbol, source = SIMULATED_SYMBOL, f"the simulated market (seed {request.seed})"
         cleaned = simulate(request.until or now, request.bars, request.seed, request.sessions)

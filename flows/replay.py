@@ -9,6 +9,7 @@ from flows.attempt import run_name
 from hybrid_ml.errors import BadInput
 from hybrid_ml.reports import ReplayReport
 from hybrid_ml.requests import ReplayRequest
+from tasks.files import refuse_foreign_files
 from tasks.load import open_run, settle_bounds
 from tasks.pages import send_pages
 from tasks.replay import load_past, open_folder, open_spread, replay_rivals, replay_weeks
@@ -19,6 +20,7 @@ from tasks.replay_report import check_outputs, write_predictions, write_report
 def replay(request: ReplayRequest) -> ReplayReport:
     """Train every Sunday and analyse every ten minutes of the past, exactly as live."""
     started = time.perf_counter()
+    refuse_foreign_files(request)
     run = open_run(request, now=datetime.now(UTC))
     request = settle_bounds(request)
     if len(run.symbols) != 1:

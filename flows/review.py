@@ -11,6 +11,7 @@ from hybrid_ml.reports import ReviewReport
 from hybrid_ml.requests import ReviewRequest
 from hybrid_ml.slots import REVIEW_MINUTES
 from tasks.alert import send_alerts
+from tasks.files import refuse_foreign_files
 from tasks.pages import send_pages
 from tasks.review import (
     detect_drift,
@@ -29,6 +30,7 @@ def review(request: ReviewRequest = ReviewRequest()) -> State | ReviewReport:
     """Look back on what was answered; a run that found something ends in a state named Drift."""
     if late := skipped(REVIEW_MINUTES, request.as_of):
         return late
+    refuse_foreign_files(request)
     now = datetime.now(UTC)
     scope = open_review(request, now)
     resolve_due(scope)

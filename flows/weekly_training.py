@@ -19,6 +19,7 @@ from hybrid_ml.requests import TrainingRequest
 from hybrid_ml.run import Run
 from hybrid_ml.settings import load_settings
 from hybrid_ml.slots import TRAINING_MINUTES
+from tasks.files import refuse_foreign_files
 from tasks.load import find_trained, load_training_window, open_run
 from tasks.lock import lock_symbols
 from tasks.pages import send_pages
@@ -34,6 +35,7 @@ def weekly_training(request: TrainingRequest = TrainingRequest()) -> State | Tra
     """Train a base model for every symbol; it serves from now on where it is better than the champion."""
     if late := skipped(TRAINING_MINUTES, request.as_of):
         return late
+    refuse_foreign_files(request)
     run = open_run(request, now=datetime.now(UTC))
     before, patience = find_trained(run), load_settings().hybrid_ml_lock_wait_seconds
     with workers(request, run) as working:

@@ -123,6 +123,12 @@ class Settings(BaseSettings):
     hybrid_ml_allowed_hosts: str = Field(
         "", description="host names that the server of `hybrid-ml up` may be reached by, comma separated"
     )
+    hybrid_ml_files: str = Field(
+        "", description="folders whose files runs of a deployment may read and write, beside project and data folder"
+    )
+    hybrid_ml_max_file_mb: int = Field(
+        500, ge=1, le=100_000, description="megabytes of a file of bars at most, expanded; 10,000 rows for each"
+    )
     hybrid_ml_min_confidence: MinConfidence | None = Field(None, description="top probability a signal needs")
     hybrid_ml_min_prob_margin: MinProbMargin | None = Field(None, description="lead over the second class it needs")
     hybrid_ml_max_entropy: MaxEntropy | None = Field(None, description="largest entropy it may have, nats")
@@ -187,6 +193,11 @@ class Settings(BaseSettings):
     def backup_dir(self) -> Path | None:
         """The folder of nightly backups, where one is configured."""
         return project_folder() / self.hybrid_ml_backup_dir if self.hybrid_ml_backup_dir else None
+
+    @property
+    def file_folders(self) -> list[Path]:
+        """The folders of HYBRID_ML_FILES, with commas or the system's path separator between them."""
+        return [project_folder() / name for name in _split(self.hybrid_ml_files.replace(os.pathsep, ","))]
 
     @property
     def uses_embedded_database(self) -> bool:

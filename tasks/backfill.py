@@ -9,16 +9,16 @@ from hybrid_ml.learning.scaling import FULL_ROW_LIMIT
 from hybrid_ml.market.bars import CleanBars, clean_bars, to_grid
 from hybrid_ml.market.quality import DataQuality, measure_quality
 from hybrid_ml.market.simulation import simulate_bars
-from hybrid_ml.market.sources import read_bar_file
 from hybrid_ml.settings import load_settings
 from hybrid_ml.store import bars as stored_bars
+from tasks.files import read_bars_of
 from tasks.stage import database, log, stage
 
 
 @stage("read {path}", timeout_seconds=1_800)
 def read_bars(path: Path | None) -> CleanBars:
     """Good rows and rows set aside."""
-    cleaned = read_bar_file(path)
+    cleaned = read_bars_of(path)
     for reason, count in cleaned.reasons.items():
         log().warning("%s: %s rows set aside: %s", path, f"{count:,}", reason)
     return cleaned

@@ -12,7 +12,6 @@ from hybrid_ml.learning.rows import Window, make_window
 from hybrid_ml.learning.windows import ANALYSIS_BARS, training_window
 from hybrid_ml.market.bars import closed_before
 from hybrid_ml.market.simulation import simulate_bars
-from hybrid_ml.market.sources import read_bar_file
 from hybrid_ml.requests import AnalysisRequest, Request
 from hybrid_ml.run import Run, SavedModel
 from hybrid_ml.run import open_run as settle_run
@@ -23,6 +22,7 @@ from hybrid_ml.store import predictions, run_moments
 from hybrid_ml.store.model_files import read_model, write_model
 from hybrid_ml.store.run_moments import Answered
 from hybrid_ml.thresholds import THRESHOLDS, bounds_told, setting_of
+from tasks.files import read_bars_of
 from tasks.moment import settle_now
 from tasks.naming import name_symbols
 from tasks.stage import database, log, stage
@@ -99,7 +99,7 @@ def _bars(symbol: str, run: Run, count: int) -> pd.DataFrame:
     if run.source == "demo":
         bars = simulate_bars(run.as_of, bars=count)
     elif run.source == "csv":
-        cleaned = read_bar_file(run.csv_path)
+        cleaned = read_bars_of(run.csv_path)
         if len(cleaned.set_aside):
             log().warning("%s: %d rows set aside: %s", run.csv_path, len(cleaned.set_aside), cleaned.reasons)
         bars = cleaned.bars[cleaned.bars["time"] <= pd.Timestamp(until)].tail(count).reset_index(drop=True)

@@ -12,7 +12,6 @@ from hybrid_ml.console import progress
 from hybrid_ml.errors import BadInput, DataUnavailable
 from hybrid_ml.learning.scaling import FEWEST_LABELLED_ROWS, WEEK, row_limit
 from hybrid_ml.market.bars import closed_before
-from hybrid_ml.market.sources import read_bar_file
 from hybrid_ml.replay import rivals
 from hybrid_ml.replay.engine import Service, train_on, training
 from hybrid_ml.replay.folder import ReplayFolder, fingerprint, week_fingerprint
@@ -23,6 +22,7 @@ from hybrid_ml.requests import AnalysisRequest, ReplayRequest
 from hybrid_ml.run import Run
 from hybrid_ml.settings import cores, load_settings
 from hybrid_ml.store import bars as stored_bars
+from tasks.files import read_bars_of
 from tasks.stage import database, log, stage
 
 MOST_BARS = 10_000_000
@@ -37,7 +37,7 @@ def load_past(symbol: str, run: Run, request: ReplayRequest) -> Past:
     """Every bar up to the end of the replay, with features made once."""
     until = min(closed_before(run.as_of), request.start + request.weeks * WEEK + timedelta(hours=1))
     if run.source == "csv":
-        bars = read_bar_file(run.csv_path).bars
+        bars = read_bars_of(run.csv_path).bars
         bars = bars[bars["time"] <= pd.Timestamp(until)].reset_index(drop=True)
     else:
         with database().connect() as connection:

@@ -28,6 +28,8 @@ LARGEST_MICROSECONDS = 2.5e17
 ABSURD_PRICE_RATIO = 10.0
 """A bar further than this factor from the median of its neighbours is a typing error, not a market."""
 ABSURD_PRICE_NEIGHBOURS = 21
+MOST_SET_ASIDE, LONGEST_SET_ASIDE = 250_000, 500
+"""Rows of a file that may be set aside, and characters that are kept of each: with more it is no file of bars."""
 
 
 @dataclass(frozen=True)
@@ -56,15 +58,18 @@ def clean_bars(raw: pd.DataFrame) -> CleanBars:
     """
     missing = [column for column in BAR_COLUMNS if column not in raw.columns]
     if missing:
-        raise BadInput(
-            f"columns {', '.join(missing)} are missing (found: {', '.join(map(str, raw.columns))}); "
-            f"a bar needs {', '.join(BAR_COLUMNS)}, and a CSV file commas between them"
-        )
+        raise BadInput(f"columns {', '.join(missing)} are missing; a bar needs {', '.join(BAR_COLUMNS)}")
     bars = pd.DataFrame({"time": _utc_times(raw["time"])})
     for column in VALUE_COLUMNS:
         bars[column] = _numbers(raw[column])
     reasons = _reasons(bars)
     bad = reasons.notna().to_numpy()
+    if bad.sum() > MOST_SET_ASIDE:
+        most = reasons[bad].value_counts()
+        raise BadInput(
+            f"{bad.sum():,} of {len(bars):,} rows cannot be used ({most.iloc[0]:,} because {most.index[0]}); "
+            f"with more than {MOST_SET_ASIDE:,} this is no file of one-minute bars"
+        )
     set_aside = pd.DataFrame(
         {
             "row": np.flatnonzero(bad) + 1,
@@ -77,8 +82,8 @@ def clean_bars(raw: pd.DataFrame) -> CleanBars:
 
 
 def printable(text: str) -> str:
-    """`text` as PostgreSQL can keep it: a NUL byte becomes the replacement character."""
-    return text.replace("\x00", "\N{REPLACEMENT CHARACTER}")
+    """The beginning of `text` as PostgreSQL can keep it: a NUL byte becomes the replacement character."""
+    return text[:LONGEST_SET_ASIDE].replace("\x00", "\N{REPLACEMENT CHARACTER}")
 
 
 def _numbers(values: pd.Series) -> pd.Series:

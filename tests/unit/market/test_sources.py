@@ -94,8 +94,8 @@ def test_a_file_that_does_not_exist_is_named(tmp_path: Path) -> None:
     [
         ("bars.csv", b"", "cannot be read"),
         ("bars.csv", HEADER.encode(), "holds no rows"),
-        ("bars.csv", b"a,b\n1,2,3\n", "1 rows, none with as many fields as the header"),
-        ("bars.csv", b"PK\x03\x04\xff\xfe,\n\x00\x01,,,\n", "cannot be read"),
+        ("bars.csv", HEADER.encode() + b"1,2,3\n", "1 rows, none with as many fields as the header"),
+        ("bars.csv", b"PK\x03\x04\xff\xfe,\n\x00\x01,,,\n", "which name no bars"),
         ("bars.csv.gz", b"not compressed", "cannot be read"),
         ("bars.parquet", b"", "cannot be read"),
         ("bars.parquet", b"PAR1 but nothing else", "cannot be read"),

@@ -1,0 +1,57 @@
+"""Which files may be named by somebody who is not at this machine's keyboard."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from hybrid_ml.errors import BadInput
+from hybrid_ml.settings import Settings, project_folder
+
+OF_THE_DATABASE = "postgres"
+"""The folder of the embedded PostgreSQL in the data folder."""
+WRITTEN_FILES = {"predictions_path": (".parquet", ".pq")}
+"""Files that a run writes under a name of one's choice, and how it may end: no program's, nor a setting's."""
+PARQUET_BEGINS = b"PAR1"
+
+
+def refuse_other_files(paths: Mapping[str, Path], settings: Settings) -> None:
+    """Raise BadInput, naming the setting, unless each of `paths` (by its flag) may be read or written by anybody's run.
+
+    It must lie in the working, the project or the data folder or in one of HYBRID_ML_FILES when every link and `..` is
+    followed, and neither be hidden there nor be the database's. Whether a refused file exists is not told.
+    """
+    folders = [Path.cwd(), project_folder(), settings.data_dir, *settings.file_folders]
+    for flag, path in paths.items():
+        real = _resolved(path)
+        if real is None or not any(_is_open(real, folder, settings.data_dir) for folder in folders):
+            raise BadInput(
+                f"--{flag} {path} is not for runs of a deployment: they read and write files in the project's and in "
+                "the data folder, hidden ones excepted; put it there, or name its folder in HYBRID_ML_FILES"
+            )
+        if flag in WRITTEN_FILES:
+            _refuse_overwriting(flag, path, real)
+
+
+def _resolved(path: Path) -> Path | None:
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError, ValueError):  # a circle of links, a NUL
+        return None
+
+
+def _is_open(real: Path, folder: Path, data_dir: Path) -> bool:
+    folder = folder.resolve()
+    if not real.is_relative_to(folder):
+        return False
+    inner = real.relative_to(folder).parts
+    hidden = any(part.startswith(".") for part in inner)
+    return not hidden and not real.is_relative_to(data_dir.resolve() / OF_THE_DATABASE)
+
+
+def _refuse_overwriting(flag: str, path: Path, real: Path) -> None:
+    endings = WRITTEN_FILES[flag]
+    if real.suffix.lower() not in endings:
+        raise BadInput(f"--{flag} {path} must end in {' or '.join(endings)} in a run of a deployment")
+    if real.is_file():
+        with real.open("rb") as file:
+            if file.read(len(PARQUET_BEGINS)) != PARQUET_BEGINS:
+                raise BadInput(f"--{flag} {path} is there already and no Parquet file; choose another name")

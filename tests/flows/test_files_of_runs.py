@@ -1,0 +1,48 @@
+"""A run of a deployment reads allowed files alone; a command, which is no such run, whatever its user can read."""
+
+from pathlib import Path
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.flow_engine import run_flow
+from sqlalchemy import Engine
+
+from flows.backfill import backfill
+from hybrid_ml.requests import BackfillRequest
+from tests.faults.table import FaultRows
+from tests.flows.running import rows, run
+from tests.simulated import simulated_bars
+
+SECRET = "S3cretS3cret"
+
+
+def test_a_form_cannot_name_any_file_and_a_command_can(
+    prefect_api: str, engine: Engine, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    shadow, bars = tmp_path / "shadow", tmp_path / "bars.parquet"
+    shadow.write_text(f"root:{SECRET}:20000:0:99999:7:::\n")
+    simulated_bars(300).to_parquet(bars)
+    with get_client(sync_client=True) as client:
+        deployment = client.read_deployment(backfill.to_deployment("files of a run").apply())
+        for path in (shadow, bars):
+            asked = {"request": {"csv_path": str(path), "symbol": "ABC"}}
+            ordered = client.create_flow_run_from_deployment(deployment.id, parameters=asked)
+            state = run_flow(backfill, flow_run=ordered, parameters=asked, return_type="state")
+            kept = client.read_flow_run(ordered.id).state
+            assert state.is_failed()
+            assert kept is not None
+            assert f"--csv_path {path} is not for runs of a deployment" in str(kept.message)
+            assert "HYBRID_ML_FILES" in str(kept.message)
+            assert SECRET not in str(kept.message)
+        client.delete_deployment(deployment.id)
+    assert rows(engine, "SELECT count(*) FROM bars") == [(0,)]
+    state, _ = run(backfill, BackfillRequest(csv_path=shadow, symbol="ABC"))
+    assert "which name no bars" in str(state.message)
+    assert SECRET not in str(state.message)
+    _, report = run(backfill, BackfillRequest(csv_path=bars, symbol="ABC"))
+    assert report.rows_written == 300
+    FaultRows(request.node).add(
+        "`csv_path` of a run of a deployment names a password file, and bars outside of the allowed folders",
+        "Failed in one line that names HYBRID_ML_FILES; a command reads the bars, and repeats nothing of the other",
+        report.seconds,
+    )

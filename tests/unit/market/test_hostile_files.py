@@ -1,0 +1,184 @@
+"""Files that are no bars, or more than a file of bars can be: refused early, and nothing of them repeated."""
+
+import bz2
+import gzip
+import io
+import lzma
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from hybrid_ml.errors import BadInput
+from hybrid_ml.market import bars as bars_module
+from hybrid_ml.market import file_limits
+from hybrid_ml.market.file_limits import FileLimits
+from hybrid_ml.market.sources import read_bar_file
+from tests.conftest import ROOT
+from tests.faults.table import FaultRows
+from tests.peak import run_measured
+from tests.simulated import simulated_bars
+
+HEADER = b"time,open,high,low,close,volume\n"
+SECRET = "S3cretS3cret"
+PEAK_BYTES = 700 * 2**20
+"""Of a process that has imported pandas and pyarrow, 180 MB, and read 16 MB of an archive; it took 2 GB."""
+
+
+@pytest.fixture
+def faults(request: pytest.FixtureRequest) -> FaultRows:
+    return FaultRows(request.node)
+
+
+def refusal(path: Path, limits: FileLimits = FileLimits()) -> str:  # noqa: B008  # frozen
+    with pytest.raises(BadInput) as raised:
+        read_bar_file(path, limits)
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"root:{SECRET}:20000:0:99999:7:::\ndaemon:*:20000::::::\n",
+        f"TELEGRAM_BOT_TOKEN={SECRET},{SECRET}\nA=b,c,d,{SECRET}\n",
+        f"{SECRET},open\n1,2,3,{SECRET}\n",
+        f'"{SECRET}\n{SECRET}"\n',
+        f"\n\n{SECRET}",
+        SECRET * 10_000,
+    ],
+)
+@pytest.mark.parametrize("name", ["bars.csv", "shadow", ".env", "bars.parquet", "bars.csv.gz", "bars.zip"])
+def test_nothing_of_a_file_that_is_no_table_is_repeated(tmp_path: Path, name: str, content: str) -> None:
+    path = tmp_path / name
+    path.write_text(content)
+    assert SECRET not in refusal(path)
+    with gzip.open(tmp_path / "in.csv.gz", "wt") as file:
+        file.write(content)
+    assert SECRET not in refusal(tmp_path / "in.csv.gz")
+
+
+def test_names_beside_those_of_bars_are_shortened(tmp_path: Path) -> None:
+    path = tmp_path / "bars.csv"
+    path.write_text(f"time,open,high,{'x' * 500}\n1,2,3,4\n")
+    said = refusal(path)
+    assert "columns low, close, volume are missing (found: time, open, high, x" in said
+    assert len(said) < 400 + len(str(path))
+
+
+def test_what_is_kept_of_a_row_set_aside_is_short(tmp_path: Path) -> None:
+    path = tmp_path / "bars.csv"
+    path.write_bytes(HEADER + b"x" * 5_000 + b",1,1,1,1,1\n" + b"1," * 5_000 + b"\n")
+    assert read_bar_file(path).set_aside["raw"].str.len().max() <= 500
+
+
+def packed(folder: Path, kind: str, content: bytes) -> Path:
+    path = folder / f"bars.csv.{kind}"
+    if kind == "zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("bars.csv", content)
+    else:
+        path.write_bytes({"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}[kind](content))
+    return path
+
+
+@pytest.mark.parametrize("kind", ["gz", "bz2", "xz", "zip"])
+def test_archives_are_read_and_no_further_than_they_may_expand(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_limits, "EXPANSION_FREE_BYTES", 100_000)
+    bars = simulated_bars(300)
+    text = io.StringIO()
+    bars.to_csv(text, index=False)
+    pd.testing.assert_frame_equal(read_bar_file(packed(tmp_path, kind, text.getvalue().encode())).bars, bars)
+    said = refusal(packed(tmp_path, kind, HEADER + b"1,1,1,1,1,1\n" * 60_000))
+    assert "expands to more than 100 times its size" in said
+
+
+def test_an_archive_of_a_hundred_kilobytes_costs_no_gigabytes(tmp_path: Path, faults: FaultRows) -> None:
+    path = tmp_path / "bars.csv.gz"
+    with gzip.open(path, "wb") as file:
+        file.write(HEADER)
+        for _ in range(105):
+            file.write(b"x,1,1,1,1,1\n" * 87_381)
+    assert path.stat().st_size < 350_000
+    program = (
+        "import sys; from pathlib import Path; from hybrid_ml.market.sources import read_bar_file; "
+        "from hybrid_ml.errors import BadInput\n"
+        "try: read_bar_file(Path(sys.argv[1]))\nexcept BadInput as error: print(error)"
+    )
+    done = run_measured([sys.executable, "-c", program, path], cwd=ROOT)
+    assert "expands to more than 100 times its size" in done.stdout, done.stderr
+    assert done.peak_bytes < PEAK_BYTES
+    faults.add(
+        f"`--csv_path` of {path.stat().st_size / 1000:.0f} kB that expands to 110 MB",
+        f"refused in one line, {done.peak_bytes / 2**20:.0f} MB at most",
+        done.seconds,
+    )
+
+
+def test_bytes_rows_and_columns_have_a_limit(tmp_path: Path) -> None:
+    small = FileLimits(1)
+    path = tmp_path / "bars.csv"
+    path.write_bytes(HEADER + b"1527811200,1,1,1,1,1\n" * 60_000)
+    assert "more than 1 MB (limit HYBRID_ML_MAX_FILE_MB)" in refusal(path, small)
+    path.write_bytes(HEADER + b"1527811200,1,1,1,1,1\n" * 20_000)
+    assert "more than 10,000 rows (limit HYBRID_ML_MAX_FILE_MB)" in refusal(path, small)
+    path.write_bytes(HEADER[:-1] + b",x" * 2_000 + b"\n")
+    assert "2,006 columns" in refusal(path)
+    path.write_bytes(HEADER[:-1] + b",x" * 100_000 + b"\n")
+    assert "its first line is longer than" in refusal(path)
+    path.write_bytes(HEADER + b"1527811200,1,1,1,1," + b"1" * 3_000_000 + b"\n")
+    assert "cannot be read" in refusal(path)
+
+
+def test_too_many_rows_that_cannot_be_used_are_no_bars(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bars_module, "MOST_SET_ASIDE", 100)
+    path = tmp_path / "bars.csv"
+    path.write_bytes(HEADER + b"x,1,1,1,1,1\n" * 101)
+    assert "101 of 101 rows cannot be used (101 because time is not" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"time": pa.array([0] * 2_000_000)}, "more than 10,000 rows"),
+        ({"time": pa.array(["x" * 5_000] * 100)}, "holds a text of 5,000 bytes"),
+        ({"time": pa.array([[1, 2]] * 100)}, "holds lists or records"),
+        ({"time": None}, "columns time are missing"),
+    ],
+)
+def test_parquet_has_the_same_limits(tmp_path: Path, columns: dict[str, pa.Array], said: str) -> None:
+    count = len(columns["time"] or [0])
+    values = {name: pa.array(np.ones(count)) for name in ("open", "high", "low", "close", "volume")}
+    path = tmp_path / "bars.parquet"
+    pq.write_table(pa.table({name: one for name, one in {**columns, **values}.items() if one is not None}), path)
+    assert said in refusal(path, FileLimits(1))
+
+
+def test_text_and_categories_in_parquet_are_read(tmp_path: Path) -> None:
+    bars = simulated_bars(300)
+    path = tmp_path / "bars.parquet"
+    bars.assign(time=bars["time"].astype(str).astype("category"), open=bars["open"].astype(str)).to_parquet(path)
+    pd.testing.assert_frame_equal(read_bar_file(path).bars, bars)
+
+
+@settings(max_examples=60, derandomize=True, deadline=None)
+@given(st.binary(max_size=300), st.sampled_from(["csv", "csv.gz", "zip", "parquet", "csv.xz"]), st.booleans())
+@example(b"\xff\xfe\x00", "csv", True)
+def test_whatever_a_file_holds_it_is_bars_or_one_line(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes, kind: str, with_header: bool
+) -> None:
+    path = tmp_path_factory.getbasetemp() / f"any.{kind}"
+    path.write_bytes((HEADER if with_header else b"") + content)
+    try:
+        read_bar_file(path)
+    except BadInput as error:
+        assert "\n" not in str(error)

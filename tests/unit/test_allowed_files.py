@@ -1,0 +1,55 @@
+"""Which files a run that was started on the server may name."""
+
+from pathlib import Path
+
+import pytest
+
+from hybrid_ml.errors import BadInput
+from hybrid_ml.settings import Settings, load_settings
+from hybrid_ml.store.allowed_files import refuse_other_files
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    for name in ("data", "data/postgres", "data/replays", "files", "outside", "work"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    monkeypatch.setenv("HYBRID_ML_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("HYBRID_ML_FILES", f"/nowhere,{tmp_path / 'files'}")
+    (tmp_path / "files" / "link").symlink_to(tmp_path / "outside")
+    (tmp_path / "files" / "circle").symlink_to(tmp_path / "files" / "circle")
+    return load_settings()
+
+
+@pytest.mark.parametrize("name", ["data/bars.csv", "files/a/bars.csv", "work/bars.csv", "work/../files/bars.csv"])
+def test_files_in_the_allowed_folders_may_be_read(tmp_path: Path, settings: Settings, name: str) -> None:
+    refuse_other_files({"csv_path": tmp_path / name, "report_path": (tmp_path / name).parent}, settings)
+    refuse_other_files({"csv_path": Path("bars.csv")}, settings)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "outside/bars.csv", "files/../outside/bars.csv", "files/link/bars.csv", "files/circle", "work/.env",
+        "files/.git/config", "data/postgres/PG_VERSION", "filesystem/bars.csv",
+        "/etc/shadow", "/proc/self/environ", "a\x00b",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("flag", ["csv_path", "report_path", "work_path", "predictions_path"])
+def test_all_others_are_refused_in_one_line_that_names_the_setting(
+    tmp_path: Path, settings: Settings, name: str, flag: str
+) -> None:
+    with pytest.raises(BadInput, match="name its folder in HYBRID_ML_FILES") as raised:
+        refuse_other_files({flag: tmp_path / name}, settings)
+    assert f"--{flag} " in str(raised.value)
+
+
+def test_what_a_run_writes_replaces_nothing_but_its_like(tmp_path: Path, settings: Settings) -> None:
+    there = tmp_path / "files" / "settings.parquet"
+    there.write_text("mine")
+    with pytest.raises(BadInput, match="is there already and no Parquet file"):
+        refuse_other_files({"predictions_path": there}, settings)
+    with pytest.raises(BadInput, match=r"must end in \.parquet or \.pq"):
+        refuse_other_files({"predictions_path": tmp_path / "work" / "json.py"}, settings)
+    there.write_bytes(b"PAR1")
+    refuse_other_files({"predictions_path": there}, settings)

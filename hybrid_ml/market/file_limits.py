@@ -78,7 +78,7 @@ def known_names(names: Iterable[str]) -> list[str]:
     return [name for name in names if name.strip().lower() in {*BAR_COLUMNS, *TIME_NAMES}]
 
 
-def read_header(stream: io.BufferedReader) -> list[str]:
+def read_header(stream: "io.BufferedReader[LimitedStream]") -> list[str]:
     """The column names in the first line of a CSV that is no blank one; the stream stays at its beginning.
 
     Raises BadInput unless every column of a bar is among them, and quotes nothing of a line that is no header.

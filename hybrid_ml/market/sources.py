@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from pandas.io.common import get_handle
+from pandas.io.common import get_handle  # type: ignore[import-not-found]  # the stubs leave it out
 
 from hybrid_ml.errors import BadInput
 from hybrid_ml.market.bars import MOST_SET_ASIDE, CleanBars, clean_bars, printable

@@ -37,7 +37,7 @@ def faults(request: pytest.FixtureRequest) -> FaultRows:
 @pytest.fixture
 def up(tmp_path: Path) -> Iterator[Up]:
     """Everything up, patient at locks, with no slot that comes in between."""
-    with everything_up(tmp_path, HYBRID_ML_LOCK_WAIT_SECONDS="3600") as running:
+    with everything_up(tmp_path, HYBRID_ML_LOCK_WAIT_SECONDS="3600", HYBRID_ML_FILES=str(tmp_path)) as running:
         with running.client() as client:
             for name in ("analysis/analysis", "weekly training/weekly-training", "review/review"):
                 deployment = client.read_deployment_by_name(name)

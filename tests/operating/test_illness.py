@@ -1,6 +1,7 @@
 """Parts that are ill are replaced, and people hear of what that does not cure; with a data folder on a small disk."""
 
 import os
+import signal
 import socket
 import subprocess
 import time
@@ -78,8 +79,20 @@ def ill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Illness]:
             "TELEGRAM_BOT_TOKEN": TOKEN,
             "TELEGRAM_CHAT_ID": "42",
         }
-        with everything_up(folder, **more) as running:
-            yield Illness(running, api, came)
+        try:
+            with everything_up(folder, **more) as running:
+                yield Illness(running, api, came)
+        finally:
+            end_postgres(folder)
+
+
+def end_postgres(folder: Path) -> None:
+    """This process joined the PostgreSQL below `folder`, whose files are gone: at its end it could not stop it."""
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.name() == "postgres" and str(folder / "data") in " ".join(process.cmdline()):
+                process.send_signal(signal.SIGQUIT)
+                process.wait(30)
 
 
 @contextmanager

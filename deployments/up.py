@@ -40,31 +40,39 @@ SETTINGS_SECONDS = 60.0
 """How long a server that has just started may take to hand out its blocks."""
 GIVEN_SERVER_SECONDS = 10.0
 """How long a server that should be there already is given to answer."""
+INTERRUPT_SECONDS = 2.0
 WORKER_STOP_SECONDS = 30.0
 """A run that is under way may finish; what takes longer is ended, and says so in its state."""
 
 
 @dataclass
 class Stop:
-    """How often a person asked to stop."""
+    """Whether a person asked to stop, and whether for a second time."""
 
-    asked: int = 0
+    asked_at: float | None = None
+    """Seconds of a monotonic clock."""
+    is_stopping: bool = False
+    hurried: bool = False
 
     def __call__(self, number: int, _: object = None) -> None:
-        """Handle a signal: interrupt what goes on once, hurry from the second time on.
+        """Handle a signal: interrupt what goes on, and once that has stopped it, hurry.
 
-        A closed terminal may say so twice, by its shell and by the kernel: that is no hurry.
+        A closed terminal may say so twice, by its shell and by the kernel: that is no hurry. An interrupt gets
+        INTERRUPT_SECONDS before the next one, which it needs where a library caught the first and went on.
         """
         if number == signal.SIGHUP:
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        self.asked += 1
-        if self.asked == 1:
+        if self.is_stopping:
+            self.hurried = True
+            out.print("stopping at once")
+        elif self.asked_at is None or time.monotonic() - self.asked_at > INTERRUPT_SECONDS:
+            self.asked_at = time.monotonic()
             raise KeyboardInterrupt
-        out.print("stopping at once")
 
-    @property
-    def hurried(self) -> bool:
-        return self.asked > 1
+    def check(self) -> None:
+        """Raise KeyboardInterrupt where it was raised before, and lost in a library that catches everything."""
+        if self.asked_at is not None:
+            raise KeyboardInterrupt
 
 
 def up(host: str, port: int) -> None:
@@ -98,7 +106,8 @@ def up(host: str, port: int) -> None:
             settings = take_settings()
             open_database(settings)
             start_work(supervisor, settings, api_url)
-            keep_going(supervisor, api_url, data_dir if embedded else None, settings.hybrid_ml_silence_seconds)
+            stop.check()
+            keep_going(supervisor, api_url, data_dir if embedded else None, settings.hybrid_ml_silence_seconds, stop)
 
 
 @contextmanager
@@ -110,9 +119,10 @@ def stopping(supervisor: Supervisor, stop: Stop) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
+        stop.is_stopping = True
         out.print("\nstopping; what is under way may finish (Ctrl-C again: at once)")
     finally:
-        stop.asked, supervisor.tell = max(stop.asked, 1), tell_at_the_end
+        stop.is_stopping, supervisor.tell = True, tell_at_the_end
         supervisor.stop(lambda: stop.hurried)
         out.print("stopped")
 
@@ -240,7 +250,7 @@ def start_work(supervisor: Supervisor, settings: Settings, api_url: str) -> None
     )
 
 
-def keep_going(supervisor: Supervisor, api_url: str, data_dir: Path | None, silence_seconds: float) -> None:
+def keep_going(supervisor: Supervisor, api_url: str, data_dir: Path | None, silence_seconds: float, stop: Stop) -> None:
     """Tell what the services say, start again what ends and replace what stays silent, until interrupted.
 
     `data_dir`: where the embedded PostgreSQL is, if it is needed.
@@ -264,6 +274,7 @@ def keep_going(supervisor: Supervisor, api_url: str, data_dir: Path | None, sile
     while True:
         supervisor.watch()
         watch.look()
+        stop.check()
 
 
 def tell(name: str, line: str) -> None:

@@ -27,6 +27,7 @@ from deployments.server import check_browsers, server_problem
 from deployments.set_up import check_pool, make_runs_again, set_up, stated_deployments
 from deployments.status import look
 from deployments.supervisor import Service, Supervisor
+from deployments.up import INTERRUPT_SECONDS, Stop
 from hybrid_ml.errors import BadInput, ServiceUnavailable
 from tests.ports import free_port
 from tests.up import (
@@ -200,6 +201,22 @@ def test_what_cannot_be_started_again_is_tried_later() -> None:
         "does not start (No such file or directory); it starts again in 2 s",
         "back",
     ]
+
+
+def test_an_interrupt_that_a_library_swallowed_comes_again() -> None:
+    stop = Stop()
+    with pytest.raises(KeyboardInterrupt):
+        stop(signal.SIGTERM)
+    stop(signal.SIGTERM)  # hasty: the first one is on its way
+    with pytest.raises(KeyboardInterrupt):
+        stop.check()
+    stop.asked_at -= INTERRUPT_SECONDS + 1
+    with pytest.raises(KeyboardInterrupt):
+        stop(signal.SIGTERM)
+    stop.is_stopping = True
+    assert not stop.hurried
+    stop(signal.SIGTERM)
+    assert stop.hurried
 
 
 def test_it_stops_cleanly_and_comes_back_with_its_data(tmp_path: Path) -> None:

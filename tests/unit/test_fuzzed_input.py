@@ -1,0 +1,70 @@
+"""Whatever comes from outside is read or refused, never anything else: a model file, and an update of the Bot API.
+
+Examples are made by hypothesis, the same in every run; for files of bars see tests/unit/market/test_hostile_files.py.
+"""
+
+import pickle
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hybrid_ml.bot.commands import KNOWN, Stranger, understand
+from hybrid_ml.bot.facts import Request
+from hybrid_ml.errors import ModelUnavailable
+from hybrid_ml.learning.plain_pickle import load_plain
+
+PLAIN = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text(max_size=8)
+    | st.binary(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4), inner, max_size=4),
+    max_leaves=12,
+)
+CHATS = st.fixed_dictionaries(
+    {"id": st.integers(-(2**52), 2**52), "type": st.sampled_from(["private", "group", "supergroup", "channel"])},
+    optional={"username": st.text(max_size=8)},
+)
+TEXTS = st.text(max_size=12) | st.builds(
+    "/{}{}{}".format, st.sampled_from([*KNOWN, "x"]), st.sampled_from(["", "@bot", "@other", " "]), st.text(max_size=12)
+)
+
+
+@given(PLAIN)
+def test_plain_values_come_back_from_a_pickle(value: Any) -> None:
+    assert load_plain(pickle.dumps(value)) == value
+
+
+@given(PLAIN, st.binary(max_size=6), st.integers(0, 200), st.integers(0, 8))
+def test_a_damaged_pickle_is_refused_or_holds_plain_values(value: Any, other: bytes, place: int, length: int) -> None:
+    data = pickle.dumps(value)
+    place %= len(data)
+    try:
+        found = load_plain(data[:place] + other + data[place + length :])
+    except ModelUnavailable as error:
+        assert "\n" not in str(error)
+    else:
+        assert type(found) in (type(None), bool, int, float, str, bytes, list, dict)
+
+
+@given(
+    chat=CHATS,
+    message=st.fixed_dictionaries(
+        {"date": st.integers(0, 2**32)},
+        optional={"text": TEXTS, "caption": TEXTS, "from": st.fixed_dictionaries({"id": st.integers(1, 2**52)})},
+    ),
+    number=st.integers(0, 2**31),
+    kind=st.sampled_from(["message", "edited_message", "channel_post"]),
+)
+def test_an_update_is_a_command_a_strangers_or_nothing(
+    chat: dict[str, Any], message: dict[str, Any], number: int, kind: str
+) -> None:
+    update = {"update_id": number, kind: message | {"chat": chat}}
+    mine = understand(update, [str(chat["id"])], "bot")
+    assert mine is None or (isinstance(mine, Request) and mine.update_id == number)
+    assert isinstance(understand(update, ["42x"], "bot"), Stranger | None)
+    if kind != "message" or not str(message.get("text", "")).strip().startswith("/"):
+        assert mine is None

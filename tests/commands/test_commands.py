@@ -77,7 +77,7 @@ def test_json_is_one_document_and_nothing_else(command: Command, market: Engine)
     assert {"version", "kind", "trained_until"} == set(answer["model"])
 
     findings = json.loads(command("check", "--json").stdout)["findings"]
-    assert [finding["part"] for finding in findings[:2]] == ["settings", "database"]
+    assert [finding["part"] for finding in findings[:3]] == ["settings", "disk", "database"]
     assert json.loads(command("scaling", "--json").stdout)["steps"][6]["row_limit"] == 80_000
 
 

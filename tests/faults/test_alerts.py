@@ -31,7 +31,7 @@ GOOD_CHATS = [str(100 + number) for number in range(44)]
 BLOCKED, UNKNOWN, SILENT = "900", "901", "902"
 HURRIED = range(0, ALERTS, 50)
 """These are fresh for four seconds only."""
-MOST_SECONDS, LONGEST_LIFE_SECONDS = 450, 10
+MOST_SECONDS, LONGEST_LIFE_SECONDS = 450, 40
 
 
 def asked_of(rows: Iterable[Row]) -> dict[str, list[Row]]:
@@ -126,8 +126,7 @@ def check_row_by_row(outbox: dict[tuple[str, str], Any], asked: dict[str, list[R
             assert delivery.unsure == 0 or delivery.state == "refused"  # unanswered once, and then refused
         assert delivery.state != "refused" or "chat" in delivery.detail
     confirmed = [delivery.message_id for delivery in outbox.values() if delivery.state == "sent"]
-    # How many depends on the machine: each kill leaves those unconfirmed that were under way.
-    assert len(set(confirmed)) == len(confirmed) > ALERTS / 2
+    assert len(set(confirmed)) == len(confirmed) > ALERTS * 0.7
 
 
 def test_a_burst_of_five_hundred_keeps_to_telegrams_limits(

@@ -76,12 +76,17 @@ def running(command: list[str], **more: Any) -> Iterator[subprocess.Popen]:
 @contextmanager
 def server(data_dir: Path) -> Iterator[None]:
     """A server as `hybrid-ml up` starts it, and this process's too."""
-    from deployments.server import server_service, wait_until_ready
+    from deployments.server import listen, server_service, wait_until_ready
     from deployments.service.authentication import CLIENT_VARIABLE, keep_authentication
 
     authentication = keep_authentication(data_dir)
-    service = server_service("127.0.0.1", PORT, data_dir, authentication, [])
-    with running(service.command, env=service.environment, stdout=subprocess.DEVNULL) as process:
+    listener = listen("127.0.0.1", PORT)
+    service = server_service("127.0.0.1", PORT, data_dir, authentication, [], listener)
+    inherited = {"pass_fds": service.passed_descriptors}
+    with (
+        listener,
+        running(service.command, env=service.environment, stdout=subprocess.DEVNULL, **inherited) as process,
+    ):
         api_url = f"http://127.0.0.1:{PORT}/api"
         wait_until_ready(api_url, lambda: process.poll() is not None, lambda: time.sleep(0.2))
         os.environ.update({"PREFECT_API_URL": api_url, CLIENT_VARIABLE: authentication})

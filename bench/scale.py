@@ -44,7 +44,7 @@ from hybrid_ml.reports import AnalysisReport
 from hybrid_ml.requests import AnalysisRequest
 from hybrid_ml.store import models as registry
 from hybrid_ml.store.bars import store_bars
-from hybrid_ml.store.embedded import start_embedded
+from hybrid_ml.store.embedded import for_asyncpg, start_embedded
 
 COUNTS = (50, 100, 200)
 SYMBOLS = [f"S{number:03d}" for number in range(COUNTS[-1])]
@@ -133,7 +133,7 @@ def recorded(engine: Engine, as_of: datetime) -> int:
 @contextmanager
 def prefect_server(folder: Path) -> Iterator[None]:
     """A Prefect server with its database beside the project's; what runs in the block reports to it."""
-    address = start_embedded(folder / "data", "prefect", ("pg_trgm",)).replace("postgresql://", "postgresql+asyncpg://")
+    address = for_asyncpg(start_embedded(folder / "data", "prefect", ("pg_trgm",)))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

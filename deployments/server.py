@@ -20,7 +20,7 @@ from deployments.names import SERVER_EXTENSIONS
 from deployments.service.authentication import SERVER_VARIABLE
 from deployments.supervisor import Service
 from hybrid_ml.errors import BadInput, ServiceUnavailable
-from hybrid_ml.store.embedded import start_embedded
+from hybrid_ml.store.embedded import for_asyncpg, start_embedded
 
 if TYPE_CHECKING:
     from httpx import HTTPError
@@ -33,6 +33,8 @@ DATABASE_VARIABLES = ("PREFECT_SERVER_DATABASE_CONNECTION_URL", "PREFECT_API_DAT
 EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # compared, not bound
 """Hosts that mean all addresses of this machine, and how it reaches itself there."""
 SERVER_MODULE = "deployments.service.prefect_server"
+BACKLOG = 2_048
+"""Connections that wait while the server starts."""
 LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
 CORS_VARIABLES = ("PREFECT_SERVER_CORS_ALLOWED_ORIGINS", "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS")
 PROJECT_PREFIXES = ("TELEGRAM_", "HYBRID_ML_", "NEON_")
@@ -83,18 +85,24 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def check_port(host: str, port: int) -> None:
-    """Raises BadInput where something else listens already."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise BadInput(
-                f"the server cannot listen on {host}:{port} ({error.strerror}); choose another with --port, or use "
-                f"the server that is there with PREFECT_API_URL=http://{host}:{port}/api"
-            ) from None
+def listen(host: str, port: int) -> socket.socket:
+    """The socket that the server is given; held by `up`, so that nobody takes the port while the server starts.
+
+    Whoever answered there in its place would be sent the authentication string. Raises BadInput where something else
+    listens already.
+    """
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise BadInput(
+            f"the server cannot listen on {host}:{port} ({error.strerror}); choose another with --port, or use "
+            f"the server that is there with PREFECT_API_URL=http://{host}:{port}/api"
+        ) from None
+    return listener
 
 
 def reached_at(host: str) -> str:
@@ -103,17 +111,19 @@ def reached_at(host: str) -> str:
     return f"[{shown}]" if ":" in shown else shown
 
 
-def server_service(host: str, port: int, data_dir: Path, authentication: str, allowed_hosts: list[str]) -> Service:
+def server_service(
+    host: str, port: int, data_dir: Path, authentication: str, allowed_hosts: list[str], listener: socket.socket
+) -> Service:
     """The server, its data in a database of its own on the embedded PostgreSQL unless you name another.
 
-    `allowed_hosts`: names that requests may be for, beside those it is known by.
+    `allowed_hosts`: names that requests may be for, beside those it is known by; `listener`: of `listen`.
     """
     # It unpacks its UI beside its own code unless told otherwise, where it may not be able to write.
     unpacked = {"PREFECT_SERVER_UI_STATIC_DIRECTORY": str(data_dir / "prefect-ui")}
     environment = SERVER_SETTINGS | unpacked | server_environment(os.environ)
     if not any(environment.get(name) for name in DATABASE_VARIABLES):
         address = start_embedded(data_dir, DATABASE, SERVER_EXTENSIONS)
-        environment[DATABASE_VARIABLES[0]] = address.replace("postgresql://", "postgresql+asyncpg://")
+        environment[DATABASE_VARIABLES[0]] = for_asyncpg(address)
     api_url = f"http://{reached_at(host)}:{port}/api"
     ui_api_url = seen_at() or api_url
     environment |= {"PREFECT_API_URL": api_url, SERVER_VARIABLE: authentication}
@@ -121,10 +131,10 @@ def server_service(host: str, port: int, data_dir: Path, authentication: str, al
     # Pages of other origins, open in the same browser, must neither read secrets here nor start runs.
     if not any(environment.get(name) for name in CORS_VARIABLES):
         environment[CORS_VARIABLES[0]] = ",".join(own_origins(ui_api_url, port))
-    command = [sys.executable, "-m", SERVER_MODULE, "--host", host, "--port", str(port)]
+    command = [sys.executable, "-m", SERVER_MODULE, "--descriptor", str(listener.fileno())]
     for name in dict.fromkeys([*allowed_hosts, host, urlsplit(ui_api_url).hostname or host]):
         command += ["--allowed_host", name]
-    return Service("server", command, environment, stop_seconds=15)
+    return Service("server", command, environment, stop_seconds=15, passed_descriptors=(listener.fileno(),))
 
 
 def own_origins(ui_api_url: str, port: int) -> list[str]:
@@ -151,7 +161,7 @@ def wait_until_ready(
     end, problem = time.monotonic() + seconds, "no answer"
     while time.monotonic() < end:
         problem = server_problem(api_url)
-        if not problem:
+        if not problem and not ended():
             return
         if ended():
             raise ServiceUnavailable(f"the Prefect server ended while it started; its lines above say why ({problem})")

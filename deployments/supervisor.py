@@ -4,6 +4,7 @@ import ctypes
 import os
 import selectors
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -27,14 +28,15 @@ DIE_WITH_PARENT = 1
 class Service:
     """One process: how it is started, and how long it may take to stop.
 
-    `has_channel`: it says that it is alive, and hears of the others (`service/channel.py`); `starts`: how often it
-    was started.
+    `passed_descriptors`: which stay open for it; `has_channel`: it says that it is alive, and hears of the others
+    (`service/channel.py`); `starts`: how often it was started.
     """
 
     name: str
     command: list[str]
     environment: dict[str, str]
     stop_seconds: float = 10.0
+    passed_descriptors: tuple[int, ...] = ()
     has_channel: bool = False
     channel: Channel | None = None
     starts: int = 0
@@ -57,6 +59,8 @@ class Supervisor:
     services: list[Service] = field(default_factory=list)
     selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
     repeated: RepeatedLines = field(default_factory=RepeatedLines)
+    held: list[socket.socket] = field(default_factory=list)
+    """What services inherit, open as long as they may be started again."""
 
     def start(self, service: Service) -> None:
         """Start `service` now, and again whenever it ends."""
@@ -66,7 +70,7 @@ class Supervisor:
         service.process = subprocess.Popen(  # noqa: S603  # commands of our own
             service.command,
             env=service.environment | passed,
-            pass_fds=[int(number) for number in passed.values()],
+            pass_fds=[*service.passed_descriptors, *(int(number) for number in passed.values())],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

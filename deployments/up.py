@@ -15,9 +15,9 @@ from deployments.names import MONITOR
 from deployments.running import mark_running, running
 from deployments.server import (
     check_browsers,
-    check_port,
     client_environment,
     is_loopback,
+    listen,
     reached_at,
     server_service,
     wait_until_ready,
@@ -154,11 +154,13 @@ def start_server(supervisor: Supervisor, settings: Settings, own: tuple[str, int
     host, port = own
     api_url, data_dir = f"http://{reached_at(host)}:{port}/api", settings.data_dir
     check_browsers(host, port)
-    check_port(host, port)
+    listener = listen(host, port)
     os.environ.setdefault("PREFECT_HOME", str(data_dir / "prefect"))
     os.environ[CLIENT_VARIABLE] = authentication
     use_server(api_url)
-    start_own_server(supervisor, server_service(host, port, data_dir, authentication, settings.allowed_hosts), api_url)
+    service = server_service(host, port, data_dir, authentication, settings.allowed_hosts, listener)
+    supervisor.held.append(listener)
+    start_own_server(supervisor, service, api_url)
     show_how_to_sign_in(data_dir, api_url, host)
 
 

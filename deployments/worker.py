@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+import tempfile
 from contextlib import suppress
 from pathlib import Path
 
@@ -43,12 +44,12 @@ def run_worker(*, cold: bool = False, name: str | None = None) -> None:
     for variable, value in WORKER_SETTINGS.items():
         os.environ.setdefault(variable, value)  # flow processes read it
     # Here Prefect has read it already. A stopped worker has done what it should.
-    with suppress(asyncio.CancelledError), temporary_settings(set_defaults=DEFAULTS):
-        if cold or sys.platform != "linux":  # elsewhere a fork of a process with frameworks loaded is not safe
-            asyncio.run(work(POOL, name, None, folder))
-            return
-        with worker_folder() as temporary:
-            asyncio.run(work(POOL, name, str(temporary / SOCKET), folder))
+    with suppress(asyncio.CancelledError), temporary_settings(set_defaults=DEFAULTS), worker_folder() as temporary:
+        # Prefect's runner makes a folder of a fixed name there, which in the system's another account could own.
+        tempfile.tempdir = str(temporary)
+        # elsewhere a fork of a process with frameworks loaded is not safe
+        is_warm = sys.platform == "linux" and not cold
+        asyncio.run(work(POOL, name, str(temporary / SOCKET) if is_warm else None, folder))
 
 
 def data_folder() -> Path:

@@ -215,12 +215,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Prefect's library tells its makers that it is used, if only that; here a person decides whether it does.
     os.environ.setdefault("DO_NOT_TRACK", "true")
     try:
-        CliApp.run_subcommand(CliApp.run(Root, cli_args=given or ["--help"]))
-    except ValidationError as error:
-        for problem in error.errors():
-            print(f"{PROGRAM}: error: {_flag(problem)}", file=sys.stderr)
-        print(f"see `{PROGRAM} {' '.join(given[:1])} --help`", file=sys.stderr)
-        raise SystemExit(EXIT_MISUSED) from None
+        CliApp.run_subcommand(_parsed(given))
     except SettingsError as error:
         print(f"{PROGRAM}: error: {error}", file=sys.stderr)
         raise SystemExit(EXIT_MISUSED) from None
@@ -231,13 +226,33 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print("interrupted", file=sys.stderr)
         raise SystemExit(EXIT_INTERRUPTED) from None
     except Exception as error:
-        if (line := _database_problem(error)) is None:
+        if (line := _database_problem(error) or _server_problem(error)) is None:
             raise
         print(f"{PROGRAM}: {line}", file=sys.stderr)
         raise SystemExit(EXIT_FAILED) from None
     finally:
         if "tasks.server" in sys.modules:  # a run has been at work, which speaks to a Prefect server
             sys.modules["tasks.server"].drain()
+
+
+def _parsed(given: list[str]) -> Root:
+    """The command with its flags; ends with EXIT_MISUSED where they are none."""
+    try:
+        return CliApp.run(Root, cli_args=given or ["--help"])
+    except ValidationError as error:
+        for problem in error.errors():
+            print(f"{PROGRAM}: error: {_flag(problem)}", file=sys.stderr)
+        print(f"see `{PROGRAM} {' '.join(given[:1])} --help`", file=sys.stderr)
+        raise SystemExit(EXIT_MISUSED) from None
+
+
+def _server_problem(error: Exception) -> str | None:
+    """A line where what answers for the Prefect server is none, or none could be started; None for any other."""
+    if isinstance(error, ValidationError):
+        return f"the Prefect server's answer is none of Prefect's ({error.title}); check PREFECT_API_URL"
+    if isinstance(error, RuntimeError) and "ephemeral Prefect API server" in str(error):
+        return "Prefect's temporary server did not start in time; try again, or start `hybrid-ml up` first"
+    return None
 
 
 def _database_problem(error: Exception) -> str | None:

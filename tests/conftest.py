@@ -47,7 +47,11 @@ os.environ.update(
 )
 
 from hybrid_ml.settings import load_settings  # noqa: E402
-from hybrid_ml.store.embedded import administrator_address, start_embedded  # noqa: E402  # after the environment is clean
+from hybrid_ml.store.embedded import (  # noqa: E402  # after the environment is clean
+    administrator_address,
+    for_asyncpg,
+    start_embedded,
+)
 from hybrid_ml.store.engine import connect_only, migrate, open_engine  # noqa: E402
 from tests.databases import database, let_every_role_in, make_quick  # noqa: E402
 from tests.faults.table import TABLE  # noqa: E402
@@ -138,7 +142,7 @@ def prefect_api(server: str) -> Iterator[str]:
     """A real Prefect server with its own database, for flows in this process and for commands."""
     port = free_port()
     url = f"http://127.0.0.1:{port}/api"
-    address = start_embedded(WORK, "prefect", ("pg_trgm",)).replace("postgresql://", "postgresql+asyncpg://")
+    address = for_asyncpg(start_embedded(WORK, "prefect", ("pg_trgm",)))
     environment = {
         **os.environ,
         "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "2",

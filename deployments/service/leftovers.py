@@ -15,6 +15,8 @@ import anyio
 
 OURS = re.compile(r"hybrid-ml-(worker-|check-)?[a-z0-9_]{8}")
 """Folders of workers and check-ups. Without the word: as they were called before 0.2."""
+TEMPORARY = Path(tempfile.gettempdir())
+"""The system's, as it was before the worker was given one of its own."""
 LOCK, SOCKET = "lock", "template"
 UNUSED = timedelta(days=1)
 """A folder younger than this is left alone: whoever made it may not have locked it yet."""
@@ -37,7 +39,7 @@ def remove_leftovers(results: Path, now: datetime) -> list[Path]:
     Returns what was removed. What cannot be removed is left for the next time.
     """
     removed = []
-    for folder in Path(tempfile.gettempdir()).iterdir():
+    for folder in TEMPORARY.iterdir():
         if OURS.fullmatch(folder.name) and _is_unused(folder, now):
             shutil.rmtree(folder, ignore_errors=True)
             removed.append(folder)

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -111,9 +110,6 @@ class ServerPart(ServicePart):
         said = self._database.problem()
         if said:
             return said
-        address = self._api_url.split("/")[2]
-        if not self.is_alive and _is_taken(address):
-            return f"something else listens at {address}, so the Prefect server cannot; end it, or use another --port"
         if problem == NO_DATABASE:
             return "the Prefect server does not reach its database, which is there; its lines say why"
         return super().diagnosis(problem)
@@ -215,12 +211,3 @@ class PostgresPart:
             return None if process.status() == psutil.STATUS_ZOMBIE else process
         except (OSError, ValueError, IndexError, psutil.Error):
             return None
-
-
-def _is_taken(address: str) -> bool:
-    host, _, port = address.rpartition(":")
-    try:
-        with socket.create_connection((host.strip("[]"), int(port)), 1):
-            return True
-    except (OSError, ValueError):
-        return False

@@ -1,10 +1,11 @@
 """The Prefect server process: `python -m deployments.service.prefect_server --host ADDRESS --port PORT`.
 
-What `prefect server start` runs in the foreground, behind the checks of request_checks.py. All else is stated by
-Prefect's own settings.
+`--descriptor NUMBER` in their place names a listening socket that it inherits. It is what `prefect server start` runs
+in the foreground, behind the checks of request_checks.py; all else is stated by Prefect's own settings.
 """
 
 import argparse
+import socket
 
 import uvicorn
 from prefect.server.api.server import create_app
@@ -26,14 +27,16 @@ def guarded(app: ASGIApp, allowed_hosts: list[str], allowed_origins: list[str], 
 def main() -> None:
     """Serve until SIGTERM or Ctrl-C."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--host", required=True)
-    parser.add_argument("--port", required=True, type=int)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", default=4200, type=int)
+    parser.add_argument("--descriptor", type=int, help="a listening socket to use instead")
     parser.add_argument("--allowed_host", action="append", default=[], help="a name that requests may be for")
     arguments = parser.parse_args()
     server = get_current_settings().server
     authentication = server.api.auth_string.get_secret_value() if server.api.auth_string else ""
     origins = [origin.strip() for origin in server.api.cors_allowed_origins.split(",") if origin.strip() != ANY_ORIGIN]
-    uvicorn.run(
+    inherited = [socket.socket(fileno=arguments.descriptor)] if arguments.descriptor is not None else None
+    config = uvicorn.Config(
         guarded(create_app(final=True), arguments.allowed_host, origins, authentication),
         host=arguments.host,
         port=arguments.port,
@@ -42,6 +45,7 @@ def main() -> None:
         ws_ping_timeout=server.api.websocket_ping_timeout,
         log_level=server.logging_level.lower(),
     )
+    uvicorn.Server(config).run(sockets=inherited)
 
 
 if __name__ == "__main__":

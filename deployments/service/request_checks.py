@@ -6,8 +6,8 @@ section 3.2; RFC 6455, section 10.2 for WebSockets).
 """
 
 import ipaddress
+import re
 from collections.abc import Collection
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 LOCALHOST = "localhost"
 FORBIDDEN, MISDIRECTED = 403, 421
+NETLOC = re.compile(r"(?P<name>\[[0-9a-fA-F:.]+\]|[\w.-]+)(:(?P<port>\d{1,5}))?", re.ASCII)
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -70,11 +71,11 @@ class RequestChecks:
         origin = found[0].lower()
         if origin in self.origins:
             return True
-        parts = urlsplit(origin)
-        if parts.scheme not in DEFAULT_PORTS:
+        scheme, _, netloc = origin.partition("://")
+        if scheme not in DEFAULT_PORTS:
             return False
-        name, port = _host_and_port(parts.netloc)
-        default_port = DEFAULT_PORTS[parts.scheme]
+        name, port = _host_and_port(netloc)
+        default_port = DEFAULT_PORTS[scheme]
         host_name, host_port = _host_and_port(host_header)
         return bool(name) and (name, port or default_port) == (host_name, host_port or default_port)
 
@@ -84,15 +85,12 @@ async def _refuse(status: int, reason: str, scope: Scope, receive: Receive, send
 
 
 def _host_and_port(netloc: str) -> tuple[str, int | None]:
-    """`[::1]:4200` as `("::1", 4200)`; an empty name where it is no host, as with user names in it."""
-    try:
-        parts = urlsplit(f"//{netloc}")
-        name, port = parts.hostname or "", parts.port
-    except ValueError:
+    """`[::1]:4200` as `("::1", 4200)`; an empty name where it is no host, as with user names or a path in it."""
+    found = NETLOC.fullmatch(netloc)
+    if not found:
         return "", None
-    if parts.username is not None or parts.path or parts.query or parts.fragment:
-        return "", None
-    return name.rstrip("."), port
+    port = int(found["port"]) if found["port"] else None
+    return found["name"].strip("[]").lower().rstrip("."), port
 
 
 def _is_address(name: str) -> bool:

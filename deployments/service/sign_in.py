@@ -11,13 +11,15 @@ from html import escape
 from string import Template
 from urllib.parse import parse_qs
 
-from starlette.requests import Request
+import anyio
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 PATH = "/hybrid-ml/sign-in"
 FIELD = "authentication"
 LONGEST_FORM_BYTES = 4_096
+FORM_SECONDS = 10.0
 STORAGE_KEY = "prefect-password"
 """Where both of Prefect's UIs keep the string, in base64 (prefect 3.8, `localStorage`)."""
 POSTING_PAGE = Template("""<!doctype html>
@@ -60,13 +62,25 @@ class SignIn:
     async def _answer(self, request: Request) -> Response:
         if request.method != "POST":
             return PlainTextResponse("run `hybrid-ml ui` to sign in\n", status_code=405)
-        body = b""
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > LONGEST_FORM_BYTES:
-                return PlainTextResponse("the form is too long\n", status_code=413)
-        given = parse_qs(body).get(FIELD.encode(), [b""])[0]
-        if not hmac.compare_digest(given, self.authentication.encode()):
+        try:
+            with anyio.fail_after(FORM_SECONDS):
+                body = await _read(request)
+        except (TimeoutError, ClientDisconnect):
+            return PlainTextResponse("the form did not come\n", status_code=408)
+        if len(body) > LONGEST_FORM_BYTES:
+            return PlainTextResponse("the form is too long\n", status_code=413)
+        given = parse_qs(body.decode("latin-1"), encoding="latin-1").get(FIELD, [""])[0]
+        if not hmac.compare_digest(given.encode("latin-1"), self.authentication.encode()):
             return PlainTextResponse("that is not the authentication string; run `hybrid-ml ui` again\n", 403)
         value = json.dumps(b64encode(self.authentication.encode()).decode())
         return HTMLResponse(STORING_PAGE.substitute(key=json.dumps(STORAGE_KEY), value=value))
+
+
+async def _read(request: Request) -> bytes:
+    """The body, no more of it than shows that it is too long."""
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > LONGEST_FORM_BYTES:
+            break
+    return body

@@ -34,6 +34,7 @@ from hybrid_ml.store.table_copies import (
 )
 
 KIND, FORMAT, MANIFEST = "hybrid-ml backup", 1, "manifest.json"
+MOST_MANIFEST_BYTES = 1_000_000
 DAMAGED = (zipfile.BadZipFile, zlib.error, KeyError, EOFError, ValueError, NotImplementedError, RuntimeError)
 """What reading a damaged archive may raise; pydantic's errors are ValueErrors."""
 LOCK_SECONDS = 30
@@ -151,8 +152,11 @@ def make_nightly_backup(engine: Engine, data_dir: Path, folder: Path, keep: int,
 def read_manifest(path: Path) -> Manifest:
     """What the backup holds. Raises BadInput where the file is missing, damaged, no backup, or a newer program's."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            manifest = Manifest.model_validate_json(archive.read(MANIFEST))
+        if path.exists() and not path.is_file():
+            raise BadInput(f"--path {path} is no file; name a file of `hybrid-ml backup`")
+        with zipfile.ZipFile(path) as archive, archive.open(MANIFEST) as member:
+            # What it promises is not believed: an archive of a few MB may hold gigabytes.
+            manifest = Manifest.model_validate_json(member.read(MOST_MANIFEST_BYTES))
     except OSError as error:
         raise BadInput(f"--path {path} cannot be read ({error.strerror}); name a file of `hybrid-ml backup`") from None
     except DAMAGED:

@@ -62,6 +62,11 @@ def start_embedded(data_dir: Path, database: str = DATABASE, extensions: Sequenc
     return cluster.address(database, ROLE)
 
 
+def for_asyncpg(address: str) -> str:
+    """`address` of `start_embedded` for asyncpg, which cannot ask who serves a socket."""
+    return address.replace("postgresql://", "postgresql+asyncpg://").partition("&requirepeer=")[0]
+
+
 def administrator_address(data_dir: Path, database: str = "postgres") -> str:
     """The superuser's way into `database` on a server that this process has joined, for making databases."""
     return _cluster(data_dir).address(database)

@@ -46,13 +46,24 @@ class Cluster:
 
     def address(self, database: str, role: str = SUPERUSER) -> str:
         """Where `role` reaches `database`; there is no password: the server looks at who connects."""
-        return f"postgresql://{role}@/{database}?host={quote(str(self.socket_folder()))}"
+        host = quote(str(self.socket_folder()))
+        # Nobody else's server is believed, should another account ever come to own the socket's folder.
+        return f"postgresql://{role}@/{database}?host={host}&requirepeer={quote(self.account.name)}"
 
     def socket_folder(self) -> Path:
         """Beside its files, or where their path is too long or odd for a socket, where `socket_folder` says."""
         if _fits(self.folder):
             return self.folder
         return Path(self._socket_note().read_text(encoding="utf-8"))
+
+    def has_private_socket_folder(self) -> bool:
+        """Whether nobody but the server's account can have made the socket: asked before anything connects."""
+        if _fits(self.folder):
+            return True
+        try:
+            return is_private(self.socket_folder(), self.account)
+        except OSError:
+            return False
 
     def _socket_note(self) -> Path:
         return self.folder.parent / "socket_folder"
@@ -146,6 +157,8 @@ def ensure_running(cluster: Cluster, programs: Programs) -> None:
 
 def connection_problem(cluster: Cluster) -> str:
     """Why nobody can connect to the server; empty when it answers."""
+    if not cluster.has_private_socket_folder():
+        return "No such file: it has no socket folder of its own"
     try:
         psycopg2.connect(cluster.address("postgres"), connect_timeout=10).close()
     except psycopg2.OperationalError as error:

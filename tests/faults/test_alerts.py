@@ -74,7 +74,7 @@ def test_a_thousand_alerts_through_every_fault_and_kill(
             if nobody_there:
                 process.join(chance.uniform(0.1, 0.4))
             else:
-                live_for(process, api, chance.randint(60, 260))
+                live_for(process, api, chance.randint(150, 450))
             gone += nobody_there
             if process.is_alive():
                 process.kill()

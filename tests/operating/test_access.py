@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import socket
 import stat
 import subprocess
 import sys
@@ -31,6 +32,8 @@ def foreign(up: Up) -> dict[str, dict[str, str]]:
         "another port of this machine": {"Origin": "http://127.0.0.1:3000"},
         "a file": {"Origin": "null"},
         "a user's name for a host": {"Host": f"127.0.0.1@{EVIL}"},
+        "an address with a name behind it": {"Host": f"[::1]{EVIL}"},
+        "an origin that is no address": {"Origin": "http://["},
     }
 
 
@@ -51,6 +54,32 @@ def test_a_page_of_another_site_is_refused_over_http(up: Up, known: bool) -> Non
                 for method, path, body in requests
             }
             assert statuses <= {403, 421}, name
+
+
+def test_the_port_is_held_while_the_server_is_away(up: Up) -> None:
+    """Whoever took it meanwhile would be sent the string by everybody who asks the server."""
+    server, port = up.child(SERVER), httpx.URL(up.api_url).port
+    server.suspend()
+    try:
+        with socket.socket() as other:
+            other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with pytest.raises(OSError, match="in use"):
+                other.bind(("127.0.0.1", port))
+        [listening] = [
+            found
+            for found in psutil.Process(up.process.pid).net_connections("tcp")
+            if found.status == psutil.CONN_LISTEN and found.laddr.port == port
+        ]
+    finally:
+        server.resume()
+    assert listening.fd >= 0, "`up` itself listens, so the port is held when the server has died, too"
+
+
+@pytest.mark.parametrize("form", ["authentication=ü", "authentication=%ff", "authentication", ""])
+def test_odd_forms_are_refused_without_an_error_of_the_server(up: Up, form: str) -> None:
+    url = up.api_url.removesuffix("/api") + "/hybrid-ml/sign-in"
+    assert httpx.post(url, content=form.encode()).status_code == 403
+    assert "Traceback" not in up.log.read_text()
 
 
 def test_requests_without_the_string_get_nothing(up: Up) -> None:
@@ -80,7 +109,7 @@ def _connects(url: str, headers: dict[str, str], authentication: str | None) -> 
 
     async def connect() -> str:
         protocols = ["prefect"] if authentication else None
-        host = headers.get("Host", f"127.0.0.1:{port}").rpartition("@")[2].partition(":")[0]
+        host = EVIL if "Host" in headers else "127.0.0.1"
         more = {name: value for name, value in headers.items() if name != "Host"}
         try:
             async with websockets.connect(
@@ -90,10 +119,10 @@ def _connects(url: str, headers: dict[str, str], authentication: str | None) -> 
                 host="127.0.0.1",
                 port=port,
                 proxy=None,
-            ) as socket:
+            ) as line:
                 if authentication:
-                    await socket.send(json.dumps({"type": "auth", "token": authentication}))
-                answer = json.loads(await asyncio.wait_for(socket.recv(), 30))
+                    await line.send(json.dumps({"type": "auth", "token": authentication}))
+                answer = json.loads(await asyncio.wait_for(line.recv(), 30))
                 return "open" if answer == {"type": "auth_success"} else f"answers {answer}"
         except websockets.InvalidStatus as refusal:
             assert refusal.response.status_code in (403, 421)

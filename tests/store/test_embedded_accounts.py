@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
+import psycopg2
 import pytest
 
 from hybrid_ml.errors import StoreUnavailable
 from hybrid_ml.store.embedded import start_embedded
-from hybrid_ml.store.postgres_server import LONGEST_SOCKET_FOLDER, Cluster
+from hybrid_ml.store.postgres_server import LONGEST_SOCKET_FOLDER, Cluster, connection_problem
 from hybrid_ml.store.private_folders import Account, is_private, server_account
 from tests.conftest import Command
 from tests.faults.table import FaultRows
@@ -188,3 +189,46 @@ def test_a_socket_folder_that_is_not_private_is_not_used_again(
         os.chown(second, account("nobody").uid, account("nobody").gid)
         cluster.make_socket_folder()
         assert cluster.socket_folder() != second
+
+
+LISTEN = """
+folder = Path(sys.argv[1])
+folder.mkdir(mode=0o755)
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(str(folder / ".s.PGSQL.5432"))
+os.chmod(folder / ".s.PGSQL.5432", 0o777)
+listener.listen()
+print("listening", flush=True)
+for _ in range(int(sys.argv[2])):
+    line, _ = listener.accept()
+    print("connected", line.recv(100) or "and left without a word", flush=True)
+"""
+
+
+def test_a_server_of_another_account_at_our_sockets_place_is_not_believed(
+    public_folder: Path, monkeypatch: pytest.MonkeyPatch, faults: FaultRows
+) -> None:
+    """The name of a stopped server's folder is free to take in the system's temporary folder."""
+    monkeypatch.setattr(tempfile, "tempdir", str(public_folder / "tmp"))
+    (public_folder / "tmp").mkdir(exist_ok=True)
+    (public_folder / "tmp").chmod(0o1777)
+    folder = public_folder / ("x" * LONGEST_SOCKET_FOLDER) / "postgres"
+    folder.mkdir(parents=True)
+    cluster = Cluster(folder, server_account())
+    cluster.make_socket_folder()
+    taken = cluster.socket_folder()
+    cluster.remove_socket_folder()
+    assert connection_problem(cluster).startswith("No such file")
+    who = STRANGERS[0] if AS_ROOT else OURSELVES  # a folder of one's own that others may enter is not believed either
+    with python_as(who, LISTEN, taken, "1" if AS_ROOT else "0") as stranger:
+        assert stranger.stdout is not None
+        assert stranger.stdout.readline() == "listening\n"
+        assert connection_problem(cluster).startswith("No such file"), "nothing connects to it"
+        if AS_ROOT:
+            with pytest.raises(psycopg2.OperationalError, match="requirepeer"):
+                psycopg2.connect(cluster.address("postgres"))
+            assert stranger.stdout.readline() == "connected and left without a word\n", "no word of ours was heard"
+        cluster.make_socket_folder()
+    assert cluster.socket_folder() != taken
+    assert is_private(cluster.socket_folder(), cluster.account)
+    faults.add("another account listens where our PostgreSQL's socket was", "nothing is said to it; another folder", 0)

@@ -1,8 +1,11 @@
 """What a process takes: its wall time, processor time and peak memory, those it waited for included."""
 
+import json
 import os
+import signal
 import subprocess
-import threading
+import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,29 +24,31 @@ class Taken:
     peak_bytes: int
 
 
+WAIT = """
+import json, os, subprocess, sys
+process = subprocess.Popen(sys.argv[2:])
+_, status, usage = os.wait4(process.pid, 0)
+with open(sys.argv[1], "w") as file:
+    json.dump([os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024], file)
+"""
+"""A small process that starts the measured one: a process begins with the peak of the one that it was forked from."""
+
+
 def run_measured(arguments: Sequence[str | Path], timeout_seconds: float = 300, cwd: Path | None = None) -> Taken:
-    """Run a process to its end, or kill it after `timeout_seconds`; Linux and macOS count what it took."""
+    """Run a process to its end; one that is not over after `timeout_seconds` is killed, and the test fails."""
     started = time.perf_counter()
-    process = subprocess.Popen(arguments, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    timer = threading.Timer(timeout_seconds, process.kill)
-    timer.start()
-    outputs: dict[str, bytes] = {}
-    assert process.stdout is not None
-    assert process.stderr is not None
-    reader = threading.Thread(target=lambda: outputs.update(stderr=process.stderr.read()))
-    reader.start()
-    outputs["stdout"] = process.stdout.read()
-    reader.join()
-    _, status, usage = os.wait4(process.pid, 0)
-    timer.cancel()
-    process.returncode = os.waitstatus_to_exitcode(status)
-    process.stdout.close()
-    process.stderr.close()
-    return Taken(
-        code=process.returncode,
-        stdout=outputs["stdout"].decode(errors="replace"),
-        stderr=outputs["stderr"].decode(errors="replace"),
-        seconds=time.perf_counter() - started,
-        cpu_seconds=usage.ru_utime + usage.ru_stime,
-        peak_bytes=usage.ru_maxrss * 1024,
-    )
+    with tempfile.TemporaryDirectory(prefix="hybrid-ml-tests-") as folder:
+        taken = Path(folder) / "taken"
+        command = [sys.executable, "-S", "-c", WAIT, taken, *arguments]
+        process = subprocess.Popen(
+            command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace",
+            start_new_session=True,
+        )  # fmt: skip
+        try:
+            stdout, stderr = process.communicate(timeout=timeout_seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            stdout, stderr = process.communicate()
+            raise AssertionError(f"not over after {timeout_seconds:g} s: {stdout}{stderr}") from None
+        code, cpu_seconds, peak_bytes = json.loads(taken.read_text())
+    return Taken(code, stdout, stderr, time.perf_counter() - started, cpu_seconds, peak_bytes)

@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import psycopg2
 import pytest
+from sqlalchemy.engine import make_url
 
 from hybrid_ml.errors import StoreUnavailable
 from hybrid_ml.store.embedded import start_embedded
@@ -97,7 +98,7 @@ def test_another_account_gets_nothing(owner: Account, kind: str, public_folder: 
     try:
         addresses = [started.stdout.readline().strip() for _ in range(2)]  # type: ignore[union-attr]
         assert all(address.startswith("postgresql://hybrid_ml@/") for address in addresses), started.stderr.read()
-        sockets = Path(addresses[0].partition("?host=")[2])
+        sockets = Path(str(make_url(addresses[0]).query["host"]))
         folders = (data, data / "postgres", sockets)
         assert {oct(folder.stat().st_mode & 0o7067) for folder in folders} == {"0o0"}, "the group may pass, no more"
         server = psutil.Process(int((data / "postgres" / "postmaster.pid").read_text().split()[0]))

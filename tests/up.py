@@ -37,7 +37,7 @@ PROGRAM = str(Path(sys.executable).with_name("hybrid-ml"))
 SLOT_SECONDS, PREFETCH_SECONDS, SLOT_RUN_SECONDS = 600, 10, 20
 """The analysis of a slot is due five seconds into it, on its way some seconds before, and soon at work."""
 AWAKE = {"disable_sleep_window": True, "max_bar_age_minutes": 1_440}
-START_SECONDS, RUN_SECONDS = 180.0, 120.0
+START_SECONDS, RUN_SECONDS = 400.0, 120.0
 
 
 def wait_for(what: str, found: Callable[[], Any], seconds: float = RUN_SECONDS) -> Any:

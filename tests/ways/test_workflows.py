@@ -164,5 +164,5 @@ def _bash(script: str, folder: Path, environment: dict[str, str]) -> subprocess.
     """Run a step's script as a runner does when the step names no shell: by `bash -e` on a file."""
     command = ["bash", "-e", "-c", script]
     return subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=400, check=False
     )

@@ -94,17 +94,7 @@ def make_backup(engine: Engine, data_dir: Path, path: Path, now: datetime, advan
             damaged = damaged_models(scratch)
             models = count_rows(scratch, ["model_versions"])
         _keep(beside, path)
-    return BackupReport(
-        path=path,
-        database=shown(engine),
-        created_at=now,
-        revision=manifest.revision,
-        rows={table: digest.rows for table, digest in manifest.tables.items()},
-        models=models,
-        damaged_models=damaged,
-        bytes=path.stat().st_size,
-        seconds=round(time.perf_counter() - started, 3),
-    )
+    return _report(engine, path, manifest, models, damaged, started)
 
 
 def restore_backup(engine: Engine, data_dir: Path, path: Path, advance: Advance, *, replace: bool) -> BackupReport:
@@ -126,6 +116,12 @@ def restore_backup(engine: Engine, data_dir: Path, path: Path, advance: Advance,
             models = count_rows(scratch, ["model_versions"])
         with _scratch(address) as scratch:
             _carry_over(scratch, engine, advance, replace=replace)
+    return _report(engine, path, manifest, models, damaged, started)
+
+
+def _report(
+    engine: Engine, path: Path, manifest: Manifest, models: int, damaged: list[str], started: float
+) -> BackupReport:
     return BackupReport(
         path=path,
         database=shown(engine),

@@ -115,9 +115,10 @@ def limit_time(connection: Connection) -> None:
 def shown(engine: Engine) -> str:
     """The address without the password, fit for a person's eyes."""
     url = engine.url
-    if str(url.query.get("host", "")).startswith("/"):
+    host = str(url.query.get("host", url.host or "localhost"))
+    if host.startswith("/") and "requirepeer" in url.query:  # which only ours asks for by itself
         return f"the embedded PostgreSQL ({url.database})"
-    return f"{url.host or 'localhost'}:{url.port or 5432}/{url.database}"
+    return f"{host}:{url.port or 5432}/{url.database}"
 
 
 @cache

@@ -7,12 +7,13 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from flows.__main__ import main
-from tests.conftest import ROOT
-from tests.databases import role
+from tests.conftest import ROOT, WORK
+from tests.databases import OwnPostgres, role
 
 PASSWORD = "e"
 """A letter of every message: cut out by its value, nothing could be read."""
@@ -207,6 +208,25 @@ def test_up_ends_before_it_starts_anything(server: str, home: Path, tmp_path: Pa
     assert_one_line(done.stderr, "is read-only")
     assert done.stdout.split() == ["stopped"]
     assert not (tmp_path / "data" / "postgres").exists()
+
+
+def test_a_standby_serves_who_reads_and_names_the_primary_to_who_writes(here: Here) -> None:
+    with TemporaryDirectory(dir=WORK) as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # PostgreSQL runs as a user of its own where the tests run as root
+        own = OwnPostgres(folder)
+        assert in_a_process("migrate", NEON_CONN_STR=own.address).returncode == 0
+        own.stop()
+        files = (folder / "postgres" / "PG_VERSION").stat()
+        signal_file = folder / "postgres" / "standby.signal"
+        signal_file.touch()
+        os.chown(signal_file, files.st_uid, files.st_gid)
+        own.start()
+        for command in ("migrate", "train", "review"):
+            line = here(own.address, *command.split())
+            assert_one_line(line, "is a replica; name the primary in NEON_CONN_STR")
+        listed = in_a_process("models", "list", NEON_CONN_STR=own.address)
+        assert listed.returncode == 0, listed.stderr
 
 
 def test_parameters_of_other_drivers_are_dropped_with_a_word(here: Here, address: str) -> None:

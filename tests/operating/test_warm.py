@@ -175,21 +175,28 @@ def test_a_worker_that_is_stopped_while_it_connects_just_stops(
 ) -> None:
     """Prefect's worker, interrupted there, falls over its own connections, which is stood in for by an error here."""
 
+    connects = asyncio.Event()
+
     async def connect(_: object) -> None:
+        connects.set()
         try:
-            await asyncio.sleep(60 if stopped else 0)
+            await asyncio.sleep(3_600 if stopped else 0)
         finally:
             raise RuntimeError("Attempted to exit a cancel scope that isn't the current tasks's current cancel scope")
 
     async def interrupted() -> None:
         working = asyncio.create_task(warm_worker.work("hybrid-ml", None, None, tmp_path))
-        await asyncio.sleep(0.1)
+        await connects.wait()
         if stopped:
             working.cancel()
         await working
 
     monkeypatch.setattr(warm_worker.WarmWorker, "start", connect)
-    with pytest.raises(asyncio.CancelledError if stopped else ExceptionGroup):
+    # a server that refuses: without an address, Prefect would start one
+    with (
+        temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}),
+        pytest.raises(asyncio.CancelledError if stopped else ExceptionGroup),
+    ):
         asyncio.run(interrupted())
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import psycopg2
 import pytest
-from sqlalchemy import text
+from sqlalchemy import create_engine, text
 
 from hybrid_ml.errors import StoreUnavailable
 from hybrid_ml.settings import load_settings
 from hybrid_ml.store.embedded import administrator_address, start_embedded
-from hybrid_ml.store.engine import connect_only, migrate, open_engine, parse_address
+from hybrid_ml.store.engine import connect_only, migrate, open_engine, parse_address, shown
 from hybrid_ml.store.schema_version import newest_revision
 
 SECRET = "s3cret-passw0rd"
@@ -37,6 +37,19 @@ def test_an_address_that_cannot_be_used_is_named_without_its_password(address: s
 
 def test_the_short_scheme_of_hosted_databases_is_understood() -> None:
     assert parse_address(f"postgres://me:{SECRET}@host/db").drivername == "postgresql+psycopg2"
+
+
+@pytest.mark.parametrize(
+    ("address", "in_words"),
+    [
+        ("postgresql://me@/db?host=/data/postgres&requirepeer=me", "the embedded PostgreSQL (db)"),
+        ("postgresql://me@/db?host=/var/run/postgresql", "/var/run/postgresql:5432/db"),
+        (f"postgresql://me:{SECRET}@10.0.0.1:6543/db", "10.0.0.1:6543/db"),
+    ],
+)
+def test_a_database_is_named_by_where_it_is(address: str, in_words: str) -> None:
+    engine = create_engine(address.replace("postgresql://", "postgresql+psycopg2://"))
+    assert shown(engine) == in_words
 
 
 def test_an_unreachable_server_is_named_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -163,16 +163,20 @@ async def work(pool: str, name: str | None, template: str | None, folder: Path) 
 
     At the first it begins nothing more, and gives what is at work FINISH_SECONDS; a second one is not waited for.
     """
+    stopped = asyncio.current_task()
     try:
-        await _work(pool, name, template, folder)
+        # In a task of its own: anyio's task groups may lose count of how often the task that opened them was cancelled.
+        await asyncio.create_task(_work(pool, name, template, folder, stopped))
     except BaseException:
         # Interrupted while it connects, Prefect's worker falls over its own connections; a stop is still a stop.
-        if (task := asyncio.current_task()) and task.cancelling():
+        if stopped and stopped.cancelling():
             raise asyncio.CancelledError from None
         raise
 
 
-async def _work(pool: str, name: str | None, template: str | None, folder: Path) -> None:
+async def _work(
+    pool: str, name: str | None, template: str | None, folder: Path, stopped: asyncio.Task[Any] | None
+) -> None:
     settings = get_current_settings().worker
     WarmConfiguration.template, WarmConfiguration.folder = template, folder
     worker = WarmWorker(
@@ -187,7 +191,7 @@ async def _work(pool: str, name: str | None, template: str | None, folder: Path)
             tasks.start_soon(keep_template, template)
         tasks.start_soon(keep_tidy, folder / "results")
         tasks.start_soon(watch_runs, pool, worker.name)
-        tasks.start_soon(stop_when_asked, worker, asyncio.current_task())
+        tasks.start_soon(stop_when_asked, worker, stopped)
         await worker.start()
         tasks.cancel_scope.cancel()
 

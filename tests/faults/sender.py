@@ -11,7 +11,7 @@ from hybrid_ml.store.engine import open_engine
 from hybrid_ml.telegram import Line, make_bot
 from tests.faults.victim import FORK
 
-TIMEOUT_SECONDS, LEASE_SECONDS = 0.5, 2.5
+TIMEOUT_SECONDS, LEASE_SECONDS = 1.5, 7.5
 """Shorter than in service, in the same proportion: a lease outlives a message that takes as long as it can."""
 
 

@@ -12,6 +12,7 @@ from uuid import UUID
 
 import psutil
 import pytest
+from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 from sqlalchemy import text
 
 from hybrid_ml.store.locks import symbol_locks
@@ -233,6 +234,10 @@ def test_a_failed_run_is_retried_from_the_command_line(up: Up) -> None:
     run = up.ended(run_id)
     assert run.run_count == 2
     assert run.state.type.value == "COMPLETED", f"{run.state.name}: {run.state.message}"
+    with up.client() as client:
+        lines = client.read_logs(LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run_id])))
+    assert lines
+    assert not [line.message for line in lines if "Traceback" in line.message]
 
 
 def test_postgresql_is_killed(up: Up) -> None:

@@ -22,11 +22,12 @@ from typing import Any
 
 import psutil
 from common import Report, cross_check, options
-from sqlalchemy import Engine, text
+from sqlalchemy import create_engine, text
 
 from hybrid_ml.market.bars import clean_bars
 from hybrid_ml.market.simulation import simulate_bars
 from hybrid_ml.store.bars import store_bars
+from hybrid_ml.store.embedded import administrator_address
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # the tests know how to start all of it
@@ -38,6 +39,7 @@ TARGET_BYTES = 300_000
 UNTIL, BARS = datetime.now(UTC).replace(second=0, microsecond=0), 12_000
 STEP, MOST_RUNS = timedelta(minutes=10), 600
 """The newest half of the bars are moments to judge; what is before them the first run trains on."""
+TELL_RUNS = 20
 WARM_UP_RUNS, SETTLE_SECONDS = 5, 8.0
 """Before the first number; and until the server has written what it was told (it writes every five seconds)."""
 PROCESSES = {
@@ -82,13 +84,14 @@ def now(up: Up) -> Moment:
     time.sleep(SETTLE_SECONDS)
     tables = {name: f"SELECT pg_total_relation_size('{name}')" for name in TABLES}
     whole = {"whole": "SELECT pg_database_size(current_database())"}
-    prefect = _sizes(up.prefect_engine(), tables | whole)
-    project = _sizes(up.engine(), whole)
+    prefect = _sizes(administrator_address(up.data_dir, "prefect"), tables | whole)
+    project = _sizes(administrator_address(up.data_dir, "hybrid_ml"), whole)
     return Moment(prefect.pop("whole"), project["whole"], prefect, memory(up))
 
 
-def _sizes(engine: Engine, questions: dict[str, str]) -> dict[str, int]:
-    with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+def _sizes(address: str, questions: dict[str, str]) -> dict[str, int]:
+    engine = create_engine(address.replace("postgresql://", "postgresql+psycopg2://"), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
         connection.execute(text("VACUUM"))
         connection.execute(text("CHECKPOINT"))
         found = {name: connection.execute(text(question)).scalar_one() for name, question in questions.items()}
@@ -120,7 +123,9 @@ def analyses(up: Up, count: int, symbols: list[str], as_of: Iterator[str]) -> in
     """Run so many, one after the other; how many task runs the last one had."""
     with up.client() as client:
         deployment = client.read_deployment_by_name("analysis/analysis").id
-        for _ in range(count):
+        for number in range(count):
+            if number % TELL_RUNS == 0:
+                print(f"{number} of {count} analyses of {len(symbols)} symbols", file=sys.stderr)
             parameters = {"request": {**AWAKE, "symbols": symbols, "as_of": next(as_of)}}
             run = client.create_flow_run_from_deployment(deployment, parameters=parameters)
             while not (run.state and run.state.is_final()):

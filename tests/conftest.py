@@ -64,20 +64,24 @@ settings.register_profile("repeatable", derandomize=True, max_examples=25, deadl
 settings.load_profile("repeatable")
 
 
-class OneUp(LoadScopeScheduling):
-    """Tests go to whichever process is free, but all that need `hybrid-ml up` to one: it is costly to start.
+TOGETHER = {
+    "tests/operating/test_illness.py": "illness",
+    "tests/operating/test_trouble.py": "trouble",
+    "tests/operating/": "up",
+    "tests/browser/": "up",
+}
+"""Tests below these paths share a process, because they share a `hybrid-ml up`. The first path that fits counts."""
 
-    One that is made ill has a process of its own, so that its long waits hold up nobody.
-    """
+
+class TogetherScheduling(LoadScopeScheduling):
+    """Tests go to whichever process is free, but for those that stay together."""
 
     def _split_scope(self, nodeid: str) -> str:
-        if nodeid.startswith("tests/operating/test_illness.py"):
-            return "illness"
-        return "up" if nodeid.startswith(("tests/browser/", "tests/operating/")) else nodeid
+        return next((group for path, group in TOGETHER.items() if nodeid.startswith(path)), nodeid)
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> OneUp:
-    return OneUp(config, log)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> TogetherScheduling:
+    return TogetherScheduling(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -185,7 +189,7 @@ def _wait_until_healthy(url: str, process: subprocess.Popen, seconds: float = 60
 
 @pytest.fixture(scope="session")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Up"]:
-    """`hybrid-ml up` as a user starts it, for the whole session; tests that ask for it share a process ("up")."""
+    """`hybrid-ml up` as a user starts it, for the whole session; see TOGETHER."""
     from tests.up import everything_up
 
     # What is older than its retention goes within seconds instead of an hour.

@@ -6,6 +6,7 @@ Imports the standard library and the errors alone, because every command reads i
 import os
 import secrets
 import shlex
+from functools import cache
 from pathlib import Path
 
 from hybrid_ml.errors import BadInput
@@ -58,8 +59,12 @@ def keep_authentication(data_dir: Path, stated: str = "") -> str:
     return text
 
 
+@cache
 def protect_temporary_server() -> None:
-    """A server that Prefect starts for this process alone answers this process alone, by a string of the moment."""
+    """A server that Prefect starts for this process alone answers this process alone, by a string of the moment.
+
+    One string a process: all its flows share the server.
+    """
     from prefect.context import refresh_global_settings_context
 
     os.environ[SERVER_VARIABLE] = os.environ[CLIENT_VARIABLE] = f"{USER}:{secrets.token_urlsafe(PASSWORD_BYTES)}"

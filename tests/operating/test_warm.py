@@ -17,7 +17,7 @@ import psutil
 import pytest
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import WorkerFlowRunResponse
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
 from prefect.workers.process import ProcessWorker
 
 from deployments.warm import starter, template
@@ -30,7 +30,7 @@ NO_RUN = {"PREFECT__FLOW_RUN_ID": "not a run"}
 
 
 @pytest.fixture(scope="module")
-def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, psutil.Process]]:
+def warm(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Iterator[tuple[str, psutil.Process]]:
     """A template and the address of its socket."""
     address = str(tmp_path_factory.mktemp("warm") / "template")
     command = [sys.executable, "-m", "deployments.warm.template", address]
@@ -42,13 +42,19 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, psutil
 
 
 def start(address: str, **environment: str) -> subprocess.Popen:
-    command = [sys.executable, "-S", str(STARTER), address]
+    """A starter beside the test's server: Prefect would start one of its own for it, which takes its time."""
+    environment = os.environ | {"PREFECT_API_URL": str(get_current_settings().api.url)} | environment
     return subprocess.Popen(
-        command, cwd=ROOT, env=os.environ | environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [sys.executable, "-S", str(STARTER), address],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
 
 
-def test_without_a_template_it_starts_cold(tmp_path: Path) -> None:
+def test_without_a_template_it_starts_cold(tmp_path: Path, prefect_api: str) -> None:
     process = start(str(tmp_path / "nobody"), **NO_RUN)
     said, _ = process.communicate(timeout=120)
     assert "Invalid flow run id" in said

@@ -26,5 +26,5 @@ RUN /opt/hybrid-ml/bin/python -m pip install --no-cache-dir --disable-pip-versio
 ENV PATH=/opt/hybrid-ml/bin:$PATH PYTHONUNBUFFERED=1
 # By number, so that an orchestrator can see that it is not root.
 USER 10001:10001
-HEALTHCHECK --interval=60s --timeout=10s --start-period=60s --retries=3 CMD ["python", "deployments/worker_health.py"]
+HEALTHCHECK --interval=60s --timeout=10s --start-period=60s --retries=3 CMD ["python", "deployments/service/worker_health.py"]
 CMD ["hybrid-ml", "worker"]

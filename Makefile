@@ -14,7 +14,7 @@ endif
 export UV_LINK_MODE ?= copy
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test lint faults bench lock shell clean
+.PHONY: help demo up test lint faults bench docs lock shell clean
 
 help:  ## Show what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -39,6 +39,9 @@ faults: $(VENV)/.installed-dev  ## Do what may go wrong, and print what happened
 
 bench: $(VENV)/.installed-dev  ## Print what things cost, as ratios
 	@for each in start bars features fine_tuning analysis alerts latency growth training replay day rules experiments adapters drift scale; do $(BIN)/python bench/$$each.py || exit 1; echo; done
+
+docs: $(VENV)/.installed  ## Write docs/cli.md, the reference of every command, from the code
+	@$(BIN)/python docs/make_cli.py
 
 shell: $(VENV)/.installed  ## A shell in which python and hybrid-ml are this project's
 	@. $(BIN)/activate && exec $${SHELL:-sh} -i

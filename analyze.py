@@ -2,8 +2,8 @@
 
 import sys
 
-from flows.__main__ import main
-from flows.saved_model import load_saved_model, save_model, validate_model_on_recent_data
+from hybrid_ml.cli.__main__ import main
+from hybrid_ml.cli.python_api import load_saved_model, save_model, validate_model_on_recent_data
 
 __all__ = ["load_saved_model", "save_model", "validate_model_on_recent_data"]
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from flows.__main__ import main
+from hybrid_ml.cli.__main__ import main
 
 if __name__ == "__main__":
     main(["check", *sys.argv[1:]])

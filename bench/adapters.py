@@ -19,13 +19,13 @@ from common import Report, options, some_bars
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+from hybrid_ml.evaluation.outcome_metrics import interval
 from hybrid_ml.learning.evaluation import log_losses
 from hybrid_ml.learning.fine_tuning import DECAY, JUDGING_ROWS, REFIT_L2, refit_leaves
 from hybrid_ml.learning.model import CLASS_COUNT, softmax, sum_leaves
 from hybrid_ml.learning.rows import EMBARGO_BARS, Rows, make_window
 from hybrid_ml.learning.training import fit_base
 from hybrid_ml.market.bars import MAX_GAP_MINUTES
-from hybrid_ml.replay.worth import interval
 
 HOUR = 60
 Scores = NDArray[np.float64]
@@ -65,18 +65,18 @@ def forest_kernel(variance: float, weight: float, rounds: int = 20) -> Method:
             ends = np.arange(0, where.size + 1, trees)
             return csr_matrix((np.ones(where.size), where.ravel(), ends), shape=(len(leaves), trees * width))
 
-        fitted, asked = ([table(part, place) for place in range(CLASS_COUNT)] for part in (now.fitted, now.asked))
+        fitted, requested = ([table(part, place) for place in range(CLASS_COUNT)] for part in (now.fitted, now.asked))
         base, truth = sum_leaves(now.leaf_values, now.fitted), np.eye(CLASS_COUNT)[now.labels]
         precision = trees / variance
         step = 1 / (precision + 0.075 * weight * len(truth) * trees)
         moved, speed = (np.zeros((CLASS_COUNT, trees * width)) for _ in range(2))
         for _ in range(rounds):
-            correction = np.column_stack([each @ values for each, values in zip(fitted, moved, strict=True)])
+            correction = np.column_stack([item @ values for item, values in zip(fitted, moved, strict=True)])
             left = weight * (truth - softmax(base + correction))
-            slope = np.stack([each.T @ left[:, place] for place, each in enumerate(fitted)]) - precision * moved
+            slope = np.stack([item.T @ left[:, place] for place, item in enumerate(fitted)]) - precision * moved
             speed = 0.85 * speed + step * slope
             moved = moved + speed
-        correction = np.column_stack([each @ values for each, values in zip(asked, moved, strict=True)])
+        correction = np.column_stack([item @ values for item, values in zip(requested, moved, strict=True)])
         return sum_leaves(now.leaf_values, now.asked) + correction
 
     return scores
@@ -124,16 +124,16 @@ def week(rows: Rows, sunday: pd.Timestamp, count: int, every: int, threads: int)
     gains, days = {name: [] for name in METHODS}, []
     for now in range(begin - max(0, begin - 4_000), len(near), every):
         known = np.flatnonzero(labels[: now - EMBARGO_BARS] >= 0)
-        asked = now + np.flatnonzero(labels[now : now + HOUR] >= 0)
-        if len(known) < 500 or not len(asked):
+        request = now + np.flatnonzero(labels[now : now + HOUR] >= 0)
+        if len(known) < 500 or not len(request):
             continue
-        base = log_losses(sum_leaves(model.base.leaf_values, leaves[asked]), labels[asked])
+        base = log_losses(sum_leaves(model.base.leaf_values, leaves[request]), labels[request])
         for name, (method, looked_at, left) in METHODS.items():
             window = known[-looked_at:]
             fitted = window[: len(window) - left - EMBARGO_BARS] if left else window
-            found = method(Moment(model.base.leaf_values, leaves[fitted], labels[fitted], leaves[asked]))
-            gains[name].append(base - log_losses(found, labels[asked]))
-        days.append(near.times[asked].floor("D").to_numpy())
+            found = method(Moment(model.base.leaf_values, leaves[fitted], labels[fitted], leaves[request]))
+            gains[name].append(base - log_losses(found, labels[request]))
+        days.append(near.times[request].floor("D").to_numpy())
     return {name: np.concatenate(parts) for name, parts in gains.items()}, np.concatenate(days)
 
 
@@ -152,13 +152,13 @@ def main() -> None:
         week(rows, first + pd.Timedelta(weeks=number * chosen.every), chosen.rows, chosen.every_minutes, chosen.threads)
         for number in range(chosen.sundays)
     ]
-    days = np.concatenate([each for _, each in weeks])
-    report, told = Report(f"adapters: {len(weeks)} weeks, an adaptation each {chosen.every_minutes} minutes"), []
+    days = np.concatenate([item for _, item in weeks])
+    report, text = Report(f"adapters: {len(weeks)} weeks, an adaptation each {chosen.every_minutes} minutes"), []
     for name, (_, looked_at, left) in METHODS.items():
         parts = [gains[name] for gains, _ in weeks]
         gain = np.concatenate(parts)
         low, high = interval(gain, days)
-        told.append(
+        text.append(
             {
                 "method": name,
                 "rows": looked_at,
@@ -169,7 +169,7 @@ def main() -> None:
                 "worst week": round(min(float(part.mean()) for part in parts), 4),
             }
         )
-    report.tables["log loss under that of the base, nats"] = told
+    report.tables["log loss under that of the base, nats"] = text
     report.show(as_json=chosen.json)
 
 

@@ -28,8 +28,8 @@ from sqlalchemy.engine.default import DefaultDialect
 
 from flows.analysis import analysis
 from flows.weekly_training import weekly_training
-from hybrid_ml.requests import AnalysisRequest, TrainingRequest
-from hybrid_ml.store import alerts, predictions
+from hybrid_ml.schemas.requests import AnalysisRequest, TrainingRequest
+from hybrid_ml.store import outbox, predictions
 from hybrid_ml.store.bars import store_bars
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -44,7 +44,7 @@ class Commits:
 
     def __init__(self) -> None:
         self.at: list[float] = []
-        wrote, write, commit = [False], alerts.write, DefaultDialect.do_commit
+        wrote, write, commit = [False], outbox.write, DefaultDialect.do_commit
 
         def writing(*given: Any, **named: Any) -> bool:
             wrote[0] = write(*given, **named)
@@ -56,7 +56,7 @@ class Commits:
                 wrote[0] = False
                 self.at.append(time.time())
 
-        alerts.write, DefaultDialect.do_commit = writing, committing
+        outbox.write, DefaultDialect.do_commit = writing, committing
 
 
 def waits_ms(count: int, base_url: str, log: Path) -> tuple[list[float], list[float]]:

@@ -27,7 +27,7 @@ from prefect import Task
 from sqlalchemy import Engine, text
 
 import flows.analysis
-import flows.fan_out
+import flows.task_runners
 import flows.weekly_training
 from hybrid_ml.learning.model import HybridModel
 from hybrid_ml.learning.promotion import Promotion
@@ -35,10 +35,10 @@ from hybrid_ml.learning.rows import make_window
 from hybrid_ml.learning.training import train_base
 from hybrid_ml.learning.windows import ANALYSIS_BARS
 from hybrid_ml.market.bars import MAX_GAP_MINUTES, VALUE_COLUMNS
-from hybrid_ml.reports import Analysis, AnalysisReport
-from hybrid_ml.requests import AnalysisRequest
+from hybrid_ml.schemas.reports import Analysis, AnalysisReport
+from hybrid_ml.schemas.requests import AnalysisRequest
 from hybrid_ml.store import binary_copy
-from hybrid_ml.store import models as registry
+from hybrid_ml.store import model_registry as registry
 from hybrid_ml.store.bars import COPY_COLUMNS, store_bars
 
 SYMBOL = "BENCH"
@@ -140,7 +140,7 @@ class InTurn:
 def without_prefect() -> Callable[[datetime, bool], tuple[Analysis, Stages]]:
     """The flow as a plain function of moment and mode, giving the analysis and the seconds of each stage."""
     stages: Stages = {}
-    for module in (flows.analysis, flows.fan_out, flows.weekly_training):
+    for module in (flows.analysis, flows.task_runners, flows.weekly_training):
         _unwrap(module, stages)
     vars(flows.analysis)["workers"] = lambda *_: nullcontext(InTurn())
     vars(flows.analysis)["report_analysis"] = lambda *_: None

@@ -18,9 +18,9 @@ from typing import Any
 import pandas as pd
 from sqlalchemy import Engine
 
+from hybrid_ml.config.settings import load_settings
 from hybrid_ml.market.simulation import simulate_bars
 from hybrid_ml.market.sources import read_bar_file
-from hybrid_ml.settings import load_settings
 from hybrid_ml.store.engine import open_engine
 
 UNTIL = datetime(2024, 12, 1, tzinfo=UTC)
@@ -97,8 +97,8 @@ class Line:
 
     def __str__(self) -> str:
         unit = "" if self.unit == "x" else f" {self.unit}"
-        said = f"{self.value:{NUMBERS.get(self.unit, '.3g')}}{unit}"
-        return said if self.met is None else f"{said} (target <= {self.at_most:g}): {'ok' if self.met else 'missed'}"
+        text = f"{self.value:{NUMBERS.get(self.unit, '.3g')}}{unit}"
+        return text if self.met is None else f"{text} (target <= {self.at_most:g}): {'ok' if self.met else 'missed'}"
 
 
 @dataclass

@@ -21,9 +21,9 @@ from hybrid_ml.learning.model import HybridModel
 from hybrid_ml.learning.rows import Rows, make_window
 from hybrid_ml.market.bars import MAX_GAP_MINUTES
 from hybrid_ml.market.labels import CLASSES
-from hybrid_ml.reports import Analysis
-from hybrid_ml.requests import TrainingRequest
-from hybrid_ml.saved_model import load_saved_model
+from hybrid_ml.registry.access import load_saved_model
+from hybrid_ml.schemas.reports import Analysis
+from hybrid_ml.schemas.requests import TrainingRequest
 from hybrid_ml.store.bars import store_bars
 from hybrid_ml.store.model_files import MODEL_FILE
 
@@ -35,11 +35,11 @@ GROWTH = 1.1
 def judged(answer: Analysis, model: HybridModel, rows: Rows) -> list[tuple[float, float, float]]:
     """Log losses of the answer, of its base alone, and of the class prior; nothing where no outcome is known."""
     place = rows.times.searchsorted(answer.bar_time)
-    asked = rows.take(slice(place, place + 1))
-    outcome = int(asked.labels(model.base.label_threshold)[0])
+    request = rows.take(slice(place, place + 1))
+    outcome = int(request.labels(model.base.label_threshold)[0])
     if outcome < 0:
         return []
-    alone = model.base_probabilities(asked.features)[0, outcome]
+    alone = model.base_probabilities(request.features)[0, outcome]
     chances = (answer.probabilities[CLASSES[outcome]], alone, model.base.class_prior[outcome])
     return [tuple(-np.log(chances))]
 

@@ -24,8 +24,8 @@ from hybrid_ml.market import simulation
 from hybrid_ml.market.bars import MAX_GAP_MINUTES, PRICE_COLUMNS, clean_bars
 from hybrid_ml.market.simulation import simulate_bars
 from hybrid_ml.market.sources import read_bar_file
-from hybrid_ml.review.drift import MOST_REFERENCE_DAYS, feature_drift, judge_days, timeline_begins
-from hybrid_ml.review.record import ALARM, changes, shortfall
+from hybrid_ml.review.accuracy_drift import ALARM, changes, shortfall
+from hybrid_ml.review.feature_drift import MOST_REFERENCE_DAYS, feature_drift, judge_days, timeline_begins
 
 AS_OF = datetime(2024, 3, 5, 0, 30, tzinfo=UTC)
 RECENT_DAYS, FEATURES, BURN_IN_DAYS = 3, 92, 50
@@ -85,8 +85,8 @@ def minute_bars(tries: int, spread: float) -> list[dict[str, object]]:
     alarms = {"as it is": 0, "volatility doubled": 0, "every other minute untraded": 0}
     for seed in range(tries):
         bars = clean_bars(simulate_bars(AS_OF, bars=64 * 1_440, seed=seed)).bars
-        for name, each in zip(alarms, (bars, doubled(bars, since), untraded(bars, since)), strict=True):
-            alarms[name] += feature_drift(each, begins, AS_OF, RECENT_DAYS, MAX_GAP_MINUTES).alarm
+        for name, item in zip(alarms, (bars, doubled(bars, since), untraded(bars, since)), strict=True):
+            alarms[name] += feature_drift(item, begins, AS_OF, RECENT_DAYS, MAX_GAP_MINUTES).alarm
     return [{"the newest three days": name, "alarm": count / tries} for name, count in alarms.items()]
 
 
@@ -100,11 +100,11 @@ def real_bars(csv_path: Path) -> list[dict[str, object]]:
         begins = timeline_begins(moment.to_pydatetime(), RECENT_DAYS, None)
         part = bars[(bars["time"] >= begins - timedelta(days=1)) & (bars["time"] < moment)]
         found.append(feature_drift(part, begins, moment.to_pydatetime(), RECENT_DAYS, MAX_GAP_MINUTES))
-    told = [each for each in found if each.p is not None]
-    named = Counter(str(each.moved[0]) for each in told if each.alarm)
+    lines = [item for item in found if item.p is not None]
+    named = Counter(str(item.moved[0]) for item in lines if item.alarm)
     alarms = sum(named.values())
     return [
-        {"bars": csv_path.stem, "reviews": len(told), "alarm": alarms / max(1, len(told)),
+        {"bars": csv_path.stem, "reviews": len(lines), "alarm": alarms / max(1, len(lines)),
          "most often first": ", ".join(f"{name} {count}" for name, count in named.most_common(3))}
     ]  # fmt: skip
 

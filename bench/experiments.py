@@ -18,6 +18,7 @@ from candidates import CANDIDATES, candidate_features
 from common import Report, options, some_bars
 from numpy.typing import NDArray
 
+from hybrid_ml.evaluation.outcome_metrics import interval, precision_at
 from hybrid_ml.learning.evaluation import calibration_error
 from hybrid_ml.learning.model import softmax
 from hybrid_ml.learning.rows import EMBARGO_BARS, Window, make_window
@@ -25,7 +26,6 @@ from hybrid_ml.learning.training import BOOSTING_ROUNDS, PARAMETERS
 from hybrid_ml.market.bars import MAX_GAP_MINUTES
 from hybrid_ml.market.features import mirror
 from hybrid_ml.market.labels import FLAT, UP, label, tercile_threshold
-from hybrid_ml.replay.worth import interval, precision_at
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def _of(chances: NDArray[np.float64], truth: NDArray[np.int64]) -> NDArray[np.fl
 
 
 def answer(
-    variant: Variant, window: Window, training: NDArray[np.intp], asked: NDArray[np.intp], threads: int
+    variant: Variant, window: Window, training: NDArray[np.intp], requested: NDArray[np.intp], threads: int
 ) -> Answers:
     """Train on the rows `training`, answer the rows `asked` (places in the window)."""
     rows = window.rows
@@ -111,12 +111,12 @@ def answer(
     booster = lightgbm.train(
         parameters, lightgbm.Dataset(learnt, known, weight=weights), num_boost_round=BOOSTING_ROUNDS
     )
-    scores = np.asarray(booster.predict(features[asked], raw_score=True, num_threads=threads))
+    scores = np.asarray(booster.predict(features[requested], raw_score=True, num_threads=threads))
     return Answers(
         chances=softmax(scores),
-        truth=label(rows.forward_returns[asked], threshold),
-        prior=np.tile(shares, (len(asked), 1)),
-        days=rows.times[asked].floor("D").to_numpy(),
+        truth=label(rows.forward_returns[requested], threshold),
+        prior=np.tile(shares, (len(requested), 1)),
+        days=rows.times[requested].floor("D").to_numpy(),
     )
 
 
@@ -127,9 +127,9 @@ def sundays(window: Window, start: str, count: int, every: int, rows: int) -> It
         sunday = pd.Timestamp(start, tz="UTC") + pd.Timedelta(weeks=number * every)
         begin, end = (int(times.searchsorted(sunday + pd.Timedelta(days=days))) for days in (0, 7))
         training = np.flatnonzero(known[: max(0, begin - EMBARGO_BARS - 1)])[-rows:]
-        asked = begin + np.flatnonzero(known[begin:end])
-        if len(training) and len(asked):
-            yield training, asked
+        request = begin + np.flatnonzero(known[begin:end])
+        if len(training) and len(request):
+            yield training, request
 
 
 def joined(parts: list[Answers]) -> Answers:

@@ -43,8 +43,7 @@ TELL_RUNS = 20
 WARM_UP_RUNS, SETTLE_SECONDS = 5, 8.0
 """Before the first number; and until the server has written what it was told (it writes every five seconds)."""
 PROCESSES = {
-    "worker": "flows worker",
-    "template": "deployments.warm.template",
+    "worker": "hybrid_ml.cli worker",
     "server": "deployments.service.prefect_server",
     "up": "hybrid-ml up",
 }

@@ -3,9 +3,9 @@
 Measured: scheduled analyses of simulated symbols, one due every fifteen seconds, on a real Prefect server (on the
 embedded PostgreSQL) with a real worker, against a Bot API in a process of its own on loopback, with bounds that any
 direction passes: from the scheduled time to the Running state, to the first byte of the alert, to the end. Then runs
-by hand, one after the other. One worker after the other in the same session: ours (`hybrid-ml worker`), ours with
-`--cold`, Prefect's process worker told to look ahead, and as it is. How to read it: each is the median; a ratio is
-against Prefect's process worker as it is. A FLAT answer is no alert, so there are more runs than alerts.
+by hand, one after the other. One worker after the other in the same session: ours (`hybrid-ml worker`), which looks
+ahead, and Prefect's process worker as it is. How to read it: each is the median; a ratio is against Prefect's process
+worker. A FLAT answer is no alert, so there are more runs than alerts.
 """
 
 import atexit
@@ -27,9 +27,9 @@ from uuid import UUID
 
 from common import Report, TemporaryStore, cross_check, options
 
+from hybrid_ml.config.settings import load_settings
 from hybrid_ml.market.bars import clean_bars
 from hybrid_ml.market.simulation import simulate_bars
-from hybrid_ml.settings import load_settings
 from hybrid_ml.store.bars import store_bars
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -40,13 +40,7 @@ BOUNDS = {"min_confidence": 0.0, "min_prob_margin": 0.0, "max_entropy": 1.1, "di
 TARGET_SECONDS = 1.5
 OURS = [str(Path(sys.executable).with_name("hybrid-ml")), "worker"]
 PREFECTS = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "hybrid-ml", "--type", "process"]
-AHEAD = {"PREFECT_WORKER_PREFETCH_SECONDS": "40", "PREFECT_WORKER_QUERY_SECONDS": "5"}
-WORKERS = {
-    "hybrid-ml worker": (OURS, {}),
-    "hybrid-ml worker --cold": ([*OURS, "--cold"], {}),
-    "process worker, looking 40 s ahead": (PREFECTS, AHEAD),
-    "process worker as it is": (PREFECTS, {}),
-}
+WORKERS = {"hybrid-ml worker": OURS, "process worker as it is": PREFECTS}
 
 
 @dataclass
@@ -76,8 +70,8 @@ def running(command: list[str], **more: Any) -> Iterator[subprocess.Popen]:
 @contextmanager
 def server(data_dir: Path) -> Iterator[None]:
     """A server as `hybrid-ml up` starts it, and this process's too."""
-    from deployments.server import listen, server_service, wait_until_ready
     from deployments.service.authentication import CLIENT_VARIABLE, keep_authentication
+    from deployments.service.server import listen, server_service, wait_until_ready
 
     authentication = keep_authentication(data_dir)
     listener = listen("127.0.0.1", PORT)
@@ -96,7 +90,7 @@ def server(data_dir: Path) -> Iterator[None]:
 def prepare() -> None:
     """Simulated symbols, each with bars beyond now and a trained model."""
     from flows.weekly_training import weekly_training
-    from hybrid_ml.requests import TrainingRequest
+    from hybrid_ml.schemas.requests import TrainingRequest
 
     engine, now = load_engine(), datetime.now(UTC).replace(second=0, microsecond=0)
     for seed, symbol in enumerate(CANDIDATES):
@@ -108,12 +102,12 @@ def prepare() -> None:
 def symbols_that_alert() -> list[str]:
     """Of the candidates those most likely to alert in the next minutes: over the bar, with a direction now."""
     from flows.analysis import analysis
-    from hybrid_ml.requests import AnalysisRequest
+    from hybrid_ml.schemas.requests import AnalysisRequest
 
     report = analysis(AnalysisRequest(symbols=list(CANDIDATES), **BOUNDS))
     report = report if hasattr(report, "analyses") else report.data
-    ranked = sorted(report.analyses, key=lambda each: (each.degraded, each.probabilities["flat"]))
-    return [each.symbol for each in ranked[:SYMBOLS]]
+    ranked = sorted(report.analyses, key=lambda item: (item.degraded, item.probabilities["flat"]))
+    return [spread.symbol for spread in ranked[:SYMBOLS]]
 
 
 def load_engine() -> Any:
@@ -149,21 +143,21 @@ def deploy(symbols: list[str], first_due: datetime) -> dict[UUID, str]:
     return made
 
 
-def measure(command: list[str], settings: dict[str, str], asked: Any, log: Path) -> Seconds:
+def measure(command: list[str], requested: Any, log: Path) -> Seconds:
     """Scheduled runs until there are alerts enough, then runs by hand."""
     taken, symbols = Seconds(), symbols_that_alert()
-    with running(command, env=dict(os.environ) | settings, stdout=subprocess.DEVNULL):
-        time.sleep(asked.settle_seconds)  # whatever it prepares, it has prepared
+    with running(command, env=dict(os.environ), stdout=subprocess.DEVNULL):
+        time.sleep(requested.settle_seconds)  # whatever it prepares, it has prepared
         begun = datetime.now(UTC)
         deployments = deploy(symbols, begun + timedelta(seconds=60))
-        ended = begun + timedelta(minutes=asked.most_minutes)
+        ended = begun + timedelta(minutes=requested.most_minutes)
         while datetime.now(UTC) < ended:
             time.sleep(5)
             scheduled(taken, deployments, log, begun)
-            if len(taken.to_alert) >= asked.alerts:
+            if len(taken.to_alert) >= requested.alerts:
                 break
         retire(deployments)
-        for _ in range(asked.by_hand):
+        for _ in range(requested.by_hand):
             by_hand(taken, symbols[0])
     return taken
 
@@ -196,7 +190,7 @@ def scheduled(taken: Seconds, deployments: dict[UUID, str], log: Path, since: da
         symbol = deployments[run.deployment_id]
         words = (str(row.get("text") or "") for row in alerts)
         sent = [row["at"] - due.timestamp() for row, text in zip(alerts, words, strict=True) if f" {symbol} " in text]
-        taken.to_alert += [min(each for each in sent if 0 <= each < 60)] if any(0 <= each < 60 for each in sent) else []
+        taken.to_alert += [min(run for run in sent if 0 <= run < 60)] if any(0 <= run < 60 for run in sent) else []
 
 
 def retire(deployments: dict[UUID, str]) -> None:
@@ -213,20 +207,20 @@ def by_hand(taken: Seconds, symbol: str) -> None:
 
     with get_client(sync_client=True) as client:
         deployment = client.read_deployment_by_name("analysis/analysis").id
-        asked = time.time()
+        request = time.time()
         parameters = {"request": {"symbols": [symbol], **BOUNDS}}
         run = client.create_flow_run_from_deployment(deployment, parameters=parameters)
         while not (run.state and run.state.is_final()):
             time.sleep(0.1)
             run = client.read_flow_run(run.id)
         cross_check(run.state.type.value == "COMPLETED", f"by hand: {run.state.name}, {run.state.message}")
-    taken.by_hand_to_running.append(run.start_time.timestamp() - asked)
-    taken.by_hand_to_end.append(run.end_time.timestamp() - asked)
+    taken.by_hand_to_running.append(run.start_time.timestamp() - request)
+    taken.by_hand_to_end.append(run.end_time.timestamp() - request)
 
 
 def report_of(measured: dict[str, Seconds], as_json: bool) -> None:
     report = Report("latency: medians")
-    ours, plain = next(iter(measured.values())), list(measured.values())[-1]
+    ours, plain = measured.values()
     alert = statistics.median(ours.to_alert)
     report.add("scheduled time to alert, hybrid-ml worker", alert, "s", TARGET_SECONDS)
     report.add("against the process worker as it is", alert / statistics.median(plain.to_alert), "x")
@@ -256,9 +250,7 @@ def main() -> None:
     parser.add_argument("--by_hand", type=int, default=5)
     parser.add_argument("--most_minutes", type=float, default=15)
     parser.add_argument("--settle_seconds", type=float, default=20)
-    parser.add_argument("--two", action="store_true", help="only ours and Prefect's as it is")
     chosen = parser.parse_args()
-    workers = {name: WORKERS[name] for name in (list(WORKERS)[:: len(WORKERS) - 1] if chosen.two else WORKERS)}
     store = TemporaryStore.make()
     store.use()
     folder = Path(tempfile.mkdtemp(prefix="hybrid-ml-bench-"))
@@ -270,11 +262,11 @@ def main() -> None:
     with running(telegram, stdout=subprocess.PIPE, text=True) as bot_api, server(store.folder / "data"):
         base_url = bot_api.stdout.readline().split()[0].partition("=")[2]
         os.environ.update(TELEGRAM_BOT_TOKEN=TOKEN, TELEGRAM_CHAT_ID="42", TELEGRAM_BASE_URL=base_url)
-        from deployments.set_up import set_up
+        from deployments.provision.deploy import set_up
 
         set_up()
         prepare()
-        measured = {name: measure(*worker, chosen, log) for name, worker in workers.items()}
+        measured = {name: measure(command, chosen, log) for name, command in WORKERS.items()}
     report_of(measured, chosen.json)
     fewest = min(len(taken.to_alert) for taken in measured.values())
     cross_check(fewest >= chosen.alerts, f"{fewest} alerts in {chosen.most_minutes:g} minutes, with one of the workers")

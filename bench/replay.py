@@ -25,10 +25,10 @@ from common import Report, cross_check, interleaved, options, seconds, some_bars
 
 from hybrid_ml.market.bars import MAX_GAP_MINUTES
 from hybrid_ml.replay.engine import Service, train
-from hybrid_ml.replay.past import Past
-from hybrid_ml.replay.registry import Trained
-from hybrid_ml.replay.spread import IN_TURN, Spread, spread_over
-from hybrid_ml.requests import AnalysisRequest
+from hybrid_ml.replay.executors import IN_TURN, Spread, spread_over
+from hybrid_ml.replay.history import Past
+from hybrid_ml.replay.memory_store import Trained
+from hybrid_ml.schemas.requests import AnalysisRequest
 
 SYMBOL = "BENCH"
 CYCLE, WEEK = timedelta(minutes=10), timedelta(weeks=1)

@@ -79,23 +79,23 @@ def train(rows: Rows, start: datetime, weeks: int, threads: int) -> tuple[Rows, 
     return judged, found
 
 
-def week_of(rows: Rows, each: Weekly) -> slice:
-    end = each.sunday + pd.Timedelta(weeks=1) - pd.Timedelta(minutes=KNOWN_AFTER)
-    return slice(int(rows.times.searchsorted(each.sunday)), int(rows.times.searchsorted(end)))
+def week_of(rows: Rows, week: Weekly) -> slice:
+    end = week.sunday + pd.Timedelta(weeks=1) - pd.Timedelta(minutes=KNOWN_AFTER)
+    return slice(int(rows.times.searchsorted(week.sunday)), int(rows.times.searchsorted(end)))
 
 
 def promotions(rows: Rows, weekly: list[Weekly]) -> list[dict[str, Any]]:
     table = []
     for caution in CAUTIONS:
         champion, total, count, replaced, wrong = weekly[0], 0.0, 0, 0, 0
-        for each in weekly:
-            threshold, ahead = each.base.label_threshold, week_of(rows, each)
-            hold_out = slice(int(rows.times.searchsorted(each.hold_out_from)), ahead.start - KNOWN_AFTER)
-            if each is not champion:
-                verdict = compare(champion.losses(rows, hold_out, threshold), each.losses(rows, hold_out, threshold))
+        for week in weekly:
+            threshold, ahead = week.base.label_threshold, week_of(rows, week)
+            hold_out = slice(int(rows.times.searchsorted(week.hold_out_from)), ahead.start - KNOWN_AFTER)
+            if week is not champion:
+                verdict = compare(champion.losses(rows, hold_out, threshold), week.losses(rows, hold_out, threshold))
                 if verdict.is_better(caution):
-                    later = champion.losses(rows, ahead, threshold).mean() - each.losses(rows, ahead, threshold).mean()
-                    champion, replaced, wrong = each, replaced + 1, wrong + int(later < 0)
+                    later = champion.losses(rows, ahead, threshold).mean() - week.losses(rows, ahead, threshold).mean()
+                    champion, replaced, wrong = week, replaced + 1, wrong + int(later < 0)
             losses = champion.losses(rows, ahead, threshold)
             total, count = total + losses.sum(), count + len(losses)
         used = " (in use)" if caution == promotion.CAUTION else ""
@@ -123,25 +123,25 @@ CHOOSERS: dict[str, Chooser] = {
 def fine_tunings(rows: Rows, weekly: list[Weekly]) -> list[dict[str, Any]]:
     gains: dict[str, list[float]] = {name: [] for name in CHOOSERS}
     weeks: list[int] = []
-    for number, each in enumerate(weekly):
-        labels, ahead = label(rows.forward_returns, each.base.label_threshold), week_of(rows, each)
+    for number, week in enumerate(weekly):
+        labels, ahead = label(rows.forward_returns, week.base.label_threshold), week_of(rows, week)
         for now in range(ahead.start, ahead.stop - HOUR, HOUR):
             known = now - KNOWN_AFTER
             fitted = slice(known - MAXIMUM_FINE_TUNE_ROWS, known - JUDGING_ROWS - KNOWN_AFTER)
             if fitted.start < 0:
                 continue
             values = refit_leaves(
-                each.base.leaf_values,
-                each.leaves[fitted].astype(np.intp),
+                week.base.leaf_values,
+                week.leaves[fitted].astype(np.intp),
                 labels[fitted],
-                learning_rate=each.base.parameters["learning_rate"],
+                learning_rate=week.base.parameters["learning_rate"],
                 lambda_l2=REFIT_L2,
             )
 
-            def losses(where: slice, step: float, each: Weekly = each, values: Any = values) -> NDArray[np.float64]:
-                start, end = each.scores[where], sum_leaves(values, each.leaves[where])
-                blend = (start + step * (end - start)) / each.base.temperature
-                return log_losses(blend, label(rows.forward_returns[where], each.base.label_threshold))
+            def losses(where: slice, step: float, week: Weekly = week, values: Any = values) -> NDArray[np.float64]:
+                start, end = week.scores[where], sum_leaves(values, week.leaves[where])
+                blend = (start + step * (end - start)) / week.base.temperature
+                return log_losses(blend, label(rows.forward_returns[where], week.base.label_threshold))
 
             judging, hour = slice(known - JUDGING_ROWS, known), slice(now, now + HOUR)
             refit = compare(losses(judging, 0.0), losses(judging, 1.0))
@@ -165,17 +165,17 @@ def flapping(rows: Rows, weekly: list[Weekly]) -> list[dict[str, Any]]:
         changes = degraded = cycles = trained = hourly = 0
         state, newest, newest_hourly = False, None, -HOUR
         start = weekly[0].sunday.to_pydatetime()
-        for each in weekly:
-            right = each.scores.argmax(axis=1) == label(rows.forward_returns, each.base.label_threshold)
-            ahead, in_vain = week_of(rows, each), 0
+        for week in weekly:
+            right = week.scores.argmax(axis=1) == label(rows.forward_returns, week.base.label_threshold)
+            ahead, failed_attempts = week_of(rows, week), 0
             for now in range(ahead.start, ahead.stop, 10):
                 accuracy = right[now - KNOWN_AFTER - fallback.RECENT_ROWS : now - KNOWN_AFTER].mean()
                 before, bar = state, recovery if state else fallback.MINIMUM_RECENT_ACCURACY
                 state = bool(accuracy < bar)
                 changes, degraded, cycles = changes + int(state != before), degraded + int(state), cycles + 1
-                again = fallback.next_scratch(None if newest is None else start + newest * MINUTE, in_vain)
+                again = fallback.next_scratch(None if newest is None else start + newest * MINUTE, failed_attempts)
                 if state and (again is None or start + now * MINUTE >= again):
-                    trained, in_vain, newest = trained + 1, in_vain + 1, now
+                    trained, failed_attempts, newest = trained + 1, failed_attempts + 1, now
                 if state and now - newest_hourly >= HOUR:
                     hourly, newest_hourly = hourly + 1, now
         days = cycles / 144

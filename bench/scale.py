@@ -30,7 +30,7 @@ from common import UNTIL, Report, TemporaryStore, cross_check, options
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from sqlalchemy import Engine, text
 
-import flows.fan_out
+import flows.task_runners
 from flows.analysis import analysis
 from hybrid_ml.learning import fallback
 from hybrid_ml.learning.model import HybridModel
@@ -40,9 +40,9 @@ from hybrid_ml.learning.rows import make_window
 from hybrid_ml.learning.training import train_base
 from hybrid_ml.market.bars import MAX_GAP_MINUTES
 from hybrid_ml.market.simulation import simulate_bars
-from hybrid_ml.reports import AnalysisReport
-from hybrid_ml.requests import AnalysisRequest
-from hybrid_ml.store import models as registry
+from hybrid_ml.schemas.reports import AnalysisReport
+from hybrid_ml.schemas.requests import AnalysisRequest
+from hybrid_ml.store import model_registry as registry
 from hybrid_ml.store.bars import store_bars
 from hybrid_ml.store.embedded import for_asyncpg, start_embedded
 
@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--profile", action="store_true", help="also print where the main thread's time went")
     chosen = parser.parse_args()
     if chosen.threads:
-        vars(flows.fan_out)["MOST_THREADS"] = chosen.threads
+        vars(flows.task_runners)["MOST_THREADS"] = chosen.threads
     store = TemporaryStore.make()
     engine = store.use()
     # A model that happens to be poor would be trained again, which is not what is measured here.
@@ -81,13 +81,13 @@ def main() -> None:
             profile = cProfile.Profile()
             profile.runcall(analysed, engine, COUNTS[0], 1 + chosen.rounds * len(COUNTS))
             pstats.Stats(profile).sort_stats("cumtime").print_stats(60)
-    each = {count: 1000 * statistics.median(seconds) / count for count, seconds in taken.items()}
+    per_symbol_ms = {count: 1000 * statistics.median(seconds) / count for count, seconds in taken.items()}
     report = Report(f"scale: medians of {chosen.rounds} analyses of each number of symbols, one of them without bars")
     for count, seconds in taken.items():
         report.add(f"{count} symbols", statistics.median(seconds), "s")
-        report.add(f"{count} symbols, each", each[count], "ms", TARGET_MS)
+        report.add(f"{count} symbols, each", per_symbol_ms[count], "ms", TARGET_MS)
         report.add(f"{count} symbols, processor time of each", 1000 * statistics.median(busy[count]) / count, "ms")
-    report.add("a symbol of 200 to one of 50", each[COUNTS[-1]] / each[COUNTS[0]], "x", TARGET_RATIO)
+    report.add("a symbol of 200 to one of 50", per_symbol_ms[COUNTS[-1]] / per_symbol_ms[COUNTS[0]], "x", TARGET_RATIO)
     report.add("most memory of the process", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "MiB")
     report.show(as_json=chosen.json)
 
@@ -118,8 +118,8 @@ def analysed(engine: Engine, count: int, cycle: int) -> float:
     took = time.perf_counter() - started
     report = state.result(raise_on_failure=False)
     cross_check(isinstance(report, AnalysisReport), f"the run ended with a report, not {report!r}")
-    cross_check([each.symbol for each in report.failures] == [WITHOUT_BARS], f"one failed: {report.failures[:3]}")
-    cross_check(not any(each.fell_back for each in report.analyses), "no symbol was trained from scratch")
+    cross_check([failure.symbol for failure in report.failures] == [WITHOUT_BARS], f"one failed: {report.failures[:3]}")
+    cross_check(not any(answer.fell_back for answer in report.analyses), "no symbol was trained from scratch")
     cross_check(recorded(engine, as_of) == count - 1, f"{count - 1} answers were recorded as of {as_of}")
     return took
 

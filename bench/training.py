@@ -22,12 +22,13 @@ from lightgbm import Booster
 from hybrid_ml.learning import training
 from hybrid_ml.learning.model import HybridModel
 from hybrid_ml.learning.model_bytes import pack_file, seal
-from hybrid_ml.learning.rows import EMBARGO_BARS, make_window, split_hold_out
-from hybrid_ml.learning.scaling import FULL_ROW_LIMIT, MAXIMUM_HOLD_OUT_ROWS, hold_out_rows
+from hybrid_ml.learning.rows import EMBARGO_BARS, make_window
+from hybrid_ml.learning.scaling import FULL_ROW_LIMIT, MAXIMUM_CALIBRATION_ROWS, MAXIMUM_HOLD_OUT_ROWS
 from hybrid_ml.market.bars import MAX_GAP_MINUTES
 from hybrid_ml.market.features import LOOK_BACK_BARS
 from hybrid_ml.market.labels import tercile_threshold
 from hybrid_ml.market.quality import measure_quality
+from hybrid_ml.text.counts import counted
 
 TARGET = 1.15
 SYMBOL = "BENCH"
@@ -60,11 +61,11 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=3)
     chosen = parser.parse_args()
     # As many bars as the flow would load for these rows: a tenth more, for the ends of sessions.
-    needed = chosen.rows + MAXIMUM_HOLD_OUT_ROWS + 2 * EMBARGO_BARS
+    needed = chosen.rows + MAXIMUM_CALIBRATION_ROWS + MAXIMUM_HOLD_OUT_ROWS + 3 * EMBARGO_BARS
     bars = some_bars(int(needed * 1.1) + LOOK_BACK_BARS, chosen.csv_path)
 
     labelled = make_window(bars, MAX_GAP_MINUTES).rows.labelled()
-    rows, _ = split_hold_out(labelled, chosen.rows, hold_out_rows(min(chosen.rows, len(labelled))))
+    rows, _, _ = training.split_rows(labelled, chosen.rows)
     labels = rows.labels(tercile_threshold(rows.forward_returns))
     matrix, labels = training.mirror_every_other(rows.features, labels)
     parameters = {**training.PARAMETERS, "num_threads": chosen.threads}
@@ -89,7 +90,7 @@ def main() -> None:
     leaves = [model.base.leaf_values for model in models] + [training.leaf_values(booster) for booster in boosters]
     same = all(np.array_equal(leaves[0], others) for others in leaves)
     cross_check(same, "the whole training and bare LightGBM give the same leaves, every time")
-    report = Report(f"training: {len(rows):,} rows, {matrix.shape[1]} features, {chosen.threads} threads")
+    report = Report(f"training: {len(rows):,} rows, {matrix.shape[1]} features, {counted(chosen.threads, 'thread')}")
     report.add("whole training", median["whole"], "s")
     report.add("bare lightgbm.train", median["bare"], "s")
     report.add("ratio", median["whole"] / median["bare"], "x", TARGET)

@@ -1,0 +1,1 @@
+"""How flows are run: set up on a Prefect server, started, watched, looked at."""

@@ -7,30 +7,31 @@ from functools import partial
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from flows.attempt import run_name, skipped
-from flows.ending import Stopwatch, asleep, collect, ended, locks
-from flows.fan_out import as_locks_come, results, side_by_side, workers
+from flows.failures import run_each
+from flows.final_states import Stopwatch, asleep, locks, to_final_state
+from flows.scheduling import run_name, skipped
+from flows.task_runners import results, submit_as_locked, with_shared_threads, workers
 from flows.weekly_training import train_symbol
-from hybrid_ml.alert_chart import SHOWN_MINUTES
 from hybrid_ml.errors import ModelUnavailable
 from hybrid_ml.learning.model_bytes import pack_file, seal
 from hybrid_ml.market.bars import age_minutes
-from hybrid_ml.reports import Analysis, AnalysisReport, Failure, ModelSummary
-from hybrid_ml.requests import AnalysisRequest
-from hybrid_ml.run import Answering, Proposal, Run, limit_signals
+from hybrid_ml.pipeline.context import ModelInfo, Proposal, Run, limit_signals
+from hybrid_ml.pipeline.schedule import ANALYSIS_MINUTES
+from hybrid_ml.reporting.signal_chart import SHOWN_MINUTES
+from hybrid_ml.schemas.reports import Analysis, AnalysisReport, Failure, ModelSummary
+from hybrid_ml.schemas.requests import AnalysisRequest
 from hybrid_ml.signals.gates import refused_by
-from hybrid_ml.slots import ANALYSIS_MINUTES
-from hybrid_ml.store.run_moments import Answered
+from hybrid_ml.store.run_timestamps import Answered
 from tasks.alert import compose_alert, confirm_alert, send_alerts
 from tasks.files import refuse_foreign_files
 from tasks.fine_tune import fine_tune
 from tasks.load import find_answered, load_model, load_window, open_run, settle_bounds
 from tasks.pages import send_pages
+from tasks.pipeline_task import pipeline_task
 from tasks.predict import predict
 from tasks.report import report_analysis
 from tasks.resolve import resolve_outcomes
 from tasks.save import prune_models, save_copy, save_proposal
-from tasks.stage import stage
 from tasks.validate import decide_fallback, validate_model
 
 
@@ -42,7 +43,7 @@ def analysis(request: AnalysisRequest = AnalysisRequest()) -> State | AnalysisRe
     refuse_foreign_files(request)
     run = open_run(request, now=datetime.now(UTC))
     request = settle_bounds(request)
-    _, failures = collect(["outcomes"], lambda _: resolve_outcomes(run, request))
+    _, failures = run_each(["outcomes"], lambda _: resolve_outcomes(run, request))
     quiet = request.quiet_hours
     if quiet.covers(run.as_of) and not request.disable_sleep_window:
         report = AnalysisReport(as_of=run.as_of, asleep=True, quiet_hours=str(quiet), analyses=[], failures=failures)
@@ -50,32 +51,34 @@ def analysis(request: AnalysisRequest = AnalysisRequest()) -> State | AnalysisRe
         return asleep(report)
     before = find_answered(run)
     with locks() as held, workers(request, run) as working:
-        start = partial(working.start, analyse, run=side_by_side(run), request=request)
-        started, unlocked = as_locks_come(_without(run.symbols, before), held, start)
+        start = partial(working.start, analyse, run=with_shared_threads(run), request=request)
+        started, unlocked = submit_as_locked(_without(run.symbols, before), held, start)
         proposals, unanswered = results(started)
-        ranked = limit_signals(proposals, max(0, request.bounds.max_signals - sum(each.signal for each in before)))
-        ready, unworded = compose(ranked, run, request)
-        saved, unsaved = collect(ready, lambda proposal: save(proposal, run, request))
-    _, unsent = collect(["alerts"], lambda _: send_alerts())
-    _, untold = collect(
-        [each for each in before if each.signal], lambda each: confirm_alert(each.symbol, each.bar_time)
+        ranked = limit_signals(
+            proposals, max(0, request.bounds.max_signals - sum(earlier.signal for earlier in before))
+        )
+        ready, compose_failures = compose(ranked, run, request)
+        saved, unsaved = run_each(ready, lambda proposal: save(proposal, run, request))
+    _, unsent = run_each(["alerts"], lambda _: send_alerts())
+    _, unconfirmed_failures = run_each(
+        [earlier for earlier in before if earlier.signal], lambda item: confirm_alert(item.symbol, item.bar_time)
     )
     analyses = [settle(proposal, run) for proposal in saved]
-    failures += unlocked + unanswered + unworded + unsaved + unsent + untold
-    failures += [Failure(symbol=each.symbol, error=problem) for each in analyses for problem in each.problems]
-    done = [each.symbol for each in before]
+    failures += unlocked + unanswered + compose_failures + unsaved + unsent + unconfirmed_failures
+    failures += [Failure(symbol=answer.symbol, error=problem) for answer in analyses for problem in answer.problems]
+    done = [earlier.symbol for earlier in before]
     report = AnalysisReport(as_of=run.as_of, asleep=False, analyses=analyses, failures=failures, finished_before=done)
-    report_analysis(report, {each.symbol: each.picture_bars for each in saved}, quiet.zone)
+    report_analysis(report, {proposal.symbol: proposal.picture_bars for proposal in saved}, quiet.zone)
     send_pages()
-    return ended(report)
+    return to_final_state(report)
 
 
 def _without(symbols: list[str], before: list[Answered]) -> list[str]:
-    answered = {each.symbol for each in before}
+    answered = {earlier.symbol for earlier in before}
     return [symbol for symbol in symbols if symbol not in answered]
 
 
-@stage("analyse {symbol}", timeout_seconds=7_200)
+@pipeline_task("analyse {symbol}", timeout_seconds=7_200)
 def analyse(symbol: str, run: Run, request: AnalysisRequest) -> Proposal:
     """One symbol from bars to an answer and every gate's verdict on it."""
     watch = Stopwatch()
@@ -108,7 +111,7 @@ def analyse(symbol: str, run: Run, request: AnalysisRequest) -> Proposal:
         window.bar_time,
         window.close,
         window.grid[["close"]].tail(SHOWN_MINUTES).copy(),
-        Answering.of(model),
+        ModelInfo.of(model),
         recent,
         trial,
         answer,
@@ -124,7 +127,7 @@ def analyse(symbol: str, run: Run, request: AnalysisRequest) -> Proposal:
 def compose(proposals: list[Proposal], run: Run, request: AnalysisRequest) -> tuple[list[Proposal], list[Failure]]:
     """Every signal with its words and chart, before the first answer is saved: an alert then leaves at once."""
     signals = [proposal for proposal in proposals if proposal.signal and not proposal.stale]
-    composed, failures = collect(signals, lambda proposal: compose_alert(proposal.symbol, run, request, proposal))
+    composed, failures = run_each(signals, lambda proposal: compose_alert(proposal.symbol, run, request, proposal))
     by_symbol = {proposal.symbol: proposal for proposal in composed}
     return [by_symbol.get(proposal.symbol, proposal) for proposal in proposals], failures
 
@@ -143,16 +146,16 @@ def settle(proposal: Proposal, run: Run) -> Analysis:
     symbol, watch = proposal.symbol, Stopwatch()
     alert, problems = None, []
     if proposal.composed:
-        told, untold = collect([symbol], lambda _: confirm_alert(symbol, proposal.bar_time))
-        alert = told[0] if told else "not sent to all"
-        problems += untold
+        text, unconfirmed_failures = run_each([symbol], lambda _: confirm_alert(symbol, proposal.bar_time))
+        alert = text[0] if text else "not sent to all"
+        problems += unconfirmed_failures
     if proposal.trial and not proposal.stale:
         with watch("copy"):
-            _, uncopied = collect([symbol], lambda _: save_copy(symbol, run))
+            _, uncopied = run_each([symbol], lambda _: save_copy(symbol, run))
         with watch("prune"):
-            _, unpruned = collect([symbol], prune_models)
+            _, unpruned = run_each([symbol], prune_models)
         problems += uncopied + unpruned
-    return _analysis(proposal, alert, [each.error for each in problems], proposal.stage_ms | watch.stage_ms)
+    return _analysis(proposal, alert, [problem.error for problem in problems], proposal.stage_ms | watch.stage_ms)
 
 
 def _analysis(proposal: Proposal, alert: str | None, problems: list[str], stage_ms: dict[str, float]) -> Analysis:
@@ -178,7 +181,7 @@ def _analysis(proposal: Proposal, alert: str | None, problems: list[str], stage_
         fallback=proposal.fallback,
         degraded=proposal.degraded,
         fine_tune_step=proposal.trial.adapter.step if proposal.trial else None,
-        refit_told=str(proposal.trial.refit) if proposal.trial else None,
+        refit_summary=str(proposal.trial.refit) if proposal.trial else None,
         alert=alert,
         problems=problems,
         stage_ms=stage_ms,

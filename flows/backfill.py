@@ -5,11 +5,12 @@ from datetime import UTC, datetime
 
 from prefect import flow
 
-from flows.attempt import run_name
+from flows.scheduling import run_name
 from hybrid_ml.errors import BadInput
 from hybrid_ml.market.simulation import SIMULATED_SYMBOL
-from hybrid_ml.reports import BackfillReport
-from hybrid_ml.requests import BackfillRequest
+from hybrid_ml.schemas.reports import BackfillReport
+from hybrid_ml.schemas.requests import BackfillRequest
+from hybrid_ml.text.counts import counted
 from tasks.backfill import measure_bars, read_bars, simulate, store_bars
 from tasks.files import refuse_foreign_files
 from tasks.pages import send_pages
@@ -29,7 +30,7 @@ def backfill(request: BackfillRequest) -> BackfillReport:
         cleaned = read_bars(request.csv_path)
     written = store_bars(symbol, source, cleaned)
     if cleaned.bars.empty:
-        raise BadInput(f"{source}: no usable bar in {len(cleaned.set_aside):,} rows: {_told(cleaned.reasons)}")
+        raise BadInput(f"{source}: no usable bar in {counted(len(cleaned.set_aside), 'row')}: {_told(cleaned.reasons)}")
     report_quality(symbol, measure_bars(symbol, cleaned, now))
     send_pages()
     times = cleaned.bars["time"]

@@ -7,9 +7,9 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed
 
-from flows.attempt import skipped
-from hybrid_ml.settings import load_settings
-from hybrid_ml.slots import BACKUP_MINUTES
+from flows.scheduling import skipped
+from hybrid_ml.config.settings import load_settings
+from hybrid_ml.pipeline.schedule import BACKUP_MINUTES
 from hybrid_ml.store.backup import BackupReport
 from tasks.backup import write_backup
 

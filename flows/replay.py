@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 
 from prefect import flow
 
-from flows.attempt import run_name
+from flows.scheduling import run_name
 from hybrid_ml.errors import BadInput
-from hybrid_ml.reports import ReplayReport
-from hybrid_ml.requests import ReplayRequest
+from hybrid_ml.replay.result import ReplayReport
+from hybrid_ml.schemas.requests import ReplayRequest
 from tasks.files import refuse_foreign_files
 from tasks.load import open_run, settle_bounds
 from tasks.pages import send_pages

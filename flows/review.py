@@ -5,11 +5,12 @@ from datetime import UTC, datetime
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from flows.attempt import run_name, skipped
-from flows.ending import collect, ended
-from hybrid_ml.reports import ReviewReport
-from hybrid_ml.requests import ReviewRequest
-from hybrid_ml.slots import REVIEW_MINUTES
+from flows.failures import run_each
+from flows.final_states import to_final_state
+from flows.scheduling import run_name, skipped
+from hybrid_ml.pipeline.schedule import REVIEW_MINUTES
+from hybrid_ml.review.result import ReviewReport
+from hybrid_ml.schemas.requests import ReviewRequest
 from tasks.alert import send_alerts
 from tasks.files import refuse_foreign_files
 from tasks.pages import send_pages
@@ -35,17 +36,17 @@ def review(request: ReviewRequest = ReviewRequest()) -> State | ReviewReport:
     scope = open_review(request, now)
     resolve_due(scope)
     answers, deliveries = load_ledger(scope)
-    watches, unwatched = collect(
+    watches, unwatched = run_each(
         scope.symbols,
         lambda symbol: watch_record(symbol, answers, detect_drift(symbol, scope, request.drift_days)),
     )
     report = measure_review(request, scope, answers, deliveries, watches, unwatched)
     report_review(report, answers)
     if request.send_summary:
-        _, unsent = collect(["summary"], lambda _: tell(request, report, now))
+        _, unsent = run_each(["summary"], lambda _: tell(request, report, now))
         report.failures += unsent
     send_pages()
-    return ended(report)
+    return to_final_state(report)
 
 
 def tell(request: ReviewRequest, report: ReviewReport, now: datetime) -> None:

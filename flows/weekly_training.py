@@ -9,23 +9,23 @@ from typing import Literal
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from flows.attempt import run_name, skipped
-from flows.ending import ended, locks
-from flows.fan_out import results, side_by_side, workers
+from flows.final_states import locks, to_final_state
+from flows.scheduling import run_name, skipped
+from flows.task_runners import results, with_shared_threads, workers
+from hybrid_ml.config.settings import load_settings
 from hybrid_ml.learning.model import HybridModel
 from hybrid_ml.learning.promotion import Promotion
-from hybrid_ml.reports import Training, TrainingReport
-from hybrid_ml.requests import TrainingRequest
-from hybrid_ml.run import Run
-from hybrid_ml.settings import load_settings
-from hybrid_ml.slots import TRAINING_MINUTES
+from hybrid_ml.pipeline.context import Run
+from hybrid_ml.pipeline.schedule import TRAINING_MINUTES
+from hybrid_ml.schemas.reports import Training, TrainingReport
+from hybrid_ml.schemas.requests import TrainingRequest
 from tasks.files import refuse_foreign_files
 from tasks.load import find_trained, load_training_window, open_run
 from tasks.lock import lock_symbols
 from tasks.pages import send_pages
+from tasks.pipeline_task import pipeline_task
 from tasks.report import report_quality, report_training
 from tasks.save import prune_models, save_base, save_copy
-from tasks.stage import stage
 from tasks.train import choose_rows, fit_base
 from tasks.validate import compare_with_champion, validate_data, validate_on_hold_out
 
@@ -39,7 +39,7 @@ def weekly_training(request: TrainingRequest = TrainingRequest()) -> State | Tra
     run = open_run(request, now=datetime.now(UTC))
     before, patience = find_trained(run), load_settings().hybrid_ml_lock_wait_seconds
     with workers(request, run) as working:
-        start = partial(working.start, train, run=side_by_side(run), request=request)
+        start = partial(working.start, train, run=with_shared_threads(run), request=request)
         missing = [symbol for symbol in run.symbols if symbol not in before]
         trainings, failures = results([start(symbol, wait_seconds=0.0) for symbol in missing])
         # Symbols that another run is at have their turn when the free ones have had theirs.
@@ -50,10 +50,10 @@ def weekly_training(request: TrainingRequest = TrainingRequest()) -> State | Tra
     report = TrainingReport(trainings=trainings, failures=failures, finished_before=before)
     report_training(report, run)
     send_pages()
-    return ended(report)
+    return to_final_state(report)
 
 
-@stage("train {symbol}", timeout_seconds=7_200)
+@pipeline_task("train {symbol}", timeout_seconds=7_200)
 def train(symbol: str, run: Run, request: TrainingRequest, wait_seconds: float) -> Training:
     """One symbol, kept from other runs meanwhile; its lock is let go at once, for there may be many to train."""
     with locks(wait_seconds) as held:
@@ -81,10 +81,10 @@ def train_symbol(
     promotion = save_base(symbol, model, promotion)
     path = save_copy(symbol, run, model)
     prune_models(symbol)
-    return _training(model, promotion, time.perf_counter() - started, path)
+    return _training(model, len(window.rows), promotion, time.perf_counter() - started, path)
 
 
-def _training(model: HybridModel, promotion: Promotion, seconds: float, path: Path | None) -> Training:
+def _training(model: HybridModel, minutes: int, promotion: Promotion, seconds: float, path: Path | None) -> Training:
     base = model.base
     return Training(
         symbol=base.symbol,
@@ -93,6 +93,7 @@ def _training(model: HybridModel, promotion: Promotion, seconds: float, path: Pa
         week=base.week,
         row_limit=base.row_limit,
         rows=base.rows,
+        minutes=minutes,
         trained_until=base.trained_until,
         metrics=base.metrics,
         promoted=promotion.promoted,

@@ -7,9 +7,9 @@ LONGEST_QUOTE = 300
 
 def one_line(text: object, longest: int = LONGEST_QUOTE) -> str:
     """`text` as a message may quote it: one line of printable characters, cut off after `longest` of them."""
-    said = str(text)[: 4 * longest]  # what follows could be megabytes
-    said = " ".join("".join(letter if letter.isprintable() else " " for letter in said).split())
-    return said if len(said) <= longest else f"{said[: longest - 1]}…"
+    message = str(text)[: 4 * longest]  # what follows could be megabytes
+    message = " ".join("".join(letter if letter.isprintable() else " " for letter in message).split())
+    return message if len(message) <= longest else f"{message[: longest - 1]}…"
 
 
 class HybridMLError(Exception):

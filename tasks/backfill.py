@@ -3,28 +3,29 @@
 from datetime import datetime
 from pathlib import Path
 
-from hybrid_ml.console import progress
+from hybrid_ml.config.settings import load_settings
+from hybrid_ml.console.run_tables import progress
 from hybrid_ml.errors import BadInput
 from hybrid_ml.learning.scaling import FULL_ROW_LIMIT
 from hybrid_ml.market.bars import CleanBars, clean_bars, to_grid
 from hybrid_ml.market.quality import DataQuality, measure_quality
 from hybrid_ml.market.simulation import simulate_bars
-from hybrid_ml.settings import load_settings
 from hybrid_ml.store import bars as stored_bars
+from hybrid_ml.text.counts import counted
 from tasks.files import read_bars_of
-from tasks.stage import database, log, stage
+from tasks.pipeline_task import database, log, pipeline_task
 
 
-@stage("read {path}", timeout_seconds=1_800)
+@pipeline_task("read {path}", timeout_seconds=1_800)
 def read_bars(path: Path | None) -> CleanBars:
     """Good rows and rows set aside."""
     cleaned = read_bars_of(path)
     for reason, count in cleaned.reasons.items():
-        log().warning("%s: %s rows set aside: %s", path, f"{count:,}", reason)
+        log().warning("%s: %s set aside: %s", path, counted(count, "row"), reason)
     return cleaned
 
 
-@stage("simulate {bars} bars", timeout_seconds=600)
+@pipeline_task("simulate bars ({bars})", timeout_seconds=600)
 def simulate(until: datetime, bars: int, seed: int, sessions: bool) -> CleanBars:
     """Bars of the simulated market."""
     try:
@@ -33,18 +34,18 @@ def simulate(until: datetime, bars: int, seed: int, sessions: bool) -> CleanBars
         raise BadInput(str(error)) from None
 
 
-@stage("store bars {symbol}", timeout_seconds=3_600, outside=True)
+@pipeline_task("store bars {symbol}", timeout_seconds=3_600, uses_io=True)
 def store_bars(symbol: str, source: str, cleaned: CleanBars) -> int:
     """Upsert by COPY; returns how many rows were new or different."""
     engine = database()
     with progress(f"bars of {symbol}", len(cleaned.bars)) as advance:
         written = stored_bars.store_bars(engine, symbol, cleaned.bars, advance)
     stored_bars.store_set_aside(engine, symbol, source, cleaned)
-    log().info("%s: %s of %s bars were new or different", symbol, f"{written:,}", f"{len(cleaned.bars):,}")
+    log().info("%s: new or different: %s of %s", symbol, f"{written:,}", counted(len(cleaned.bars), "bar"))
     return written
 
 
-@stage("validate data {symbol}", timeout_seconds=600)
+@pipeline_task("validate data {symbol}", timeout_seconds=600)
 def measure_bars(symbol: str, cleaned: CleanBars, now: datetime) -> DataQuality:
     """Counts and warnings about the newest bars of a load, as many as a training could want."""
     newest = cleaned.bars.tail(FULL_ROW_LIMIT).reset_index(drop=True)

@@ -14,10 +14,10 @@ from prefect.settings import (
     temporary_settings,
 )
 
-from hybrid_ml.blocks import BLOCK_TYPES, THRESHOLDS_VARIABLE, Block, offers_of
+from hybrid_ml.config.overrides import SettingOverride, set_overrides
+from hybrid_ml.config.prefect_blocks import BLOCK_TYPES, THRESHOLDS_VARIABLE, Block, offers_of
+from hybrid_ml.config.settings import load_settings
 from hybrid_ml.errors import BadInput, ConfigurationUnreachable, HybridMLError
-from hybrid_ml.offers import Offer, offer
-from hybrid_ml.settings import load_settings
 
 SECONDS_IN_A_RUN = 10.0
 SECONDS_FOR_A_COMMAND = 5.0
@@ -42,7 +42,7 @@ def take_configuration() -> None:
         return
     with _lock:
         if running != _Newest.flow_run_id:
-            offer(_read(SECONDS_IN_A_RUN))
+            set_overrides(_read(SECONDS_IN_A_RUN))
             _Newest.flow_run_id = running
 
 
@@ -57,7 +57,7 @@ def take_configuration_outside() -> None:
     if _counts():
         patience = {PREFECT_API_REQUEST_TIMEOUT: SECONDS_FOR_A_COMMAND, PREFECT_CLIENT_MAX_RETRIES: 0}
         with temporary_settings(patience):
-            offer(_read(SECONDS_FOR_A_COMMAND))
+            set_overrides(_read(SECONDS_FOR_A_COMMAND))
 
 
 def _counts() -> bool:
@@ -65,44 +65,44 @@ def _counts() -> bool:
     return bool(get_current_settings().api.url) and load_settings().hybrid_ml_blocks
 
 
-def _read(seconds: float) -> dict[str, Offer]:
+def _read(seconds: float) -> dict[str, SettingOverride]:
     """What the server offers; `seconds`: how long one answer may take. In a run its open client is used."""
-    with _problems_told(), get_client(sync_client=True) as client:
+    with translate_http_errors(), get_client(sync_client=True) as client:
         return offers_of(_blocks(client, seconds), _thresholds(client, seconds))
 
 
 def _blocks(client: SyncPrefectClient, seconds: float) -> list[Block]:
     """All three in one request, of whatever type, secrets in the clear."""
-    asked = {"block_documents": {"name": {"any_": list(BLOCK_TYPES)}}, "include_secrets": True}
-    found = client.request("POST", "/block_documents/filter", json=asked, timeout=seconds).json()
-    return [Block(each["name"], each["block_type"]["slug"], each["data"]) for each in found]
+    body = {"block_documents": {"name": {"any_": list(BLOCK_TYPES)}}, "include_secrets": True}
+    found = client.request("POST", "/block_documents/filter", json=body, timeout=seconds).json()
+    return [Block(block["name"], block["block_type"]["slug"], block["data"]) for block in found]
 
 
 def _thresholds(client: SyncPrefectClient, seconds: float) -> object:
-    asked = {"variables": {"name": {"any_": [THRESHOLDS_VARIABLE]}}}
-    found = client.request("POST", "/variables/filter", json=asked, timeout=seconds).json()
+    body = {"variables": {"name": {"any_": [THRESHOLDS_VARIABLE]}}}
+    found = client.request("POST", "/variables/filter", json=body, timeout=seconds).json()
     return found[0]["value"] if found else {}
 
 
 @contextmanager
-def _problems_told() -> Iterator[None]:
+def translate_http_errors() -> Iterator[None]:
     """What kept the server from answering, as an error with its remedy; never what was asked or answered."""
     url = get_current_settings().api.url
-    asked = f"blocks and variable {THRESHOLDS_VARIABLE} of the Prefect server at {url}"
+    subject = f"blocks and variable {THRESHOLDS_VARIABLE} of the Prefect server at {url}"
     try:
         yield
     except httpx.HTTPStatusError as error:
         status = error.response.status_code
         if status in (401, 403):
             raise BadInput(
-                f"not allowed to read {asked} (status {status}); check PREFECT_API_AUTH_STRING or PREFECT_API_KEY, "
+                f"not allowed to read {subject} (status {status}); check PREFECT_API_AUTH_STRING or PREFECT_API_KEY, "
                 f"or {WITHOUT}"
             ) from None
         raise ConfigurationUnreachable(
-            f"cannot read {asked} (status {status}); its log says why, a block saved under another encryption key is "
+            f"cannot read {subject} (status {status}); its log says why, a block saved under another encryption key is "
             f"one reason; or {WITHOUT}"
         ) from None
     except httpx.HTTPError as error:
         raise ConfigurationUnreachable(
-            f"cannot read {asked} ({type(error).__name__}); start it, or unset PREFECT_API_URL, or {WITHOUT}"
+            f"cannot read {subject} ({type(error).__name__}); start it, or unset PREFECT_API_URL, or {WITHOUT}"
         ) from None

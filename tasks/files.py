@@ -5,10 +5,10 @@ from pathlib import Path
 from prefect.context import FlowRunContext
 from pydantic import BaseModel
 
+from hybrid_ml.config.settings import load_settings
 from hybrid_ml.market.bars import CleanBars
 from hybrid_ml.market.file_limits import FileLimits
 from hybrid_ml.market.sources import read_bar_file
-from hybrid_ml.settings import load_settings
 from hybrid_ml.store.allowed_files import refuse_other_files
 
 

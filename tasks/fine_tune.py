@@ -4,11 +4,11 @@ from hybrid_ml.learning import fine_tuning
 from hybrid_ml.learning.fine_tuning import MINIMUM_FINE_TUNE_ROWS, FineTuneTrial
 from hybrid_ml.learning.model import HybridModel
 from hybrid_ml.learning.rows import Window
-from hybrid_ml.run import Run
-from tasks.stage import log, stage
+from hybrid_ml.pipeline.context import Run
+from tasks.pipeline_task import log, pipeline_task
 
 
-@stage("fine-tune {symbol}", timeout_seconds=120)
+@pipeline_task("fine-tune {symbol}", timeout_seconds=120)
 def fine_tune(symbol: str, run: Run, model: HybridModel, window: Window, rows: int) -> FineTuneTrial | None:
     """Try an adapter on the newest `rows` labelled rows; None when there are too few to try."""
     labelled = len(window.rows.labelled())

@@ -6,31 +6,32 @@ from typing import TypeVar
 import pandas as pd
 from prefect.runtime import flow_run
 
+from hybrid_ml.config.settings import load_settings
+from hybrid_ml.config.thresholds import THRESHOLDS, format_bounds, setting_of
 from hybrid_ml.errors import DataUnavailable, HybridMLError, ModelUnavailable
 from hybrid_ml.learning.model import HybridModel
 from hybrid_ml.learning.rows import Window, make_window
 from hybrid_ml.learning.windows import ANALYSIS_BARS, training_window
 from hybrid_ml.market.bars import closed_before
 from hybrid_ml.market.simulation import simulate_bars
-from hybrid_ml.requests import AnalysisRequest, Request
-from hybrid_ml.run import Run, SavedModel
-from hybrid_ml.run import open_run as settle_run
-from hybrid_ml.settings import load_settings
+from hybrid_ml.pipeline.context import Run, SavedModel
+from hybrid_ml.pipeline.context import open_run as settle_run
+from hybrid_ml.schemas.requests import AnalysisRequest, Request
 from hybrid_ml.store import bars as stored_bars
-from hybrid_ml.store import models as registry
-from hybrid_ml.store import predictions, run_moments
+from hybrid_ml.store import model_registry as registry
+from hybrid_ml.store import predictions, run_timestamps
 from hybrid_ml.store.model_files import read_model, write_model
-from hybrid_ml.store.run_moments import Answered
-from hybrid_ml.thresholds import THRESHOLDS, bounds_told, setting_of
+from hybrid_ml.store.run_timestamps import Answered
+from hybrid_ml.text.counts import counted
 from tasks.files import read_bars_of
 from tasks.moment import settle_now
 from tasks.naming import name_symbols
-from tasks.stage import database, log, stage
+from tasks.pipeline_task import database, log, pipeline_task
 
 Asked = TypeVar("Asked", bound=AnalysisRequest)
 
 
-@stage("open run", timeout_seconds=120, outside=True)
+@pipeline_task("open run", timeout_seconds=120, uses_io=True)
 def open_run(request: Request, now: datetime) -> Run:
     """Settle moment, symbols and folders; a run that is tried again judges the moment of its first attempt."""
     now = settle_now(request.as_of, now)
@@ -46,8 +47,8 @@ def find_answered(run: Run) -> list[Answered]:
     if flow_run.run_count <= 1:
         return []
     with database().connect() as connection:
-        found = run_moments.answered(connection, run.as_of, run.symbols)
-    log().info("finished before: %s", ", ".join(each.symbol for each in found) or "no symbol")
+        found = run_timestamps.answered(connection, run.as_of, run.symbols)
+    log().info("finished before: %s", ", ".join(answer.symbol for answer in found) or "no symbol")
     return found
 
 
@@ -56,7 +57,7 @@ def find_trained(run: Run) -> list[str]:
     if flow_run.run_count <= 1:
         return []
     with database().connect() as connection:
-        found = run_moments.trained(connection, run.as_of, run.symbols)
+        found = run_timestamps.trained(connection, run.as_of, run.symbols)
     log().info("finished before: %s", ", ".join(found) or "no symbol")
     return found
 
@@ -73,23 +74,24 @@ def settle_bounds(request: Asked) -> Asked:
             return settings.origin(setting_of(name))
         return f"preset {request.preset}" if getattr(request, name) is None else "this run"
 
-    log().info("bounds: %s", bounds_told(settled.bounds, origin))
+    log().info("bounds: %s", format_bounds(settled.bounds, origin))
     return settled
 
 
-@stage("load bars {symbol}", timeout_seconds=120, outside=True)
+@pipeline_task("load bars {symbol}", timeout_seconds=120, uses_io=True)
 def load_window(symbol: str, run: Run) -> Window:
     """The newest bars of `symbol`, as many as one analysis needs, with their features."""
     window = make_window(_bars(symbol, run, ANALYSIS_BARS), run.max_gap_minutes)
-    log().info("%s: %s bars until %s UTC", symbol, f"{len(window.rows):,}", f"{window.bar_time:%Y-%m-%d %H:%M}")
+    log().info("%s: %s until %s UTC", symbol, counted(len(window.rows), "bar"), f"{window.bar_time:%Y-%m-%d %H:%M}")
     return window
 
 
-@stage("load bars {symbol}", timeout_seconds=600, outside=True)
+@pipeline_task("load bars {symbol}", timeout_seconds=600, uses_io=True)
 def load_training_window(symbol: str, run: Run, row_limit: int) -> Window:
     """Bars enough for `row_limit` labelled rows and their hold-out, or all there are."""
     window = training_window(lambda count: _bars(symbol, run, count), row_limit, run.max_gap_minutes)
-    log().info("%s: %s bars, %s labelled rows", symbol, f"{len(window.rows):,}", f"{len(window.rows.labelled()):,}")
+    labelled = counted(len(window.rows.labelled()), "labelled row")
+    log().info("%s: %s, %s", symbol, counted(len(window.rows), "bar"), labelled)
     return window
 
 
@@ -101,7 +103,8 @@ def _bars(symbol: str, run: Run, count: int) -> pd.DataFrame:
     elif run.source == "csv":
         cleaned = read_bars_of(run.csv_path)
         if len(cleaned.set_aside):
-            log().warning("%s: %d rows set aside: %s", run.csv_path, len(cleaned.set_aside), cleaned.reasons)
+            rows = counted(len(cleaned.set_aside), "row")
+            log().warning("%s: %s set aside: %s", run.csv_path, rows, cleaned.reasons)
         bars = cleaned.bars[cleaned.bars["time"] <= pd.Timestamp(until)].tail(count).reset_index(drop=True)
     else:
         with database().connect() as connection:
@@ -116,7 +119,7 @@ def _bars(symbol: str, run: Run, count: int) -> pd.DataFrame:
     return bars
 
 
-@stage("load model {symbol}", timeout_seconds=60, outside=True)
+@pipeline_task("load model {symbol}", timeout_seconds=60, uses_io=True)
 def load_model(symbol: str, run: Run) -> SavedModel:
     """The model that serves at the run's moment: the local copy when it is the right one, else the registry's."""
     with database().connect() as connection:
@@ -137,7 +140,7 @@ def load_model(symbol: str, run: Run) -> SavedModel:
         except ModelUnavailable as error:
             log().error("%s: %s cannot be used: %s", symbol, serving.version, error)
             return SavedModel(None, f"the saved model cannot be used: {error}", was_degraded)
-        newest = registry.serves_now(connection, symbol)
+        newest = registry.find_current(connection, symbol)
     if serving.version != model.version:
         log().error("%s: %s is damaged; its base answers alone", symbol, serving.version)
     elif newest is not None and newest.version == serving.version:

@@ -6,7 +6,7 @@ from typing import Any
 from prefect.runtime import task_run
 
 from hybrid_ml.store.locks import SymbolLocks
-from tasks.stage import log, stage
+from tasks.pipeline_task import log, pipeline_task
 
 
 def _name() -> str:
@@ -15,7 +15,7 @@ def _name() -> str:
     return f"lock {symbols[0]}" + (f" and {len(symbols) - 1} more" if len(symbols) > 1 else "")
 
 
-@stage(_name, timeout_seconds=7_200, outside=True)
+@pipeline_task(_name, timeout_seconds=7_200, uses_io=True)
 def lock_symbols(symbols: list[str], locks: SymbolLocks) -> list[str]:
     """Those of `symbols` that are free, kept from other runs until this one ends; with none free, wait for one."""
     started = time.monotonic()

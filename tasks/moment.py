@@ -5,8 +5,8 @@ from datetime import datetime
 from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
 
-from hybrid_ml.store import run_moments
-from tasks.stage import database
+from hybrid_ml.store import run_timestamps
+from tasks.pipeline_task import database
 
 
 def settle_now(as_of: datetime | None, now: datetime) -> datetime:
@@ -14,7 +14,7 @@ def settle_now(as_of: datetime | None, now: datetime) -> datetime:
     if not flow_run.id or as_of is not None:
         return now
     with database().begin() as connection:  # kept whatever comes of the run
-        return run_moments.settle(connection, str(flow_run.id), _first_begun() or now)
+        return run_timestamps.settle(connection, str(flow_run.id), _first_begun() or now)
 
 
 def _first_begun() -> datetime | None:

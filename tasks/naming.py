@@ -11,7 +11,7 @@ NAMED_SYMBOLS = 3
 """More of them would push the moment out of a list of runs."""
 
 
-def symbols_told(symbols: Sequence[object]) -> str:
+def format_symbols(symbols: Sequence[object]) -> str:
     """`BTCUSD`, `A,B,C`, `200 symbols`, and of none `all symbols`."""
     if len(symbols) > NAMED_SYMBOLS:
         return f"{len(symbols)} symbols"
@@ -22,4 +22,4 @@ def name_symbols(symbols: Sequence[str]) -> None:
     """Put `symbols` into the flow run's name at its end, where it began as a run of all."""
     name = flow_run.name or ""
     if ALL_SYMBOLS in name:
-        leave_name(name.replace(ALL_SYMBOLS, symbols_told(symbols)))
+        leave_name(name.replace(ALL_SYMBOLS, format_symbols(symbols)))

@@ -12,8 +12,9 @@ from prefect.context import FlowRunContext
 from prefect.exceptions import PrefectException
 from prefect.runtime import flow_run, task_run
 
+from hybrid_ml.text.counts import counted
+from tasks.pipeline_task import log
 from tasks.server import call_server
-from tasks.stage import log
 
 
 @dataclass
@@ -55,7 +56,7 @@ def send_pages() -> None:
     _unsent.names.clear()
     for number, page in enumerate(pages):
         if not _send(page.key, partial(_create, page)):
-            log().warning("the Prefect server does not answer; %d pages are not in its UI", len(pages) - number)
+            log().warning("the Prefect server does not answer; its UI lacks %s", counted(len(pages) - number, "page"))
             return
     for run_id, name in names.items():
         _send("name", partial(_rename, run_id, name))

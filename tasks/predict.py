@@ -4,15 +4,15 @@ from hybrid_ml.learning.evaluation import RecentRecord
 from hybrid_ml.learning.model import HybridModel
 from hybrid_ml.learning.rows import Window
 from hybrid_ml.market.bars import age_minutes
-from hybrid_ml.requests import AnalysisRequest
-from hybrid_ml.run import Run
-from hybrid_ml.signals.gates import Answer, Circumstances, Verdict, evaluate_gates, refused_by
+from hybrid_ml.pipeline.context import Run
+from hybrid_ml.schemas.requests import AnalysisRequest
+from hybrid_ml.signals.gates import Answer, GateContext, Verdict, evaluate_gates, refused_by
 from hybrid_ml.signals.penalty import NO_PENALTY, confidence_penalty
 from hybrid_ml.store import predictions
-from tasks.stage import database, log, stage
+from tasks.pipeline_task import database, log, pipeline_task
 
 
-@stage("predict {symbol}", timeout_seconds=60, outside=True)
+@pipeline_task("predict {symbol}", timeout_seconds=60, uses_io=True)
 def predict(
     symbol: str,
     run: Run,
@@ -40,7 +40,7 @@ def _pass_gates(
     """Every gate's verdict; the penalty looks at the outcomes the run has filled in."""
     with database().connect() as connection:
         signals = predictions.recent_signals(connection, symbol, run.as_of) if request.enable_recent_penalty else None
-    around = Circumstances(
+    around = GateContext(
         bounds=request.bounds,
         penalty=confidence_penalty(signals) if signals else NO_PENALTY,
         recent=recent,

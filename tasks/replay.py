@@ -8,22 +8,23 @@ from itertools import groupby
 
 import pandas as pd
 
-from hybrid_ml.console import progress
+from hybrid_ml.config.settings import cores, load_settings
+from hybrid_ml.console.run_tables import progress
 from hybrid_ml.errors import BadInput, DataUnavailable
 from hybrid_ml.learning.scaling import FEWEST_LABELLED_ROWS, WEEK, row_limit
 from hybrid_ml.market.bars import closed_before
-from hybrid_ml.replay import rivals
+from hybrid_ml.pipeline.context import Run
+from hybrid_ml.replay import baselines
+from hybrid_ml.replay.checkpoints import ReplayFolder, fingerprint, week_fingerprint
 from hybrid_ml.replay.engine import Service, train_on, training
-from hybrid_ml.replay.folder import ReplayFolder, fingerprint, week_fingerprint
-from hybrid_ml.replay.past import Past
-from hybrid_ml.replay.registry import Trained
-from hybrid_ml.replay.spread import Spread, spread_over
-from hybrid_ml.requests import AnalysisRequest, ReplayRequest
-from hybrid_ml.run import Run
-from hybrid_ml.settings import cores, load_settings
+from hybrid_ml.replay.executors import Spread, spread_over
+from hybrid_ml.replay.history import Past
+from hybrid_ml.replay.memory_store import Trained
+from hybrid_ml.schemas.requests import AnalysisRequest, ReplayRequest
 from hybrid_ml.store import bars as stored_bars
+from hybrid_ml.text.counts import counted
 from tasks.files import read_bars_of
-from tasks.stage import database, log, stage
+from tasks.pipeline_task import database, log, pipeline_task
 
 MOST_BARS = 10_000_000
 NOT_ABOUT_ANSWERS = {
@@ -32,7 +33,7 @@ NOT_ABOUT_ANSWERS = {
 }  # fmt: skip
 
 
-@stage("load past {symbol}", timeout_seconds=600, outside=True)
+@pipeline_task("load past {symbol}", timeout_seconds=600, uses_io=True)
 def load_past(symbol: str, run: Run, request: ReplayRequest) -> Past:
     """Every bar up to the end of the replay, with features made once."""
     until = min(closed_before(run.as_of), request.start + request.weeks * WEEK + timedelta(hours=1))
@@ -48,10 +49,10 @@ def load_past(symbol: str, run: Run, request: ReplayRequest) -> Past:
     labelled = len(past.labelled_rows(request.start, FEWEST_LABELLED_ROWS))
     if labelled < FEWEST_LABELLED_ROWS:
         raise DataUnavailable(
-            f"{symbol} has {labelled:,} labelled rows before --start {request.start:%Y-%m-%dT%H:%M}, and a training "
-            f"takes {FEWEST_LABELLED_ROWS:,} at least; choose a later start, or load older bars"
+            f"{symbol} has {counted(labelled, 'labelled row')} before --start {request.start:%Y-%m-%dT%H:%M}, and a "
+            f"training takes {FEWEST_LABELLED_ROWS:,} at least; choose a later start, or load older bars"
         )
-    log().info("%s: %s bars until %s", symbol, f"{len(bars):,}", bars["time"].iloc[-1])
+    log().info("%s: %s until %s", symbol, counted(len(bars), "bar"), bars["time"].iloc[-1])
     return past
 
 
@@ -69,20 +70,20 @@ def _refuse_weeks_without_bars(symbol: str, request: ReplayRequest, bars: pd.Dat
     if weeks < request.weeks:
         raise BadInput(
             f"--weeks {request.weeks} is beyond the bars of {symbol}, the last of which is of {last:%Y-%m-%d %H:%M}; "
-            f"from {start} on they reach into {weeks} week{'s' * (weeks > 1)}: --weeks {weeks}"
+            f"from {start} on they reach into {counted(weeks, 'week')}: --weeks {weeks}"
         )
     ends = pd.Timestamp(request.start + request.weeks * WEEK)
     if last < ends - timedelta(days=3):  # a weekend is no end
         log().warning("%s: the bars end at %s, before week %d does", symbol, last, request.weeks - 1)
 
 
-@stage("open replay {symbol}", timeout_seconds=60)
+@pipeline_task("open replay {symbol}", timeout_seconds=60)
 def open_folder(symbol: str, run: Run, request: ReplayRequest, past: Past) -> ReplayFolder:
     """The folder of finished weeks; refused when they are of another replay, or of other bars."""
-    asked = {name: str(value) for name, value in request.model_dump(exclude=NOT_ABOUT_ANSWERS).items()}
+    requested = {name: str(value) for name, value in request.model_dump(exclude=NOT_ABOUT_ANSWERS).items()}
     # Bars of weeks to come may be added between two runs; those of the first training may not change.
     before = past.newest_bars(request.start, MOST_BARS)
-    manifest = {**asked, "symbol": symbol, "threads": run.training_threads, "bars": fingerprint(before)}
+    manifest = {**requested, "symbol": symbol, "threads": run.training_threads, "bars": fingerprint(before)}
     manifest["max_gap_minutes"] = run.max_gap_minutes
     name = f"{symbol}-{request.start:%Y%m%dT%H%M}-{fingerprint(pd.DataFrame({'asked': [str(manifest)]}))[:8]}"
     place = request.work_path or load_settings().data_dir / "replay" / name.replace("/", "_")
@@ -98,7 +99,7 @@ def open_spread(request: ReplayRequest) -> AbstractContextManager[Spread]:
     settings, workers = load_settings(), min(request.workers, cores())
     address = request.dask_address or settings.hybrid_ml_dask_address
     if workers < request.workers and not (request.runner == "dask" and address):
-        log().warning("--workers %d is more than the cores here; %d work", request.workers, workers)
+        log().warning("--workers %d is more than the cores here; it uses %d", request.workers, workers)
     return spread_over(request.runner, workers, address)
 
 
@@ -120,7 +121,7 @@ def replay_weeks(
     return service
 
 
-@stage("replay week {week} {symbol}", timeout_seconds=24 * 3_600)
+@pipeline_task("replay week {week} {symbol}", timeout_seconds=24 * 3_600)
 def replay_week(
     symbol: str,
     week: int,
@@ -153,39 +154,41 @@ def new_service(symbol: str, run: Run, request: ReplayRequest) -> Service:
         week = request.first_week + (now - request.start) // WEEK
         return week, row_limit(week)
 
-    asked = AnalysisRequest(
+    message = AnalysisRequest(
         **request.model_dump(include=set(AnalysisRequest.model_fields) - {"as_of", "runner", "dask_address"})
     )
-    return Service(symbol, asked, scaling, run.training_threads)
+    return Service(symbol, message, scaling, run.training_threads)
 
 
-@stage("replay rivals {symbol}", timeout_seconds=7 * 24 * 3_600)
+@pipeline_task("replay rivals {symbol}", timeout_seconds=7 * 24 * 3_600)
 def replay_rivals(
     symbol: str, run: Run, request: ReplayRequest, past: Past, folder: ReplayFolder, spread: Spread
 ) -> None:
     """What else could have answered the finished weeks; kept week by week, and done once."""
-    makers = {"rivals": rivals.row_limit_pieces} | ({"baselines": rivals.baseline_pieces} if request.baselines else {})
+    makers = {"rivals": baselines.row_limit_pieces} | (
+        {"baselines": baselines.baseline_pieces} if request.baselines else {}
+    )
     todo = [(week, part) for week in range(request.weeks) for part in makers if not folder.has_rivals(week, part)]
     replayed = partial(_replayed_week, symbol, run, request, folder)
 
-    def pieces() -> Iterator[tuple[rivals.Piece]]:
+    def pieces() -> Iterator[tuple[baselines.Piece]]:
         for number, part in todo:
             week = replayed(number)
             found = list(makers[part](past, week)) if len(week.answers) else []
             yield from ((piece,) for piece in found)
             if not found:
                 log().info("%s: week %d has no %s: too few rows before it, or no answer", symbol, number, part)
-                folder.keep_rivals(number, part, rivals.empty_frame())
+                folder.keep_rivals(number, part, baselines.empty_frame())
 
     with progress("rivals", len(todo)) as advance:
-        answered = groupby(spread.in_order(rivals.answer, pieces()), key=lambda each: (each.week, each.part))
+        answered = groupby(spread.in_order(baselines.answer, pieces()), key=lambda item: (item.week, item.part))
         for (number, part), found in answered:
-            folder.keep_rivals(number, part, rivals.frame(replayed(number), found))
+            folder.keep_rivals(number, part, baselines.frame(replayed(number), found))
             advance(1)
 
 
-def _replayed_week(symbol: str, run: Run, request: ReplayRequest, folder: ReplayFolder, number: int) -> rivals.Week:
-    return rivals.Week(
+def _replayed_week(symbol: str, run: Run, request: ReplayRequest, folder: ReplayFolder, number: int) -> baselines.Week:
+    return baselines.Week(
         number=number,
         begins=request.start + number * WEEK,
         row_limit=row_limit(request.first_week + number),

@@ -6,20 +6,25 @@ import pandas as pd
 from pydantic_core import to_json
 
 from hybrid_ml.errors import BadInput
-from hybrid_ml.markdown import inline
-from hybrid_ml.outputs import refuse_unwritable_file, refuse_unwritable_folder, told, write_parquet
-from hybrid_ml.replay.account import account, curves, weekly_curves
-from hybrid_ml.replay.folder import ReplayFolder
-from hybrid_ml.replay.pictures import draw
+from hybrid_ml.replay.checkpoints import ReplayFolder
+from hybrid_ml.replay.figures import draw
 from hybrid_ml.replay.report import BY_WEEK, report_markdown
-from hybrid_ml.reports import ReplayReport
-from hybrid_ml.requests import ReplayRequest
+from hybrid_ml.replay.result import ReplayReport
+from hybrid_ml.replay.summary import account, curves, weekly_curves
+from hybrid_ml.reporting.markdown import inline
+from hybrid_ml.schemas.requests import ReplayRequest
 from hybrid_ml.store.model_files import write_atomically
+from hybrid_ml.store.output_files import (
+    errors_as_bad_input,
+    refuse_unwritable_file,
+    refuse_unwritable_folder,
+    write_parquet,
+)
 from tasks.pages import leave_page
-from tasks.stage import log, stage
+from tasks.pipeline_task import log, pipeline_task
 
 
-@stage("check outputs", timeout_seconds=60)
+@pipeline_task("check outputs", timeout_seconds=60)
 def check_outputs(request: ReplayRequest) -> None:
     """Refuse, before hours of work, what could not be written after them."""
     if request.predictions_path:
@@ -35,13 +40,13 @@ def _refuse_the_bars(request: ReplayRequest) -> None:
         raise BadInput(f"--predictions_path {answers} is the file of bars, which it would replace; choose another")
 
 
-@stage("write predictions", timeout_seconds=600)
+@pipeline_task("write predictions", timeout_seconds=600)
 def write_predictions(answers: pd.DataFrame, path: Path) -> None:
     """A row a bar, as Parquet."""
     write_parquet(answers, path, "--predictions_path")
 
 
-@stage("write report {symbol}", timeout_seconds=3_600)
+@pipeline_task("write report {symbol}", timeout_seconds=3_600)
 def write_report(
     symbol: str,
     request: ReplayRequest,
@@ -58,10 +63,10 @@ def write_report(
     weekly = weekly_curves(answers, request.start, request.weeks)
     whole = curves(answers)
     pictures = draw(report, whole, weekly)
-    drawn = {name: each.records() for name, each in {**({"all": whole} if whole else {}), **weekly}.items()}
+    drawn = {name: item.records() for name, item in {**({"all": whole} if whole else {}), **weekly}.items()}
     json = to_json({**full.model_dump(), "curves": drawn}, indent=2, inf_nan_mode="null")
     refuse_unwritable_folder(place, "--report_path")
-    with told(place, "--report_path"):
+    with errors_as_bad_input(place, "--report_path"):
         for name, picture in pictures.items():
             write_atomically(place / name, picture)
         write_atomically(place / "report.json", json)

@@ -1,20 +1,21 @@
 """Resolve: what became of earlier predictions, and who is to hear of it."""
 
-from hybrid_ml.alerting import queue_outcomes
-from hybrid_ml.requests import AnalysisRequest
-from hybrid_ml.run import Run
-from hybrid_ml.settings import load_settings
-from hybrid_ml.store import alerts, predictions
-from tasks.stage import database, log, stage
+from hybrid_ml.alerts.compose import queue_outcomes
+from hybrid_ml.config.settings import load_settings
+from hybrid_ml.pipeline.context import Run
+from hybrid_ml.schemas.requests import AnalysisRequest
+from hybrid_ml.store import outbox, predictions
+from hybrid_ml.text.counts import counted
+from tasks.pipeline_task import database, log, pipeline_task
 
 
-@stage("resolve outcomes", timeout_seconds=300, outside=True)
+@pipeline_task("resolve outcomes", timeout_seconds=300, uses_io=True)
 def resolve_outcomes(run: Run, request: AnalysisRequest) -> None:
     """Every outcome that is known by now, of whatever symbol and however old; replies to signals where asked for."""
     with database().begin() as connection:
-        alerts.sweep(connection)
+        outbox.expire_due(connection)
         resolved = predictions.resolve(connection, run.as_of, run.max_gap_minutes)
         if request.report_outcomes:
             queue_outcomes(connection, load_settings(), run, request)
     if resolved:
-        log().info("%d predictions got their outcome", resolved)
+        log().info("%s resolved", counted(resolved, "prediction"))

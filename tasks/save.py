@@ -2,21 +2,22 @@
 
 from pathlib import Path
 
-from hybrid_ml.alerting import queue_signal
+from hybrid_ml.alerts.compose import queue_signal
+from hybrid_ml.config.settings import load_settings
 from hybrid_ml.learning.model import HybridModel
 from hybrid_ml.learning.promotion import Promotion
-from hybrid_ml.requests import AnalysisRequest
-from hybrid_ml.run import Proposal, Run
-from hybrid_ml.settings import load_settings
-from hybrid_ml.store import models as registry
+from hybrid_ml.pipeline.context import Proposal, Run
+from hybrid_ml.schemas.requests import AnalysisRequest
+from hybrid_ml.store import model_registry as registry
 from hybrid_ml.store import predictions
 from hybrid_ml.store.model_files import read_base, write_model
 from hybrid_ml.store.predictions import Prediction
 from hybrid_ml.store.pruning import Pruned, prune
-from tasks.stage import database, log, stage
+from hybrid_ml.text.counts import counted
+from tasks.pipeline_task import database, log, pipeline_task
 
 
-@stage("save model {symbol}", timeout_seconds=120, outside=True)
+@pipeline_task("save model {symbol}", timeout_seconds=120, uses_io=True)
 def save_base(symbol: str, model: HybridModel, promotion: Promotion) -> Promotion:
     """The base into the registry and, where decided, into the champion's place: one transaction.
 
@@ -30,7 +31,7 @@ def save_base(symbol: str, model: HybridModel, promotion: Promotion) -> Promotio
     return confirmed
 
 
-@stage("save prediction {symbol}", timeout_seconds=60, outside=True)
+@pipeline_task("save prediction {symbol}", timeout_seconds=60, uses_io=True)
 def save_proposal(symbol: str, run: Run, request: AnalysisRequest, proposal: Proposal) -> None:
     """The adapter, the prediction and, for a signal, its alert: one transaction."""
     with database().begin() as connection:
@@ -43,7 +44,7 @@ def save_proposal(symbol: str, run: Run, request: AnalysisRequest, proposal: Pro
         log().info("%s: the prediction after %s was recorded before", symbol, f"{proposal.bar_time:%H:%M}")
 
 
-@stage("save local copy {symbol}", timeout_seconds=60, outside=True)
+@pipeline_task("save local copy {symbol}", timeout_seconds=60, uses_io=True)
 def save_copy(symbol: str, run: Run, model: HybridModel | None = None) -> Path | None:
     """The champion as it serves now, as a file: `model`, or the registry's where that is another.
 
@@ -52,7 +53,7 @@ def save_copy(symbol: str, run: Run, model: HybridModel | None = None) -> Path |
     """
     with database().connect() as connection:
         serving = registry.find_serving(connection, symbol, run.as_of)
-        newest = registry.serves_now(connection, symbol)
+        newest = registry.find_current(connection, symbol)
         if serving is None or newest is None or serving.version != newest.version:
             return None
         if model is None or serving.version != model.version:
@@ -62,15 +63,15 @@ def save_copy(symbol: str, run: Run, model: HybridModel | None = None) -> Path |
     return path
 
 
-@stage("prune models {symbol}", timeout_seconds=120, outside=True)
+@pipeline_task("prune models {symbol}", timeout_seconds=120, uses_io=True)
 def prune_models(symbol: str) -> None:
     """Let go of model bytes nobody needs any more; which those are is said in `store/pruning.py`."""
     with database().begin() as connection:
         pruned = prune(connection, symbol)
     if pruned != Pruned(0, 0, 0):
         log().info(
-            "%s: pruned the bytes of %d bases and %d adapters, deleted %d adapters",
-            symbol, pruned.bases, pruned.adapters, pruned.deleted,
+            "%s: pruned the bytes of %s and %s, deleted %s", symbol,
+            counted(pruned.bases, "base"), counted(pruned.adapters, "adapter"), counted(pruned.deleted, "adapter"),
         )  # fmt: skip
 
 

@@ -23,8 +23,8 @@ from prefect.logging.handlers import APILogWorker
 from prefect.settings import get_current_settings
 from prefect.types._datetime import now
 
-from hybrid_ml.settings import load_settings
-from tasks.stage import log
+from hybrid_ml.config.settings import load_settings
+from tasks.pipeline_task import log
 
 ANSWER_SECONDS = 2.0
 """How long one answer may take that the run can do without."""

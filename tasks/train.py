@@ -2,16 +2,17 @@
 
 from typing import Literal
 
-from hybrid_ml.console import progress
+from hybrid_ml.console.run_tables import progress
 from hybrid_ml.learning import scaling, training
 from hybrid_ml.learning.model import HybridModel
 from hybrid_ml.learning.rows import Rows, Window
-from hybrid_ml.run import Run
-from hybrid_ml.store import models as registry
-from tasks.stage import database, log, stage
+from hybrid_ml.pipeline.context import Run
+from hybrid_ml.store import model_registry as registry
+from hybrid_ml.text.counts import counted
+from tasks.pipeline_task import database, log, pipeline_task
 
 
-@stage("choose rows {symbol}", timeout_seconds=60, outside=True)
+@pipeline_task("choose rows {symbol}", timeout_seconds=60, uses_io=True)
 def choose_rows(symbol: str, run: Run, week: int | None, limit: int | None) -> tuple[int, int]:
     """The week of progressive scaling and the row limit; given values win over the registry's count."""
     with database().connect() as connection:
@@ -22,12 +23,12 @@ def choose_rows(symbol: str, run: Run, week: int | None, limit: int | None) -> t
     return chosen, rows
 
 
-@stage("train {symbol} ({kind})", timeout_seconds=3_600)
+@pipeline_task("train {symbol} ({kind})", timeout_seconds=3_600)
 def fit_base(
     symbol: str, run: Run, window: Window, week: int, row_limit: int, kind: Literal["base", "scratch"]
 ) -> tuple[HybridModel, Rows]:
     """A base trained on the most recent rows, and the hold-out it has not seen."""
-    log().info("%s: %d rounds on %d threads", symbol, training.BOOSTING_ROUNDS, run.training_threads)
+    log().info("%s: %d rounds on %s", symbol, training.BOOSTING_ROUNDS, counted(run.training_threads, "thread"))
     with progress(f"training {symbol}", training.BOOSTING_ROUNDS) as advance:
         model, hold_out = training.fit_base(
             window.rows,

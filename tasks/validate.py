@@ -9,13 +9,14 @@ from hybrid_ml.learning.rows import Rows, Window
 from hybrid_ml.learning.training import judge_base
 from hybrid_ml.market.bars import age_minutes
 from hybrid_ml.market.quality import DataQuality, measure_quality
-from hybrid_ml.run import Run, SavedModel
-from hybrid_ml.store import models as registry
-from hybrid_ml.store.mending import mend_champion
-from tasks.stage import database, log, stage
+from hybrid_ml.pipeline.context import Run, SavedModel
+from hybrid_ml.store import model_registry as registry
+from hybrid_ml.store.registry_repair import restore_champion
+from hybrid_ml.text.counts import counted
+from tasks.pipeline_task import database, log, pipeline_task
 
 
-@stage("validate data {symbol}", timeout_seconds=120)
+@pipeline_task("validate data {symbol}", timeout_seconds=120)
 def validate_data(symbol: str, run: Run, window: Window) -> DataQuality:
     """Counts and warnings about the bars a model is to learn from."""
     quality = measure_quality(window.grid, run.as_of)
@@ -24,7 +25,7 @@ def validate_data(symbol: str, run: Run, window: Window) -> DataQuality:
     return quality
 
 
-@stage("validate model {symbol}", timeout_seconds=120)
+@pipeline_task("validate model {symbol}", timeout_seconds=120)
 def validate_model(symbol: str, model: HybridModel, window: Window) -> RecentRecord:
     """Accuracy of the model on the newest labelled rows it has not seen."""
     recent = recent_record(model, window.rows, count=RECENT_ROWS)
@@ -32,49 +33,49 @@ def validate_model(symbol: str, model: HybridModel, window: Window) -> RecentRec
         log().info("%s: no labelled row is newer than the model; it cannot be judged yet", symbol)
     else:
         log().info(
-            "%s: accuracy %.3f on %d recent rows (always the most frequent class: %.3f)",
+            "%s: accuracy %.3f on %s (always the most frequent class: %.3f)",
             symbol,
             recent.accuracy,
-            recent.rows,
+            counted(recent.rows, "recent row"),
             recent.majority_accuracy,
         )
     return recent
 
 
-@stage("validate on hold-out {symbol}", timeout_seconds=120)
+@pipeline_task("validate on hold-out {symbol}", timeout_seconds=120)
 def validate_on_hold_out(symbol: str, run: Run, model: HybridModel, hold_out: Rows) -> HybridModel:
     """The model with its metrics on rows it has not seen; what is tested here is what will serve."""
     judged = judge_base(model, hold_out, num_threads=run.training_threads)
     metrics = judged.base.metrics
     log().info(
-        "%s: hold-out accuracy %.3f (majority %.3f), log loss %.4f (class prior %.4f) on %s rows",
+        "%s: hold-out accuracy %.3f (majority %.3f), log loss %.4f (class prior %.4f) on %s",
         symbol,
         metrics["accuracy"],
         metrics["majority_accuracy"],
         metrics["log_loss"],
         metrics["prior_log_loss"],
-        f"{metrics['rows']:,}",
+        counted(metrics["rows"], "row"),
     )
     return judged
 
 
-@stage("challenge champion {symbol}", timeout_seconds=120, outside=True)
+@pipeline_task("challenge champion {symbol}", timeout_seconds=120, uses_io=True)
 def compare_with_champion(symbol: str, run: Run, challenger: HybridModel, hold_out: Rows) -> Promotion:
     """Whether the challenger takes the champion's place, judged on rows neither has been trained on."""
-    champion, seen_until = None, None
+    champion, data_cutoff = None, None
     with database().begin() as connection:
         serving = registry.find_champion(connection, symbol)
         if serving is not None:
-            seen_until = registry.seen_until(connection, serving.version)
+            data_cutoff = registry.data_cutoff(connection, serving.version)
             try:
                 champion = registry.fetch(connection, serving)
             except ModelUnavailable as error:
-                champion = mend_champion(connection, run.folder(symbol), symbol)
+                champion = restore_champion(connection, run.folder(symbol), symbol)
                 found = "put back from the local file" if champion else "and the local file is of no help"
                 log().error("%s: the champion %s is damaged (%s), %s", symbol, serving.version, error, found)
     promotion = decide(challenger, champion, hold_out, num_threads=run.training_threads)
     if serving is not None and champion is None:
-        of_the_past = seen_until is not None and seen_until > challenger.base.data_until
+        of_the_past = data_cutoff is not None and data_cutoff > challenger.base.data_until
         reason = f"the champion {serving.version} is damaged"
         promotion = Promotion(not of_the_past, reason, serving.version, of_the_past)
     log().info("%s: %s (%s)", symbol, "promoted" if promotion.promoted else "the champion stays", promotion.reason)
@@ -94,7 +95,7 @@ def decide_fallback(
     return None
 
 
-@stage("decide on fallback {symbol}", timeout_seconds=60, outside=True)
+@pipeline_task("decide on fallback {symbol}", timeout_seconds=60, uses_io=True)
 def may_train_again(symbol: str, run: Run, reason: str, window: Window, max_bar_age_minutes: float) -> bool:
     """Whether a model that answers, but under the bar, is to be replaced now: with fresh bars, and not too often."""
     if age_minutes(window.bar_time, run.as_of) > max_bar_age_minutes:
@@ -102,7 +103,7 @@ def may_train_again(symbol: str, run: Run, reason: str, window: Window, max_bar_
         return False
     with database().connect() as connection:
         tries = registry.scratch_tries(connection, symbol, run.as_of)
-    again = next_scratch(tries.newest, tries.in_vain)
+    again = next_scratch(tries.newest, tries.failed_attempts)
     if again is not None and run.as_of < again:
         log().warning(
             "%s: %s; no alert leaves, and the next training is not before %s UTC",

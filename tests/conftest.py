@@ -46,7 +46,7 @@ os.environ.update(
     }
 )
 
-from hybrid_ml.settings import load_settings  # noqa: E402
+from hybrid_ml.config.settings import load_settings  # noqa: E402
 from hybrid_ml.store.embedded import (  # noqa: E402  # after the environment is clean
     administrator_address,
     for_asyncpg,

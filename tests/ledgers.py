@@ -10,7 +10,7 @@ from sqlalchemy import Engine, text
 
 from hybrid_ml.learning.evaluation import RecentRecord
 from hybrid_ml.market.labels import CLASSES, HORIZON_MINUTES
-from hybrid_ml.signals.gates import Answer, Circumstances, as_record, evaluate_gates, refused_by
+from hybrid_ml.signals.gates import Answer, GateContext, as_record, evaluate_gates, refused_by
 from hybrid_ml.signals.penalty import NO_PENALTY
 from hybrid_ml.signals.presets import PRESETS
 
@@ -48,7 +48,7 @@ def simulated_ledger(
         bar_time = newest - CYCLE * (count - 1 - place)
         answer = Answer.of(chances[place])
         accuracy = 0.4 if random.random() < 0.05 else 0.6
-        around = Circumstances(PRESETS[preset], NO_PENALTY, RecentRecord(200, accuracy, 0.4), 0.0, 15.0)  # type: ignore[index]
+        around = GateContext(PRESETS[preset], NO_PENALTY, RecentRecord(200, accuracy, 0.4), 0.0, 15.0)  # type: ignore[index]
         verdicts = evaluate_gates(answer, around)
         moved = float(np.array([-0.002, 0.0, 0.002])[truth[place]] + random.normal(0, 1e-4))
         rows.append(

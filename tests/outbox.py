@@ -7,8 +7,8 @@ from typing import Any
 from sqlalchemy import Engine, text
 
 from hybrid_ml.signals.gates import Answer, Verdict
-from hybrid_ml.store import alerts
-from hybrid_ml.store.alerts import Alert, Recipient
+from hybrid_ml.store import outbox
+from hybrid_ml.store.outbox import Alert, Recipient
 from hybrid_ml.store.predictions import Prediction
 
 PNG = b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==")
@@ -47,18 +47,18 @@ def put(
 ) -> str:
     """One alert for `chats`, fresh for so many seconds; returns the word by which it can be found again."""
     name = f"alert-{number:05d}"
-    told = f"<b>{name}</b> {words}".strip()
+    message = f"<b>{name}</b> {words}".strip()
     with engine.begin() as connection:
         alert = Alert(
             "summary",
             "",
             DAY + timedelta(days=number),
             None,
-            told,
+            message,
             picture,
             datetime.now(UTC) + timedelta(seconds=seconds),
         )
-        assert alerts.write(connection, alert, [Recipient(chat) for chat in chats])
+        assert outbox.write(connection, alert, [Recipient(chat) for chat in chats])
     return name
 
 

@@ -82,7 +82,7 @@ class Row:
     picture_is_png: bool = False
     fault: str = ""
     message_id: int | None = None
-    told: int | str = ""
+    answered_with: int | str = ""
     acknowledged: bool = False
     violation: bool = False
     too_early: bool = False
@@ -234,8 +234,8 @@ class BotApi:
         if chat_id in self.blocked_chats:
             return _refusal(403, "Forbidden: bot was blocked by the user")
         if chat_id in self.migrated_chats:
-            said = "Bad Request: group chat was upgraded to a supergroup chat"
-            return _refusal(400, said, migrate_to_chat_id=self.migrated_chats[chat_id])
+            text = "Bad Request: group chat was upgraded to a supergroup chat"
+            return _refusal(400, text, migrate_to_chat_id=self.migrated_chats[chat_id])
         if method == "sendPhoto" and not row.picture_is_png:
             return _refusal(400, "Bad Request: IMAGE_PROCESS_FAILED")
         problem = problem_with_text(row.text, form.fields.get("parse_mode", ""), caption=method == "sendPhoto")
@@ -247,27 +247,29 @@ class BotApi:
         if not reply or reply.get("allow_sending_without_reply"):
             return None
         known = any(
-            each["message_id"] == str(reply["message_id"]) for each in self.messages if each["chat_id"] == chat_id
+            message["message_id"] == str(reply["message_id"])
+            for message in self.messages
+            if message["chat_id"] == chat_id
         )
         return None if known else "Bad Request: message to be replied not found"
 
     def _get_updates(self, fields: dict[str, str], has_left: Callable[[float], bool]) -> Answer:
         """Long polling: a later poll ends an earlier one, an offset confirms what lies below it."""
         if self.webhook:
-            said = "can't use getUpdates method while webhook is active; use deleteWebhook to delete the webhook first"
-            return _refusal(409, f"Conflict: {said}")
+            text = "can't use getUpdates method while webhook is active; use deleteWebhook to delete the webhook first"
+            return _refusal(409, f"Conflict: {text}")
         offset, limit = int(fields.get("offset", 0)), int(fields.get("limit", 100))
         end = time.monotonic() + float(fields.get("timeout", 0))
         with self.lock:
             self.polls += 1
             mine = self.polls
-            first = offset if offset >= 0 else min([each["update_id"] for each in self.updates][offset:], default=0)
-            self.updates[:] = [each for each in self.updates if each["update_id"] >= first]
+            first = offset if offset >= 0 else min([update["update_id"] for update in self.updates][offset:], default=0)
+            self.updates[:] = [update for update in self.updates if update["update_id"] >= first]
         while True:
             with self.lock:
                 if self.polls != mine:
-                    said = "terminated by other getUpdates request; make sure that only one bot instance is running"
-                    return _refusal(409, f"Conflict: {said}")
+                    text = "terminated by other getUpdates request; make sure that only one bot instance is running"
+                    return _refusal(409, f"Conflict: {text}")
                 if self.updates or time.monotonic() >= end or self.stopping.is_set():
                     return _done(self.updates[:limit])
             if has_left(POLL_SECONDS):

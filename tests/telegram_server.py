@@ -72,19 +72,19 @@ class Handler(BaseHTTPRequestHandler):
         head = f"HTTP/1.1 {status} -\r\nContent-Type: {content_type}\r\nContent-Length: {len(data)}\r\n\r\n".encode()
         half_way = row.fault == "drop_half_way"
         answer = (head + data)[: len(head) + len(data) // 2] if half_way else head + data
-        row.told = "half" if half_way else status
+        row.answered_with = "half" if half_way else status
         row.acknowledged = status == 200 and row.fault not in LATE
         self.api.keep(row)  # before the client can know, so that who has an answer finds its row
         try:
             self.wfile.write(answer)  # in one packet, head and body
         except OSError:
-            row.told, row.acknowledged = "nothing", False
+            row.answered_with, row.acknowledged = "nothing", False
             self.api.keep(row)
-        if half_way or row.told == "nothing":
+        if half_way or row.answered_with == "nothing":
             self._hang_up()
 
     def _tell_nothing(self, row: Row) -> None:
-        row.told = "nothing"
+        row.answered_with = "nothing"
         self.api.keep(row)
         if row.fault.startswith("hang"):
             end = time.monotonic() + self.api.hang_seconds
@@ -170,7 +170,7 @@ def main() -> None:
     parser.add_argument("--faults", default="", help="shares of requests, such as too_many=0.1,drop_after=0.05")
     parser.add_argument("--limits", action="store_true", help="answer 429 to who sends too often, as Telegram does")
     given = parser.parse_args()
-    shares = {name: float(share) for name, share in (each.split("=") for each in given.faults.split(",") if each)}
+    shares = {name: float(share) for name, share in (part.split("=") for part in given.faults.split(",") if part)}
     api = BotApi(log=given.log, plan=FaultPlan(given.seed, shares), limits=Limits() if given.limits else None)
     server = serve(api, given.port)
     print(f"TELEGRAM_BASE_URL={api.base_url} TELEGRAM_BOT_TOKEN={TOKEN}", flush=True)  # noqa: T201

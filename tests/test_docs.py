@@ -1,6 +1,7 @@
 """The documents are tested: commands, flags, links and variables they name exist."""
 
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -9,18 +10,35 @@ from pathlib import Path
 
 import pytest
 
-from hybrid_ml.settings import Settings
+from hybrid_ml.config.settings import Settings
 from tests.conftest import ROOT, Command
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 ENVIRONMENT = (ROOT / ".env.example").read_text(encoding="utf-8")
+PAGES = sorted(path.relative_to(ROOT).as_posix() for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+MOST_WORDS_OF_README = 900
 SCRIPTS = {
     "train_model.py": "train",
     "analyze.py": "analyze",
     "check_progressive_scaling.py": "scaling",
     "test_hybrid_ml.py": "check",
 }
-PROJECT_COMMANDS = re.findall(r"^\$ ((?:hybrid-ml|python \w+\.py)[^#\n]*)", README, flags=re.MULTILINE)
+TYPED = re.compile(r"^ *\$ (?:[A-Z_]+=\S+ )*((?:hybrid-ml|python (?:bench/)?\w+\.py)[^#\n]*)", flags=re.MULTILINE)
+TYPED_INLINE = re.compile(r"`(?:[A-Z_]+=\S+ )*((?:hybrid-ml|python (?:bench/)?\w+\.py)[^`]*)`")
+
+
+def text_of(page: str) -> str:
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+def commands_in(text: str) -> list[str]:
+    """Commands of this project: lines of a terminal, and those within a sentence that state flags."""
+    inline = [line for line in TYPED_INLINE.findall(text) if "--" in line and "…" not in line]
+    return [line.strip() for line in [*TYPED.findall(text), *inline]]
+
+
+PROJECT_COMMANDS = commands_in(README)
+ALL_COMMANDS = sorted({line for page in PAGES for line in commands_in(text_of(page))})
 
 
 @cache
@@ -30,14 +48,23 @@ def flags_of(*command: str) -> frozenset[str]:
     return frozenset(re.findall(r"--\w+", done.stdout))
 
 
-@pytest.mark.parametrize("line", PROJECT_COMMANDS)
-def test_every_command_in_readme_exists_with_its_flags(line: str) -> None:
+@pytest.mark.parametrize("line", ALL_COMMANDS)
+def test_every_command_that_is_shown_exists_with_its_flags(line: str) -> None:
     program, name, *rest = shlex.split(line)
+    if name == "COMMAND":
+        return
+    flags = {word for word in rest if word.startswith("--")}
     if program == "python":
         assert (ROOT / name).is_file()
+        if name.startswith("bench/"):
+            source = (ROOT / name).read_text(encoding="utf-8") + (ROOT / "bench" / "common.py").read_text(
+                encoding="utf-8"
+            )
+            assert {flag for flag in flags if f'"{flag}"' not in source} == set()
+            return
         name = SCRIPTS[name]
     command = (name, rest[0]) if name == "models" else (name,)
-    assert {word for word in rest if word.startswith("--")} <= flags_of(*command)
+    assert flags <= flags_of(*command)
 
 
 def test_readme_shows_the_commands_users_know() -> None:
@@ -46,19 +73,96 @@ def test_readme_shows_the_commands_users_know() -> None:
     assert "make test" in README
 
 
-@pytest.mark.parametrize(
-    "page", ["README.md", "CHANGELOG.md", "docs/architecture.md", "docs/results.md", "docs/review.md"]
-)
+def test_readme_can_be_read_in_a_few_minutes() -> None:
+    assert len(README.split()) <= MOST_WORDS_OF_README
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_target_of_make_that_is_shown_exists(page: str) -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    known = set(re.findall(r"^([a-z]+):", makefile, flags=re.MULTILINE))
+    shown = re.findall(r"(?:^ *\$ |`)make (?:[A-Z_]+=\S+ )*([a-z]+)", text_of(page), flags=re.MULTILINE)
+    assert {name for name in shown if name not in known} == set()
+
+
+def anchor_of(heading: str) -> str:
+    """The anchor that GitHub gives a heading."""
+    words = re.sub(r"[`*]", "", heading.strip().lower())
+    return re.sub(r"[^\w\- ]", "", words).replace(" ", "-")
+
+
+def anchors_of(path: Path) -> set[str]:
+    without_code = re.sub(r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    return {anchor_of(heading) for heading in re.findall(r"^#+ (.+)$", without_code, flags=re.MULTILINE)}
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_every_link_to_a_file_leads_somewhere(page: str) -> None:
-    text = (ROOT / page).read_text(encoding="utf-8")
-    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
-    assert [link for link in links if not ((ROOT / page).parent / link).exists()] == []
+    lost = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", text_of(page)):
+        if "://" in link:
+            continue
+        name, _, anchor = link.partition("#")
+        target = (ROOT / page).parent / name if name else ROOT / page
+        if not target.exists() or (anchor and anchor not in anchors_of(target)):
+            lost.append(link)
+    assert lost == []
+
+
+def test_the_page_of_commands_is_what_its_generator_makes() -> None:
+    """`make docs` writes it anew."""
+    assert text_of("docs/cli.md") == runpy.run_path(str(ROOT / "docs" / "make_cli.py"))["page"]()
+
+
+def test_the_page_of_commands_has_every_command_and_flag_of_help() -> None:
+    sections = re.findall(
+        r"^## hybrid-ml ([\w ]+)\n(.*?)(?=^## |\Z)", text_of("docs/cli.md"), flags=re.DOTALL | re.MULTILINE
+    )
+    (names,) = re.findall(r"\{([\w,]+)\}", help_text())[:1]
+    assert {name for name, _ in sections if " " not in name} == set(names.split(","))
+    for name, section in sections:
+        stated = set(re.findall(r"`(--\w+)`", section))
+        assert stated == {flag for flag in flags_of(*name.split()) if flag not in ("--help", "--no")}
+
+
+def help_text() -> str:
+    program = Path(sys.executable).with_name("hybrid-ml")
+    return subprocess.run([program, "--help"], capture_output=True, text=True, check=True).stdout
+
+
+TERMS = re.findall(r"^### (.+)\n\n((?:.+\n)+)", text_of("docs/glossary.md"), flags=re.MULTILINE)
+
+
+def test_the_glossary_explains_each_term_once_in_two_sentences() -> None:
+    names = [name for name, _ in TERMS]
+    assert len(names) == len(set(names)) == text_of("docs/glossary.md").count("\n### ")
+    for name, meaning in TERMS:
+        without_source = re.sub(r"\(Sources? ?.*?\)$", "", meaning.strip(), flags=re.DOTALL)
+        assert 1 <= len(re.findall(r"[.!?](?=\s|$)", without_source)) <= 2, name
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page not in ("CHANGELOG.md", "docs/architecture.md", "docs/glossary.md")]
+)
+def test_every_page_leads_to_the_glossary(page: str) -> None:
+    assert "glossary.md" in text_of(page)
+
+
+def test_every_page_is_linked_from_readme() -> None:
+    assert [page for page in PAGES if page != "README.md" and f"]({page}" not in README] == []
 
 
 def test_every_setting_is_documented_and_nothing_else() -> None:
     known = {name.upper() for name in Settings.model_fields}
+    configuration = text_of("docs/configuration.md")
     assert set(re.findall(r"^([A-Z_]+)=", ENVIRONMENT, flags=re.MULTILINE)) == known
-    assert {name for name in known if f"`{name}`" not in README} == set()
+    assert {name for name in known if f"`{name}`" not in configuration} == set()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_setting_that_is_named_exists(page: str) -> None:
+    named = set(re.findall(r"\bHYBRID_ML_[A-Z_]*[A-Z]\b", text_of(page)))
+    assert named <= {name.upper() for name in Settings.model_fields}
 
 
 def test_help_lists_every_command(command: Command) -> None:

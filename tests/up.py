@@ -24,6 +24,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 from sqlalchemy import Engine, create_engine, text
 
+from deployments.service.worker import DEFAULTS
 from hybrid_ml.market.bars import clean_bars
 from hybrid_ml.market.simulation import SIMULATED_SYMBOL, simulate_bars
 from hybrid_ml.store.bars import store_bars
@@ -33,9 +34,13 @@ from tests.ports import free_port
 ROOT = Path(__file__).resolve().parents[1]
 SERVER = "deployments.service.prefect_server"
 """What stands in the command line of the Prefect server that `up` starts."""
+FLOW_PROCESS = "deployments.service.flow_process"
+"""What stands in that of a flow process."""
 PROGRAM = str(Path(sys.executable).with_name("hybrid-ml"))
-SLOT_SECONDS, PREFETCH_SECONDS, SLOT_RUN_SECONDS = 600, 10, 20
-"""The analysis of a slot is due five seconds into it, on its way some seconds before, and soon at work."""
+SLOT_SECONDS, SLOT_RUN_SECONDS = 600, 20
+"""The analysis of a slot is due five seconds into it, and soon at work."""
+PREFETCH_SECONDS = float(DEFAULTS["worker.prefetch_seconds"])
+"""Before a run is due its process starts."""
 AWAKE = {"disable_sleep_window": True, "max_bar_age_minutes": 1_440}
 START_SECONDS, RUN_SECONDS = 400.0, 120.0
 
@@ -127,25 +132,17 @@ class Up:
 
     def children(self, words: str) -> list[psutil.Process]:
         found = []
-        for each in psutil.Process(self.process.pid).children(recursive=True):
+        for child in psutil.Process(self.process.pid).children(recursive=True):
             try:
-                if words in " ".join(each.cmdline()) and each.status() != psutil.STATUS_ZOMBIE:
-                    found.append(each)
+                if words in " ".join(child.cmdline()) and child.status() != psutil.STATUS_ZOMBIE:
+                    found.append(child)
             except psutil.NoSuchProcess:
                 continue
         return found
 
-    def templates(self) -> list[psutil.Process]:
-        """The warm template, which has no flow process's starter below it."""
-        found = self.children("deployments.warm.template")
-        pids = {process.pid for process in found}
-        return [process for process in found if _parent(process) not in pids]
-
     def flow_processes(self) -> list[psutil.Process]:
-        """The flow processes at work: forks of the template, or cold ones where it was not there yet."""
-        found = self.children("deployments.warm.template")
-        pids = {process.pid for process in found}
-        return [process for process in found if _parent(process) in pids] + self.children("deployments.warm.engine")
+        """Those of the runs at work."""
+        return self.children(FLOW_PROCESS)
 
     def own(self) -> list[psutil.Process]:
         """`up` itself."""
@@ -200,12 +197,6 @@ class Up:
         """The database of the Prefect server."""
         address = start_embedded(self.data_dir, "prefect")
         return create_engine(address.replace("postgresql://", "postgresql+psycopg2://"))
-
-
-def _parent(process: psutil.Process) -> int | None:
-    with suppress(psutil.NoSuchProcess):  # it has just ended
-        return process.ppid()
-    return None
 
 
 def _begun_or_ended(run: FlowRun) -> bool:
@@ -268,8 +259,8 @@ def stop(up: Up) -> None:
 @contextmanager
 def everything_up(folder: Path, **more: str) -> Iterator[Up]:
     """Everything up, with simulated bars until now; the schedules of prefect.yaml run as they would."""
-    for each in (folder, folder.parent, folder.parent.parent):
-        each.chmod(0o755)  # PostgreSQL runs as a user of its own where the tests run as root
+    for path in (folder, folder.parent, folder.parent.parent):
+        path.chmod(0o755)  # PostgreSQL runs as a user of its own where the tests run as root
     running = start_up(folder, free_port(), **more)
     try:
         load_bars(running)

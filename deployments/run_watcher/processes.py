@@ -7,12 +7,12 @@ import psutil
 
 VARIABLE = "PREFECT__FLOW_RUN_ID"
 """How the process worker tells a flow process which run it is."""
-PROGRAMS = ("warm/starter.py", "deployments.warm.engine", "prefect.engine", "prefect.flow_engine")
-"""What a flow process or its starter is started as; what a run starts itself inherits the variable."""
+PROGRAMS = ("deployments.service.flow_process", "prefect.engine", "prefect.flow_engine")
+"""What a flow process is started as; what a run starts itself inherits the variable."""
 
 
 def flow_process_id(run_id: UUID) -> int | None:
-    """The id of the run's process, or of the starter whose life it is tied to; None where neither is here."""
+    """The id of the run's process; None where it is not here."""
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):  # it has just ended, or is another user's
             if process.status() == psutil.STATUS_ZOMBIE:

@@ -15,8 +15,8 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.states import AwaitingRetry
 
-from deployments.names import TAG
-from hybrid_ml.slots import ANALYSIS_MINUTES, REVIEW_MINUTES, TRAINING_MINUTES, too_late
+from deployments.provision.names import TAG
+from hybrid_ml.pipeline.schedule import ANALYSIS_MINUTES, REVIEW_MINUTES, TRAINING_MINUTES, too_late
 
 WORTH_MINUTES = {"analysis": ANALYSIS_MINUTES, "training": TRAINING_MINUTES, "review": REVIEW_MINUTES}
 """How long a slot is worth beginning, by the tag of its deployment in prefect.yaml."""
@@ -46,7 +46,8 @@ async def repeat_crashed_slots(client: PrefectClient, now: datetime, settled: se
         if await _has_had_its_turns(client, run, now):
             settled.add(run.id)
         elif (await client.read_flow_run(run.id)).state_id == run.state_id:  # no other worker was quicker
-            await client.set_flow_run_state(run.id, AwaitingRetry(scheduled_time=now, message=REPEATED))
+            due = max(now, run.expected_start_time or now)  # its process may have died while it waited for its time
+            await client.set_flow_run_state(run.id, AwaitingRetry(scheduled_time=due, message=REPEATED))
             print(f"{run.name} had Crashed and runs again")
 
 

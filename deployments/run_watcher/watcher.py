@@ -13,10 +13,11 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.events.filters import EventFilter, EventNameFilter, EventOccurredFilter, EventResourceFilter
 from prefect.states import Crashed
 
-from deployments.names import TAG
+from deployments.provision.names import TAG
 from deployments.run_watcher.processes import flow_process_id
 from deployments.run_watcher.repeats import repeat_crashed_slots
 from deployments.run_watcher.silence import Moment, SilenceClock
+from hybrid_ml.text.counts import counted
 
 LOOK_SECONDS = 5.0
 SILENCE_SECONDS = 90.0
@@ -86,7 +87,7 @@ class RunWatcher:
         seen_again = await self.client.read_flow_run(run.id)
         if seen_again.state_id != run.state_id:  # it went on in between
             return
-        reason = f"nothing was heard of this run for {seconds:.0f} seconds; its process or worker is gone"
+        reason = f"nothing was heard of this run for {counted(round(seconds), 'second')}; its process or worker is gone"
         await self.client.set_flow_run_state(run.id, Crashed(message=reason))
         print(f"{run.name} is Crashed: {reason}")
 

@@ -57,7 +57,7 @@ class Listener:
             with suppress(OSError):
                 self._socket.send(b".")
 
-    def told(self) -> list[tuple[str, str]]:
+    def received(self) -> list[tuple[str, str]]:
         """Part and problem of whatever `up` told since the last call."""
         if self._socket is None:
             return []

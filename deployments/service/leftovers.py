@@ -4,7 +4,6 @@ import fcntl
 import os
 import re
 import shutil
-import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,7 +16,7 @@ OURS = re.compile(r"hybrid-ml-(worker-|check-)?[a-z0-9_]{8}")
 """Folders of workers and check-ups. Without the word: as they were called before 0.2."""
 TEMPORARY = Path(tempfile.gettempdir())
 """The system's, as it was before the worker was given one of its own."""
-LOCK, SOCKET = "lock", "template"
+LOCK = "lock"
 UNUSED = timedelta(days=1)
 """A folder younger than this is left alone: whoever made it may not have locked it yet."""
 RESULTS_KEPT = timedelta(days=30)
@@ -59,12 +58,12 @@ async def keep_tidy(results: Path) -> None:
 
 
 def _is_unused(folder: Path, now: datetime) -> bool:
-    """Whether `folder` is this user's, old enough, locked by nobody, and nobody listens in it."""
+    """Whether `folder` is this user's, old enough and locked by nobody."""
     try:
         state = folder.lstat()
         if folder.is_symlink() or not folder.is_dir() or state.st_uid != os.getuid() or _age(folder, now) < UNUSED:
             return False
-        return not _is_locked(folder / LOCK) and not _listens(folder / SOCKET)
+        return not _is_locked(folder / LOCK)
     except OSError:
         return False  # it has just gone
 
@@ -82,9 +81,3 @@ def _is_locked(path: Path) -> bool:
     except BlockingIOError:
         return True
     return False
-
-
-def _listens(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX) as line:
-        line.settimeout(1)
-        return line.connect_ex(str(path)) == 0

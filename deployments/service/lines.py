@@ -43,7 +43,7 @@ class RepeatedLines:
 
     def summaries(self, now: float) -> list[tuple[str, str]]:
         """Service and line for each window that is over and withheld something. `now`: seconds."""
-        over = {name: each for name, each in self._windows.items() if now - each.began >= self._window_seconds}
+        over = {name: item for name, item in self._windows.items() if now - item.began >= self._window_seconds}
         for name in over:
             del self._windows[name]
         return [

@@ -19,14 +19,15 @@ from sqlalchemy import Engine
 
 from deployments.service.channel import Listener
 from deployments.service.runs import ANALYSIS, Looked, Slot, look_at_server
+from hybrid_ml.config.settings import Settings, load_settings
 from hybrid_ml.errors import HybridMLError, ServiceBusy
-from hybrid_ml.health.looks import database_problem, look_at_database, look_at_disks
+from hybrid_ml.health.checks import database_problem, look_at_database, look_at_disks
 from hybrid_ml.health.outlets import Sender, outlets, ping
 from hybrid_ml.health.problems import Problem, Problems, Report, report_text
 from hybrid_ml.health.running_time import RunningTime
 from hybrid_ml.health.state_file import WRITTEN_AGAIN, State, only_one, read_state, write_state
-from hybrid_ml.settings import Settings, load_settings
 from hybrid_ml.store.engine import connect_only
+from hybrid_ml.text.counts import counted
 
 LOOK_SECONDS, LONGEST_LOOK_SECONDS = 10.0, 20.0
 Result = TypeVar("Result")
@@ -127,26 +128,26 @@ class Monitor:
             return self._settings
 
     def _receivers(self) -> str:
-        chats = [f"chat {each}" for each in self._settings.health_chat_ids]
+        chats = [f"chat {health_chat_identifier}" for health_chat_identifier in self._settings.health_chat_ids]
         webhook = ["a webhook"] if self._settings.hybrid_ml_health_webhook_url.get_secret_value() else []
         return ", ".join(chats + webhook) or "this log alone: no bot token, no HYBRID_ML_HEALTH_WEBHOOK_URL"
 
     async def _look(self) -> list[Report]:
         now = datetime.now(UTC)
         found = self._disks() | await self._look_at_database(now) | await self._look_at_server()
-        for part, problem in self._listener.told():
+        for part, problem in self._listener.received():
             self._told[part] = problem
-        for part, told in self._told.items():
-            what, _, remedy = told.rpartition("; ")
-            found[f"restarts of {part}"] = Problem(what, remedy) if told else None
-            if told:
+        for part, text in self._told.items():
+            what, _, remedy = text.rpartition("; ")
+            found[f"restarts of {part}"] = Problem(what, remedy) if text else None
+            if text:
                 found.pop(part, None)  # the same, and says less
         self._running_seconds = self._time.advance()
         return self._problems.update(found, now, self._running_seconds)
 
     def _disks(self) -> dict[str, Problem | None]:
         try:
-            return look_at_disks(self._settings, {each.key for each in self._problems.opened})
+            return look_at_disks(self._settings, {problem.key for problem in self._problems.opened})
         except OSError:
             return {}
 
@@ -185,7 +186,7 @@ class Monitor:
         if self._running_seconds - self._good_slot_at < 60 * minutes:
             return None
         return Problem(
-            f"no slot of the analysis has ended well for {minutes:g} minutes",
+            f"no slot of the analysis has ended well for {counted(minutes, 'minute')}",
             "`hybrid-ml status` says what runs and how",
         )
 
@@ -210,7 +211,7 @@ class Monitor:
 
     def _write(self) -> None:
         """What was told and is open; when that has changed, and once a minute as a sign of life."""
-        opened = [each for each in self._problems.opened if each.key not in self._on_the_way]
+        opened = [problem for problem in self._problems.opened if problem.key not in self._on_the_way]
         state = State(datetime.now(UTC), opened, self._heartbeat.newest)
         before = self._written
         same = before and (before.opened, before.last_slot) == (opened, state.last_slot)
@@ -220,9 +221,9 @@ class Monitor:
             self._written = state
 
 
-def _without_remedy(said: str, settings: Settings) -> Problem:
-    what, _, remedy = said.rpartition("; ")
-    return Problem(what or said, remedy if what else "check it", settings.hybrid_ml_health_patience_seconds)
+def _without_remedy(text: str, settings: Settings) -> Problem:
+    what, _, remedy = text.rpartition("; ")
+    return Problem(what or text, remedy if what else "check it", settings.hybrid_ml_health_patience_seconds)
 
 
 def run_monitor(read_settings: Callable[[], Settings]) -> None:

@@ -15,10 +15,10 @@ from prefect.client.orchestration import get_client
 from prefect.exceptions import PrefectException
 from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
-from deployments.names import SERVER_EXTENSIONS
+from deployments.provision.names import SERVER_EXTENSIONS
 from deployments.service.probes import NO_DATABASE, database_problem, has_database, server_problem
-from deployments.status import online_workers
-from deployments.supervisor import Service, ended_how
+from deployments.service.supervisor import Service, format_exit
+from deployments.status.collect import online_workers
 from hybrid_ml.store.embedded import limit_embedded_log, start_embedded
 
 QUIT_SECONDS = 10.0
@@ -60,7 +60,7 @@ class ServicePart:
     def diagnosis(self, problem: str) -> str:
         process = self.service.process
         ended = process.returncode if process is not None else None
-        return f"{self.name} is not ready ({ended_how(ended) if ended is not None else problem}); {self._advice}"
+        return f"{self.name} is not ready ({format_exit(ended) if ended is not None else problem}); {self._advice}"
 
 
 class WorkerPart(ServicePart):
@@ -107,9 +107,9 @@ class ServerPart(ServicePart):
         return problem
 
     def diagnosis(self, problem: str) -> str:
-        said = self._database.problem()
-        if said:
-            return said
+        text = self._database.problem()
+        if text:
+            return text
         if problem == NO_DATABASE:
             return "the Prefect server does not reach its database, which is there; its lines say why"
         return super().diagnosis(problem)
@@ -139,10 +139,10 @@ class ServerDatabase:
         """What is wrong with it and what to do; empty where nothing is, or where it is no PostgreSQL."""
         if not self._address.startswith("postgres"):
             return ""
-        said = database_problem(self._address, self._answer_seconds)
-        if "does not exist" in said:
-            return f"the server's database {self._name} is gone ({said}); CREATE DATABASE it, empty, or restore it"
-        return f"the server's database {self._name} does not answer ({said}); start its PostgreSQL" if said else ""
+        text = database_problem(self._address, self._answer_seconds)
+        if "does not exist" in text:
+            return f"the server's database {self._name} is gone ({text}); CREATE DATABASE it, empty, or restore it"
+        return f"the server's database {self._name} does not answer ({text}); start its PostgreSQL" if text else ""
 
 
 class PostgresPart:

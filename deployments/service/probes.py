@@ -32,8 +32,8 @@ def database_problem(address: str, seconds: float) -> str:
         with closing(psycopg2.connect(kept, connect_timeout=max(2, round(seconds)))) as made, made.cursor() as cursor:
             cursor.execute("SELECT 1")
     except psycopg2.Error as error:
-        said = [line.strip() for line in str(error).splitlines() if line.strip()]
-        return said[-1] if said else type(error).__name__
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        return lines[-1] if lines else type(error).__name__
     return ""
 
 

@@ -55,7 +55,7 @@ class _Course:
     starts_in_vain: int = 0
     silent_since: float | None = None
     patient_until: float = 0.0
-    told: str = ""
+    reported_problem: str = ""
 
 
 class Readiness:
@@ -92,7 +92,7 @@ class Readiness:
             trouble = self._judge(part, self._courses[part.name], problem, self._time.advance())
         self._next_look = self._time.advance() + self._look_seconds
         for name, course in self._courses.items():
-            self._report(name, course.told)
+            self._report(name, course.reported_problem)
 
     def _judge(self, part: Part, course: _Course, problem: str | None, now: float) -> bool:
         """Do what is to be done about a part; returns whether it is known not to be ready."""
@@ -106,19 +106,19 @@ class Readiness:
         if course.silent_since is None:
             course.silent_since = now
         is_over_time = now >= course.patient_until and now - course.silent_since >= self._silence_seconds
-        if course.starts_in_vain >= RESTARTS and not course.told and (is_over_time or not part.is_alive):
-            course.told = part.diagnosis(problem)
-            self._tell(part.name, f"{course.starts_in_vain} restarts in vain: {course.told}")
+        if course.starts_in_vain >= RESTARTS and not course.reported_problem and (is_over_time or not part.is_alive):
+            course.reported_problem = part.diagnosis(problem)
+            self._tell(part.name, f"{course.starts_in_vain} restarts in vain: {course.reported_problem}")
         if is_over_time and part.is_alive:
             self._tell(part.name, f"not ready for {now - course.silent_since:.0f} s ({problem}); it is replaced")
             part.replace()
-            course.patient_until = now + (SLOW_SECONDS if course.told else part.start_seconds)
+            course.patient_until = now + (SLOW_SECONDS if course.reported_problem else part.start_seconds)
         return True
 
     def _is_ready(self, part: Part, course: _Course) -> None:
-        if course.told:
+        if course.reported_problem:
             self._tell(part.name, "ready again")
-        course.silent_since, course.patient_until, course.told = None, 0.0, ""
+        course.silent_since, course.patient_until, course.reported_problem = None, 0.0, ""
         course.starts, course.starts_in_vain = part.starts, 0
 
     def _count_starts(self, part: Part, course: _Course, now: float) -> None:

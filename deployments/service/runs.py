@@ -17,11 +17,11 @@ from prefect.settings import (
     temporary_settings,
 )
 
-from deployments.names import TAG
+from deployments.provision.names import TAG
 from deployments.service.probes import server_problem
-from deployments.status import online_workers
+from deployments.status.collect import online_workers
+from hybrid_ml.config.settings import Settings
 from hybrid_ml.health.problems import Problem
-from hybrid_ml.settings import Settings
 
 ANSWER_SECONDS = 5.0
 ANALYSIS = "analysis"

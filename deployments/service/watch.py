@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from deployments.names import MONITOR
-from deployments.server import DATABASE_VARIABLES
+from deployments.provision.names import MONITOR
 from deployments.service.parts import PostgresPart, ServerDatabase, ServerPart, ServicePart, WorkerPart
 from deployments.service.readiness import Part, Readiness, answer_seconds
-from deployments.supervisor import Service, Supervisor
+from deployments.service.server import DATABASE_VARIABLES
+from deployments.service.supervisor import Service, Supervisor
 from hybrid_ml.store.embedded import keep_embedded_running
 
 DATABASE_LOOK_SECONDS = 2.0
@@ -58,7 +58,7 @@ class Watch:
     def _set_up(self) -> bool:
         """Set the server up in a process of its own, which takes a while; whether that is done."""
         if self._setting_up is None:
-            command = [sys.executable, "-m", "flows", "deploy"]
+            command = [sys.executable, "-m", "hybrid_ml.cli", "deploy"]
             self._setting_up = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
         returncode = self._setting_up.poll()
         if returncode is None:

@@ -3,9 +3,9 @@
 import logging
 import time
 
-from hybrid_ml.bot.facts import Request
-from hybrid_ml.bot.line import Line
-from hybrid_ml.settings import Settings
+from hybrid_ml.bot.client import BotClient
+from hybrid_ml.config.settings import Settings
+from hybrid_ml.schemas.bot_status import BotCommand
 
 CHANGES = ("pause", "resume")
 KNOWN_SECONDS, UNKNOWN_SECONDS = 300.0, 30.0
@@ -24,13 +24,13 @@ logger = logging.getLogger(__name__)
 class Rights:
     """Asks Telegram who administers a group, and remembers it for minutes."""
 
-    def __init__(self, settings: Settings, line: Line) -> None:
+    def __init__(self, settings: Settings, line: BotClient) -> None:
         self._line = line
         self._for_everyone = {chat.chat_id for chat in settings.chats if chat.commands == "everyone"}
         self._known: dict[int, tuple[float, frozenset[int] | None]] = {}
         self._refused: dict[int, float] = {}
 
-    async def refusal(self, request: Request) -> str:
+    async def refusal(self, request: BotCommand) -> str:
         """Why `request` is not carried out, for the chat; empty when it is."""
         if request.command not in CHANGES or not request.in_group or request.chat_id in self._for_everyone:
             return ""

@@ -26,50 +26,53 @@ from typing import Any
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from hybrid_ml.away import away
-from hybrid_ml.bot import answers
-from hybrid_ml.bot.commands import Stranger, understand
-from hybrid_ml.bot.desk import Clock, Desk, allowed_chat_ids
-from hybrid_ml.bot.facts import Request, Taken
-from hybrid_ml.bot.line import LONGEST_WAIT_SECONDS, Line
+from hybrid_ml.alerts.background import run_in_daemon_thread
+from hybrid_ml.alerts.telegram import asked_wait_seconds
+from hybrid_ml.bot import replies
+from hybrid_ml.bot.client import LONGEST_WAIT_SECONDS, BotClient
+from hybrid_ml.bot.handler import Clock, CommandHandler, allowed_chat_ids
+from hybrid_ml.bot.parsing import UnauthorizedChat, parse_command
 from hybrid_ml.bot.rights import CHANGES, Rights
+from hybrid_ml.config.settings import Settings
 from hybrid_ml.errors import BadInput, HybridMLError, ServiceBusy, StoreUnavailable, StoreUnreachable
-from hybrid_ml.settings import Settings
-from hybrid_ml.store.bot import ServiceLock
-from hybrid_ml.telegram import asked_wait_seconds
+from hybrid_ml.schemas.bot_status import BotCommand, ClaimedCommand
+from hybrid_ml.store.bot_queries import ServiceLock
+from hybrid_ml.text.counts import counted
 
 LATE_MINUTES = 15
 LOCK_WAIT_SECONDS, LOCK_LOOK_SECONDS = 10.0, 15.0
 STRANGER_SECONDS = 60.0
-FAREWELL_SECONDS = 1.0
+SHUTDOWN_GRACE_SECONDS = 1.0
 """How long answers under way may take when the service is told to end."""
 DATABASE_TROUBLE = (SQLAlchemyError, TimeoutError)
-Beside = Callable[[], Coroutine[Any, Any, None]]
+BackgroundTask = Callable[[], Coroutine[Any, Any, None]]
 logger = logging.getLogger(__name__)
 
 
-async def run_service(settings: Settings, engine: Engine, clock: Clock, beside: Beside | None = None) -> None:
-    """Serve until SIGTERM, which ends it at once. `beside` runs as long, and again after a while when it fails.
+async def run_service(
+    settings: Settings, engine: Engine, clock: Clock, background_task: BackgroundTask | None = None
+) -> None:
+    """Serve until SIGTERM, which ends it at once. `background_task` runs as long; it is started again when it fails.
 
     Raises BadInput where the bot is not configured, AlertRefused when Telegram does not know it, and
     ServiceBusy when another service answers for this database.
     """
     _check_configured(settings)
-    told_to_end = False
+    stop_requested = False
     task = asyncio.current_task()
 
     def end() -> None:
-        nonlocal told_to_end
-        told_to_end = True
+        nonlocal stop_requested
+        stop_requested = True
         if task is not None:
             task.cancel()
 
     with suppress(NotImplementedError):  # Windows
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end)
     try:
-        await Service(settings, engine, clock).serve(beside)
+        await Service(settings, engine, clock).serve(background_task)
     except asyncio.CancelledError:
-        if not told_to_end:
+        if not stop_requested:
             raise  # Ctrl-C
         logger.info("ended")
 
@@ -89,23 +92,27 @@ class Service:
     """Its tasks: listening, answering, holding the lock, and whatever runs beside."""
 
     def __init__(self, settings: Settings, engine: Engine, clock: Clock) -> None:
-        self._engine, self._desk = engine, Desk(settings, engine, clock)
+        self._engine, self._desk = engine, CommandHandler(settings, engine, clock)
         self._allowed = allowed_chat_ids(settings)
         self._lock = ServiceLock(engine)
-        self._line = Line(settings)
+        self._line = BotClient(settings)
         self._rights = Rights(settings, self._line)
         self._name = ""
         self._answering: set[asyncio.Task[None]] = set()
         self._turns: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._noted: dict[int, float] = {}
 
-    async def serve(self, beside: Beside | None) -> None:
+    async def serve(self, background_task: BackgroundTask | None) -> None:
         """Serve until cancelled or until it cannot go on."""
         tasks: list[asyncio.Task[None]] = []
         try:
             await self._take_lock()
-            work = [self._listen(), self._keep_lock(), *([self._attend(beside)] if beside else [])]
-            tasks = [asyncio.create_task(each) for each in work]
+            work = [
+                self._listen(),
+                self._keep_lock(),
+                *([self._run_with_restart(background_task)] if background_task else []),
+            ]
+            tasks = [asyncio.create_task(coroutine) for coroutine in work]
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
             for task in done:
                 task.result()
@@ -113,13 +120,13 @@ class Service:
             for task in tasks:
                 task.cancel()
             if self._answering:
-                await asyncio.wait(self._answering, timeout=FAREWELL_SECONDS)
+                await asyncio.wait(self._answering, timeout=SHUTDOWN_GRACE_SECONDS)
             for task in self._answering:
                 task.cancel()
             await asyncio.gather(*tasks, *self._answering, return_exceptions=True)
             await self._line.close()
             with suppress(TimeoutError):
-                await away(self._lock.release, FAREWELL_SECONDS)
+                await run_in_daemon_thread(self._lock.release, SHUTDOWN_GRACE_SECONDS)
 
     async def _take_lock(self) -> None:
         """Wait a little for a forerunner to end."""
@@ -134,7 +141,7 @@ class Service:
 
     async def _held(self) -> bool:
         try:
-            return await away(self._lock.hold)
+            return await run_in_daemon_thread(self._lock.hold)
         except DATABASE_TROUBLE as error:
             raise StoreUnreachable(f"the database does not answer ({_kind(error)}); check that it is up") from None
 
@@ -150,13 +157,13 @@ class Service:
             if not held:
                 raise ServiceBusy("another `hybrid-ml bot` took over while the database was away; this one ends")
 
-    async def _attend(self, beside: Beside) -> None:
-        """Keep `beside` going, whatever happens to it."""
+    async def _run_with_restart(self, background_task: BackgroundTask) -> None:
+        """Keep `background_task` going, whatever happens to it."""
         failures = 0
         while True:
             started = time.monotonic()
             try:
-                await beside()
+                await background_task()
             except Exception as error:  # whatever it is, the rest must go on
                 failures = 1 if time.monotonic() - started > LONGEST_WAIT_SECONDS else failures + 1
                 logger.error("%s; trying again", self._line.problem(error))
@@ -172,7 +179,7 @@ class Service:
                 if not self._name:
                     self._name = await self._line.name()
                     failures = 0
-                    logger.info("@%s answers %d chats", self._name, len(self._allowed))
+                    logger.info("@%s answers %s", self._name, counted(len(self._allowed), "chat"))
                 updates = await self._line.poll(offset)
                 failures = 0
             except Exception as error:
@@ -195,30 +202,30 @@ class Service:
 
     async def _handle(self, update: dict[str, Any]) -> None:
         try:
-            request = understand(update, self._allowed, self._name)
+            request = parse_command(update, self._allowed, self._name)
         except Exception as error:  # one that nobody foresaw must not come again for ever
             logger.warning("update %s cannot be read (%s); passed over", update.get("update_id"), _kind(error))
             return
-        if isinstance(request, Stranger):
+        if isinstance(request, UnauthorizedChat):
             self._note(request)
         elif request is not None:
             await self._carry_out(request)
 
-    def _note(self, stranger: Stranger) -> None:
+    def _note(self, sender: UnauthorizedChat) -> None:
         """A line in the log, not more than one a minute and chat."""
         now = time.monotonic()
         self._noted = {chat: at for chat, at in self._noted.items() if now - at < STRANGER_SECONDS}
-        if stranger.chat_id not in self._noted:
-            self._noted[stranger.chat_id] = now
-            logger.warning("not answered: chat %s, user %s is not configured", stranger.chat_id, stranger.user_id)
+        if sender.chat_id not in self._noted:
+            self._noted[sender.chat_id] = now
+            logger.warning("not answered: chat %s, user %s is not configured", sender.chat_id, sender.user_id)
 
-    async def _carry_out(self, request: Request) -> None:
-        told = f"/{request.command} from chat {request.chat_id}"
+    async def _carry_out(self, request: BotCommand) -> None:
+        message = f"/{request.command} from chat {request.chat_id}"
         request = replace(request, refusal=await self._rights.refusal(request))
         try:
-            taken = await away(partial(self._desk.take, request))
+            taken = await run_in_daemon_thread(partial(self._desk.take, request))
         except Exception as error:  # whatever it is, a command that fails must not come again for ever
-            logger.warning("%s: the database does not answer (%s)", told, _kind(error))
+            logger.warning("%s: the database does not answer (%s)", message, _kind(error))
             if await self._confirmed(request) and not request.refusal:
                 self._answer(request, None)
             return
@@ -228,17 +235,17 @@ class Service:
             self._refuse(request, taken)
             return
         if taken.late_minutes > LATE_MINUTES and request.command not in CHANGES:
-            logger.info("%s is %.0f minutes old: not answered", told, taken.late_minutes)
+            logger.info("%s is %.0f minutes old: not answered", message, taken.late_minutes)
             return
         self._answer(request, taken)
 
-    def _refuse(self, request: Request, taken: Taken) -> None:
+    def _refuse(self, request: BotCommand, taken: ClaimedCommand) -> None:
         """Say so, not more than once a minute and chat; Telegram limits what a bot may write to a group."""
         if self._rights.may_answer(request.reply_chat_id):
             logger.warning("/%s in chat %s: user %s may not", request.command, request.chat_id, request.user_id)
             self._answer(request, taken)
 
-    async def _confirmed(self, request: Request) -> bool:
+    async def _confirmed(self, request: BotCommand) -> bool:
         """Whether Telegram will not send the update again."""
         from telegram.error import TelegramError
 
@@ -249,26 +256,26 @@ class Service:
             return False
         return True
 
-    def _answer(self, request: Request, taken: Taken | None) -> None:
+    def _answer(self, request: BotCommand, taken: ClaimedCommand | None) -> None:
         """In the background, so that one chat's trouble does not hold up another; a chat's answers keep their order."""
         task = asyncio.create_task(self._respond(request, taken))
         self._answering.add(task)
         task.add_done_callback(self._answering.discard)
 
-    async def _respond(self, request: Request, taken: Taken | None) -> None:
+    async def _respond(self, request: BotCommand, taken: ClaimedCommand | None) -> None:
         try:
             async with self._turns[request.reply_chat_id]:
                 await self._line.say(request.reply_chat_id, await self._text(request, taken))
         except Exception as error:  # an answer that fails must not end the service
             logger.error("/%s from chat %s: %s", request.command, request.chat_id, self._line.problem(error))
 
-    async def _text(self, request: Request, taken: Taken | None) -> str:
+    async def _text(self, request: BotCommand, taken: ClaimedCommand | None) -> str:
         if taken is not None:
             try:
-                return await away(partial(self._desk.words, request, taken))
+                return await run_in_daemon_thread(partial(self._desk.words, request, taken))
             except Exception as error:  # it is taken in hand, so this is its only answer
                 logger.warning("/%s: the database does not answer (%s)", request.command, _kind(error))
-        return answers.NO_DATABASE.format(command=request.command)
+        return replies.NO_DATABASE.format(command=request.command)
 
 
 def _wait_seconds(failures: int) -> float:

@@ -1,1 +1,1 @@
-"""What a machine holds: how much of its disks is free, and what lies on them."""
+"""`hybrid-ml check`: what would keep this installation from working, and what takes room."""

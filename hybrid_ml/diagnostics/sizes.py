@@ -6,8 +6,8 @@ from pathlib import Path
 from pydantic import BaseModel
 from sqlalchemy import Connection, text
 
-from hybrid_ml.diagnostics.disk import MEGABYTE, FreeDisk, free_disks
-from hybrid_ml.settings import Settings
+from hybrid_ml.config.settings import Settings
+from hybrid_ml.health.disk import MEGABYTE, FreeDisk, free_disks
 
 PREFECT_DATABASE = "prefect"
 """What `hybrid-ml up` and compose.yaml call it; it lies beside the project's own."""

@@ -13,10 +13,20 @@ from typing import Any, Protocol
 import httpx
 from pydantic import SecretStr
 
+from hybrid_ml.alerts.html import escaped, repeat_mark
+from hybrid_ml.alerts.telegram import (
+    NEVER_SENT,
+    Outcome,
+    Refused,
+    Sent,
+    TelegramSender,
+    TryLater,
+    Unknown,
+    make_bot,
+    silence_http_loggers,
+)
+from hybrid_ml.config.settings import Settings
 from hybrid_ml.health.problems import Report, report_text
-from hybrid_ml.settings import Settings
-from hybrid_ml.signals.markup import escaped, repeat_mark
-from hybrid_ml.telegram import NEVER_SENT, Line, Outcome, Refused, Sent, TryLater, Unknown, keep_quiet, make_bot
 
 ANSWER_SECONDS = 10.0
 HEARTBEAT_SECONDS, HEARTBEAT_TRIES = 5.0, 3
@@ -41,7 +51,7 @@ class Outlet(Protocol):
 class TelegramOutlet:
     """A chat. A report may come at any hour, whatever quiet hours and /pause say of alerts."""
 
-    def __init__(self, line: Line, chat_id: str) -> None:
+    def __init__(self, line: TelegramSender, chat_id: str) -> None:
         self.name, self._line, self._chat_id = f"chat {chat_id}", line, chat_id
 
     async def send(self, report: Report, *, again: bool) -> Outcome:
@@ -58,7 +68,7 @@ class WebhookOutlet:
         self._url = url
 
     async def send(self, report: Report, *, again: bool) -> Outcome:
-        keep_quiet()
+        silence_http_loggers()
         try:
             async with httpx.AsyncClient(timeout=ANSWER_SECONDS) as client:
                 answer = await client.post(self._url.get_secret_value(), json=as_json(report, again=again))
@@ -93,7 +103,7 @@ def outlets(settings: Settings) -> list[Outlet]:
     ways: list[Outlet] = []
     chats = settings.health_chat_ids
     if chats:
-        line = Line(make_bot(settings.telegram_bot_token, settings.telegram_base_url))
+        line = TelegramSender(make_bot(settings.telegram_bot_token, settings.telegram_base_url))
         ways += [TelegramOutlet(line, chat_id) for chat_id in chats]
     if settings.hybrid_ml_health_webhook_url.get_secret_value():
         ways.append(WebhookOutlet(settings.hybrid_ml_health_webhook_url))
@@ -106,7 +116,7 @@ class Sender:
     def __init__(self, ways: list[Outlet], on_done: Callable[[Report], None]) -> None:
         self._on_done = on_done
         self._queues: list[asyncio.Queue[Report]] = [asyncio.Queue() for _ in ways]
-        self._tasks = [asyncio.create_task(self._serve(*each)) for each in zip(ways, self._queues, strict=True)]
+        self._tasks = [asyncio.create_task(self._serve(*item)) for item in zip(ways, self._queues, strict=True)]
 
     def send(self, reports: list[Report]) -> None:
         """Put them on their way; does not wait."""
@@ -119,12 +129,12 @@ class Sender:
     async def _serve(self, outlet: Outlet, queue: asyncio.Queue[Report]) -> None:
         while True:
             report = await queue.get()
-            problem = await self._insist(outlet, report)
+            problem = await self._with_retry(outlet, report)
             if problem:
                 logger.error("%s: a report did not leave: %s", outlet.name, problem)
             self._on_done(report)
 
-    async def _insist(self, outlet: Outlet, report: Report) -> str:
+    async def _with_retry(self, outlet: Outlet, report: Report) -> str:
         """Try until it is sent, cannot be, or is not worth it any more; why not, if not.
 
         Where nobody said whether it was taken it is sent once more, marked as a repeat, like an alert.
@@ -137,8 +147,8 @@ class Sender:
             if isinstance(outcome, Refused) or (isinstance(outcome, Unknown) and again):
                 return outcome.why
             again = again or isinstance(outcome, Unknown)
-            asked = outcome.seconds if isinstance(outcome, TryLater) else None
-            await asyncio.sleep(max(wait_seconds, asked or 0))
+            requested = outcome.seconds if isinstance(outcome, TryLater) else None
+            await asyncio.sleep(max(wait_seconds, requested or 0))
             waited, wait_seconds = waited + wait_seconds, min(2 * wait_seconds, LONGEST_WAIT_SECONDS)
         return "no answer for a day"
 
@@ -148,7 +158,7 @@ async def ping(url: SecretStr, *, good: bool) -> bool:
     address = httpx.URL(url.get_secret_value())
     if not good:
         address = address.copy_with(path=address.path.rstrip("/") + "/fail")
-    keep_quiet()
+    silence_http_loggers()
     for _ in range(HEARTBEAT_TRIES):
         try:
             async with httpx.AsyncClient(timeout=HEARTBEAT_SECONDS) as client:

@@ -55,13 +55,13 @@ class Problems:
     """The open problems of one service, and those that may become some."""
 
     def __init__(self, opened: list[OpenProblem] | None = None) -> None:
-        self._open = {each.key: each for each in opened or []}
+        self._open = {problem.key: problem for problem in opened or []}
         self._waiting: dict[str, _Waiting] = {}
 
     @property
     def opened(self) -> list[OpenProblem]:
         """In the order they began."""
-        return sorted(self._open.values(), key=lambda each: each.since)
+        return sorted(self._open.values(), key=lambda item: item.since)
 
     def update(self, found: Found, now: datetime, running_seconds: float) -> list[Report]:
         """Take in what was found; returns what is to be reported."""

@@ -31,7 +31,9 @@ def read_state(data_dir: Path) -> State | None:
     """What the monitor of this installation wrote last; None where there is nothing that can be read."""
     try:
         found = json.loads((data_dir / FOLDER / FILE).read_text(encoding="utf-8"))
-        opened = [OpenProblem(**{**each, "since": datetime.fromisoformat(each["since"])}) for each in found["opened"]]
+        opened = [
+            OpenProblem(**{**problem, "since": datetime.fromisoformat(problem["since"])}) for problem in found["opened"]
+        ]
         last_slot = datetime.fromisoformat(found["last_slot"]) if found["last_slot"] else None
         return State(datetime.fromisoformat(found["as_of"]), opened, last_slot)
     except (OSError, ValueError, KeyError, TypeError):

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_ml.market.labels import HORIZON_MINUTES
+from hybrid_ml.text.counts import counted
 
 LAGS = 2 * HORIZON_MINUTES
 """Bartlett's weights fall with the lag; over twice the horizon the overlap keeps most of its weight."""
@@ -40,7 +41,7 @@ class Comparison:
         return self.gain > caution * self.standard_error
 
     def __str__(self) -> str:
-        return f"gain {self.gain:+.4f} nats, standard error {self.standard_error:.4f}, {self.rows:,} rows"
+        return f"gain {self.gain:+z.4f} nats, standard error {self.standard_error:.4f}, {counted(self.rows, 'row')}"
 
 
 def compare(incumbent: NDArray[np.float64], challenger: NDArray[np.float64]) -> Comparison:

@@ -90,7 +90,7 @@ def mean_log_loss(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> flo
     return float(np.mean(log_losses(scores, labels)))
 
 
-def refuse_seen(model: HybridModel, rows: Rows) -> None:
+def assert_unseen(model: HybridModel, rows: Rows) -> None:
     """Raise ValueError when a row opens before every label the model learnt from was known.
 
     The last line of defence: rows are chosen so that this never happens, and a slip must not pass
@@ -105,7 +105,7 @@ def refuse_seen(model: HybridModel, rows: Rows) -> None:
 
 def judge(model: HybridModel, rows: Rows, *, num_threads: int = 1) -> dict[str, Any]:
     """Evaluate `model` on labelled `rows`; raises ValueError when it has seen one of them."""
-    refuse_seen(model, rows)
+    assert_unseen(model, rows)
     probabilities = model.probabilities(rows.features, num_threads=num_threads)
     return evaluate(probabilities, rows.labels(model.base.label_threshold), model.base.class_prior)
 
@@ -115,7 +115,7 @@ def recent_record(model: HybridModel, rows: Rows, *, count: int, num_threads: in
     unseen = rows.labelled().newer_than(model.trained_until).last(count)
     if not len(unseen):
         return RecentRecord(rows=0, accuracy=None, majority_accuracy=None)
-    refuse_seen(model, unseen)
+    assert_unseen(model, unseen)
     labels = unseen.labels(model.base.label_threshold)
     predicted = model.probabilities_of(unseen, num_threads=num_threads).argmax(axis=1)
     return RecentRecord(

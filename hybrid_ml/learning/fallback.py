@@ -9,6 +9,7 @@ better model makes the next wait twice as long.
 from datetime import datetime, timedelta
 
 from hybrid_ml.learning.evaluation import RecentRecord
+from hybrid_ml.text.counts import counted
 
 MINIMUM_RECENT_ACCURACY = 0.45
 RECOVERED_RECENT_ACCURACY = 0.50
@@ -26,7 +27,7 @@ def required_accuracy(was_degraded: bool) -> float:
     return RECOVERED_RECENT_ACCURACY if was_degraded else MINIMUM_RECENT_ACCURACY
 
 
-def is_under_the_bar(recent: RecentRecord, was_degraded: bool = False) -> bool:
+def is_below_threshold(recent: RecentRecord, was_degraded: bool = False) -> bool:
     """Whether recent accuracy is known well enough, and is too low. `was_degraded`: the last answer was."""
     return (
         recent.accuracy is not None
@@ -35,16 +36,16 @@ def is_under_the_bar(recent: RecentRecord, was_degraded: bool = False) -> bool:
     )
 
 
-def next_scratch(newest: datetime | None, in_vain: int) -> datetime | None:
+def next_scratch(newest: datetime | None, failed_attempts: int) -> datetime | None:
     """When to train from scratch again at the earliest, None for at once.
 
-    `newest`: the last training from scratch; `in_vain`: how many of them were rejected since the
+    `newest`: the last training from scratch; `failed_attempts`: how many of them were rejected since the
     present champion was made. Each of those says that training anew does not help, so the next waits
     twice as long: 1, 2, 4, ... 24 hours.
     """
     if newest is None:
         return None
-    doublings = min(max(in_vain - 1, 0), 5)
+    doublings = min(max(failed_attempts - 1, 0), 5)
     return newest + min(LONGEST_SCRATCH_PERIOD, SCRATCH_PERIOD * 2**doublings)
 
 
@@ -52,7 +53,7 @@ def fallback_reason(problem: str | None, recent: RecentRecord | None, was_degrad
     """Why to train from scratch: `problem` with the saved model, or its recent record; None to go on."""
     if problem is not None:
         return problem
-    if recent is not None and is_under_the_bar(recent, was_degraded):
+    if recent is not None and is_below_threshold(recent, was_degraded):
         bar = required_accuracy(was_degraded)
-        return f"accuracy {recent.accuracy:.3f} on {recent.rows} recent rows is under {bar:.2f}"
+        return f"accuracy {recent.accuracy:.3f} on {counted(recent.rows, 'recent row')} is under {bar:.2f}"
     return None

@@ -30,7 +30,7 @@ REFIT_L2 = 20.0
 """L2 of a refit, in units of curvature: 800 rows put about nine into a leaf, too few for the base's own."""
 UNDECIDED_STEP = 0.5
 """Share of the way to the refit where unseen rows speak neither for nor against it."""
-DOUBT = 1.645
+MAX_REGRESSION_Z = 1.645
 """Standard errors by which the refit may look worse than the base before the base stays (5 %, one-sided)."""
 JUDGING_ROWS = 200
 MINIMUM_FINE_TUNE_ROWS = 500
@@ -105,7 +105,7 @@ def choose_step(refit: Comparison) -> float:
     """How far to go towards the refit, by what unseen rows say of it; 0 when the loss is not a number."""
     if refit.gain > 0:
         return 1.0
-    return UNDECIDED_STEP if refit.gain > -DOUBT * refit.standard_error else 0.0
+    return UNDECIDED_STEP if refit.gain > -MAX_REGRESSION_Z * refit.standard_error else 0.0
 
 
 def refit_leaves(

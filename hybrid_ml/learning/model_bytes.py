@@ -32,19 +32,19 @@ Part = TypeVar("Part", Base, Adapter)
 
 
 @dataclass(frozen=True)
-class Seal:
+class Checksum:
     """What bytes must be before they are parsed: their length and sha256 (hexadecimal)."""
 
     length: int
     sha256: str
 
 
-def seal(data: bytes) -> Seal:
+def seal(data: bytes) -> Checksum:
     """The seal of `data`."""
-    return Seal(len(data), hashlib.sha256(data).hexdigest())
+    return Checksum(len(data), hashlib.sha256(data).hexdigest())
 
 
-def check_seal(data: bytes, expected: Seal) -> None:
+def check_seal(data: bytes, expected: Checksum) -> None:
     """Raise ModelUnavailable, saying which check failed, unless `data` is what was sealed."""
     if len(data) != expected.length:
         raise ModelUnavailable(f"length check failed: {len(data):,} bytes instead of {expected.length:,}")
@@ -99,8 +99,8 @@ def unpack_base(data: bytes) -> Base:
         trees = base.trees.count("\nTree=")
     if base.feature_names != FEATURE_NAMES:
         different = sorted(set(map(str, base.feature_names)) ^ set(FEATURE_NAMES)) or ["their order"]
-        said = one_line(", ".join(map(one_line, different[:5])))
-        raise ModelUnavailable(f"feature check failed: the model and this program differ in {said}")
+        text = one_line(", ".join(map(one_line, different[:5])))
+        raise ModelUnavailable(f"feature check failed: the model and this program differ in {text}")
     if base.classes != CLASSES:
         raise ModelUnavailable(f"class check failed: the model answers {one_line(base.classes)}, not {CLASSES}")
     if np.ndim(base.leaf_values) != 2 or len(base.leaf_values) != trees:

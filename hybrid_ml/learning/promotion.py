@@ -6,9 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_ml.learning.comparison import Comparison, compare
-from hybrid_ml.learning.evaluation import refuse_seen
+from hybrid_ml.learning.evaluation import assert_unseen
 from hybrid_ml.learning.model import HybridModel
 from hybrid_ml.learning.rows import Rows
+from hybrid_ml.text.counts import counted
 
 MINIMUM_JUDGING_ROWS = 200
 CAUTION = 1.0
@@ -52,7 +53,7 @@ def decide(challenger: HybridModel, champion: HybridModel | None, hold_out: Rows
         return Promotion(False, reason, incumbent, of_the_past=True)
     unseen = hold_out.newer_than(max(challenger.base.trained_until, champion.base.trained_until))
     if len(unseen) < MINIMUM_JUDGING_ROWS:
-        reason = f"only {len(unseen)} rows are unseen by both, fewer than {MINIMUM_JUDGING_ROWS}"
+        reason = f"unseen by both: only {counted(len(unseen), 'row')}, fewer than {MINIMUM_JUDGING_ROWS}"
         return Promotion(False, reason, incumbent)
     labels = unseen.labels(challenger.base.label_threshold)
     losses = base_log_losses(challenger, unseen, labels, num_threads)
@@ -70,6 +71,6 @@ def base_log_losses(
     model: HybridModel, rows: Rows, labels: NDArray[np.int64], num_threads: int = 1
 ) -> NDArray[np.float64]:
     """Negative log probability, nats (n,), that the base of `model` gave to `labels` (n,) of unseen `rows`."""
-    refuse_seen(model.with_adapter(None), rows)
+    assert_unseen(model.with_adapter(None), rows)
     chances = model.base_probabilities(rows.features, num_threads=num_threads)
     return -np.log(np.maximum(chances[np.arange(len(labels)), labels], np.finfo(np.float64).tiny))

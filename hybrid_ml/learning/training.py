@@ -21,6 +21,7 @@ from hybrid_ml.learning.scaling import MINIMUM_TRAINING_ROWS, calibration_rows, 
 from hybrid_ml.market.bars import BAR_LENGTH
 from hybrid_ml.market.features import FEATURE_NAMES, mirror
 from hybrid_ml.market.labels import CLASSES, tercile_threshold
+from hybrid_ml.text.counts import counted
 
 BOOSTING_ROUNDS = 300
 PARAMETERS: dict[str, Any] = {
@@ -89,8 +90,8 @@ def fit_base(
     training, calibration, hold_out = split_rows(labelled, row_limit)
     if len(training) < MINIMUM_TRAINING_ROWS:
         raise DataUnavailable(
-            f"{symbol}: {len(labelled):,} labelled rows leave {len(training):,} to train on, fewer than the minimum "
-            f"of {MINIMUM_TRAINING_ROWS:,}; load more bars with `hybrid-ml backfill`"
+            f"{symbol}: {counted(len(labelled), 'labelled row')}, {len(training):,} of them to train on, fewer than "
+            f"the minimum of {MINIMUM_TRAINING_ROWS:,}; load more bars with `hybrid-ml backfill`"
         )
     threshold = tercile_threshold(training.forward_returns) if label_threshold is None else label_threshold
     labels = training.labels(threshold)

@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from hybrid_ml.errors import BadInput
+from hybrid_ml.text.counts import counted
 
 PRICE_COLUMNS = ["open", "high", "low", "close"]
 VALUE_COLUMNS = [*PRICE_COLUMNS, "volume"]
@@ -67,7 +68,7 @@ def clean_bars(raw: pd.DataFrame) -> CleanBars:
     if bad.sum() > MOST_SET_ASIDE:
         most = reasons[bad].value_counts()
         raise BadInput(
-            f"{bad.sum():,} of {len(bars):,} rows cannot be used ({most.iloc[0]:,} because {most.index[0]}); "
+            f"{bad.sum():,} of {counted(len(bars), 'row')} cannot be used ({most.iloc[0]:,} because {most.index[0]}); "
             f"with more than {MOST_SET_ASIDE:,} this is no file of one-minute bars"
         )
     set_aside = pd.DataFrame(

@@ -8,6 +8,7 @@ from typing import IO
 
 from hybrid_ml.errors import BadInput, one_line
 from hybrid_ml.market.bars import BAR_COLUMNS
+from hybrid_ml.text.counts import counted
 
 TIME_NAMES = ("time", "timestamp", "datetime", "date", "open_time")
 MOST_COLUMNS = 1_000
@@ -92,12 +93,12 @@ def read_header(stream: "io.BufferedReader[LimitedStream]") -> list[str]:
     if not line.endswith((b"\n", b"\r")) and len(head) >= LONGEST_HEADER_BYTES:
         raise BadInput(f"cannot be read (its first line is longer than {LONGEST_HEADER_BYTES:,} bytes)")
     names = next(csv.reader([line.decode("utf-8-sig", errors="replace").strip("\r\n")]), [])
-    refuse_columns(names, "fields, with commas between them, in its first line")
+    refuse_columns(names, "field", ", with commas between them, in its first line")
     return names
 
 
-def refuse_columns(names: list[str], where: str) -> None:
-    """Raise BadInput unless `names` hold every column of a bar. `where`: what they are names of, counted."""
+def refuse_columns(names: list[str], what: str, where: str = "") -> None:
+    """Raise BadInput unless `names` hold every column of a bar. They are those of a `what`, counted."""
     known = known_names(names)
     plain = {"time" if name.strip().lower() in TIME_NAMES else name.strip().lower() for name in known}
     missing = [column for column in BAR_COLUMNS if column not in plain]
@@ -105,11 +106,11 @@ def refuse_columns(names: list[str], where: str) -> None:
         raise BadInput(f"it has {len(names):,} columns; a file of bars has {MOST_COLUMNS:,} at most")
     if not missing:
         return
-    told = f"{len(names):,} {where}, which name no bars"
+    message = f"{counted(len(names), what)}{where}; no bars have these names"
     if len(known) >= NAMES_OF_A_HEADER:
         shown = [one_line(name, LONGEST_NAME) for name in names[:MOST_NAMES]]
-        told = f"found: {', '.join(shown + ['…'] * (len(names) > MOST_NAMES))}"
+        message = f"found: {', '.join(shown + ['…'] * (len(names) > MOST_NAMES))}"
     raise BadInput(
-        f"columns {', '.join(missing)} are missing ({told}); "
+        f"columns {', '.join(missing)} are missing ({message}); "
         f"a bar needs {', '.join(BAR_COLUMNS)}, and a CSV file a first line with these names and commas between them"
     )

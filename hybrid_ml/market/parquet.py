@@ -26,7 +26,7 @@ def read_parquet(path: Path, limits: FileLimits) -> pd.DataFrame:
         metadata, schema = file.metadata, file.schema_arrow
         limits.refuse_rows(metadata.num_rows)
         index = [name for name in (schema.pandas_metadata or {}).get("index_columns", []) if isinstance(name, str)]
-        refuse_columns([*schema.names, *(["time"] if index else [])], "columns")
+        refuse_columns([*schema.names, *(["time"] if index else [])], "column")
         wanted = [*known_names(schema.names), *index]
         _refuse_nested(schema, wanted)
         limits.refuse_bytes(_expanded_bytes(metadata, wanted))

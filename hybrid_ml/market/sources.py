@@ -12,6 +12,7 @@ from hybrid_ml.errors import BadInput
 from hybrid_ml.market.bars import MOST_SET_ASIDE, CleanBars, clean_bars, printable
 from hybrid_ml.market.file_limits import TIME_NAMES, FileLimits, LimitedStream, known_names, read_header
 from hybrid_ml.market.parquet import read_parquet
+from hybrid_ml.text.counts import counted
 
 RAGGED = "more or fewer fields than the header"
 
@@ -30,8 +31,8 @@ def read_bar_file(path: Path | None, limits: FileLimits = FileLimits()) -> Clean
         is_parquet = path.suffix.lower() in (".parquet", ".pq")
         raw = read_parquet(path, limits) if is_parquet else _read_csv(path, limits, ragged)
         if raw.empty:
-            told = f"{len(ragged):,} rows, none with as many fields as the header" if ragged else "no rows"
-            raise BadInput(f"the file holds {told}; expected one bar a row")
+            message = f"{counted(len(ragged), 'row')}, none with as many fields as the header" if ragged else "no rows"
+            raise BadInput(f"the file holds {message}; expected one bar a row")
         return _with_ragged(clean_bars(_with_known_names(raw)), ragged)
     except BadInput as error:
         raise BadInput(f"--csv_path {path}: {error}") from None

@@ -20,13 +20,13 @@ from hybrid_ml.learning.training import train_base
 from hybrid_ml.learning.windows import training_window
 from hybrid_ml.market.bars import age_minutes
 from hybrid_ml.market.labels import CLASSES, HORIZON_MINUTES
-from hybrid_ml.replay.looks import Look, leaves_adapter, look_ahead, rows_needed
-from hybrid_ml.replay.past import Past, Sight
-from hybrid_ml.replay.registry import Ledger, Registry, Trained
-from hybrid_ml.replay.spread import IN_TURN, Spread, result_of
-from hybrid_ml.requests import AnalysisRequest
+from hybrid_ml.replay.executors import IN_TURN, Spread, result_of
+from hybrid_ml.replay.history import CycleView, Past
+from hybrid_ml.replay.lookahead import CyclePrediction, leaves_adapter, look_ahead, rows_needed
+from hybrid_ml.replay.memory_store import Ledger, Registry, Trained
+from hybrid_ml.schemas.requests import AnalysisRequest
 from hybrid_ml.signals.gates import (
-    Circumstances,
+    GateContext,
     Verdict,
     evaluate_gates,
     max_signals_verdict,
@@ -38,9 +38,9 @@ from hybrid_ml.signals.penalty import NO_PENALTY, confidence_penalty
 Row = dict[str, Any]
 
 
-def train_on(rows: Rows, asked: dict[str, Any], num_threads: int) -> Trained:
+def train_on(rows: Rows, options: dict[str, Any], num_threads: int) -> Trained:
     """A judged base from `rows`; `asked` are the other arguments of `train_base`."""
-    return Trained(*train_base(rows, num_threads=num_threads, **asked))
+    return Trained(*train_base(rows, num_threads=num_threads, **options))
 
 
 def training(past: Past, symbol: str, kind: Literal["base", "scratch"], as_of: datetime, week: int,
@@ -57,11 +57,11 @@ def train(past: Past, symbol: str, kind: Literal["base", "scratch"], as_of: date
 
 
 @dataclass(frozen=True)
-class Doubt:
+class PendingRetrain:
     """A training from scratch at the cycle of `place` that may change what follows; the state before that cycle."""
 
     place: int
-    sight: Sight
+    sight: CycleView
     training: Future[Trained]
     registry: Registry
     ledger: Ledger
@@ -99,47 +99,53 @@ class Service:
         """
         sights = [self._sight(past, now) for now in moments]
         looks = self._look_ahead(past, sights, spread)
-        place, held, doubts = 0, deque[Row | None](), deque[Doubt]()
-        while place < len(sights) or doubts:
-            if doubts and (len(doubts) == spread.in_flight or place == len(sights)):
-                doubt = doubts.popleft()
-                if self._promotes(doubt):
-                    for vain in doubts:
+        place, held, pending = 0, deque[Row | None](), deque[PendingRetrain]()
+        while place < len(sights) or pending:
+            if pending and (len(pending) == spread.in_flight or place == len(sights)):
+                retrain = pending.popleft()
+                if self._promotes(retrain):
+                    for vain in pending:
                         vain.training.cancel()
-                    doubts.clear()
+                    pending.clear()
                     looks.close()
-                    for _ in range(place - doubt.place):
+                    for _ in range(place - retrain.place):
                         held.pop()
-                    place = doubt.place
+                    place = retrain.place
                     looks = self._look_ahead(past, sights[place:], spread)
-                    held.append(self._decide(past, doubt.sight, next(looks), True))
+                    held.append(self._decide(past, retrain.sight, next(looks), True))
                     place += 1
             else:
                 sight = sights[place]
-                held.append(None if sight is None else self._go_on(past, place, sight, next(looks), doubts, spread))
+                held.append(None if sight is None else self._advance(past, place, sight, next(looks), pending, spread))
                 place += 1
-            certain = doubts[0].place if doubts else place
+            certain = pending[0].place if pending else place
             while len(held) > place - certain:
                 yield held.popleft()
 
-    def _go_on(
-        self, past: Past, place: int, sight: Sight, look: Look, doubts: deque[Doubt], spread: Spread
+    def _advance(
+        self,
+        past: Past,
+        place: int,
+        sight: CycleView,
+        look: CyclePrediction,
+        pending: deque[PendingRetrain],
+        spread: Spread,
     ) -> Row | None:
-        """Decide one cycle; where it trains from scratch, as if that were in vain, and with one more doubt."""
+        """Decide one cycle; where it trains from scratch, as if that were in vain, and with one more retrain."""
         fell_back = self._falls_back(sight, look)
         if fell_back:
-            asked = training(past, self.symbol, "scratch", sight.now, *self.scaling(sight.now))
-            begun = spread.executor.submit(train_on, *asked, self.num_threads)
-            doubts.append(Doubt(place, sight, begun, self.registry.copy(), self.ledger.copy()))
+            request = training(past, self.symbol, "scratch", sight.now, *self.scaling(sight.now))
+            begun = spread.executor.submit(train_on, *request, self.num_threads)
+            pending.append(PendingRetrain(place, sight, begun, self.registry.copy(), self.ledger.copy()))
             self.registry.reject("scratch", sight.now)
         return self._decide(past, sight, look, fell_back)
 
-    def _promotes(self, doubt: Doubt) -> bool:
-        """Whether the training of `doubt` changes the champion; if so all is as it was then, and that is changed."""
-        trained = result_of(doubt.training)
+    def _promotes(self, retrain: PendingRetrain) -> bool:
+        """Whether the training of `retrain` changes the champion; if so all is as it was then, and that is changed."""
+        trained = result_of(retrain.training)
         if not self.registry.judge(trained, self.num_threads).promoted:
             return False
-        self.registry, self.ledger = doubt.registry, doubt.ledger
+        self.registry, self.ledger = retrain.registry, retrain.ledger
         self.registry.promote(trained.model)
         return True
 
@@ -150,7 +156,7 @@ class Service:
             raise ValueError(f"{self.symbol} has no champion yet; its first weekly training comes before its cycles")
         return self.registry.champion
 
-    def _sight(self, past: Past, now: datetime) -> Sight | None:
+    def _sight(self, past: Past, now: datetime) -> CycleView | None:
         """What the cycle at `now` looks at; None where it neither answers nor leaves an adapter."""
         if self.quiet_hours.covers(now) and not self.request.disable_sleep_window:
             return None
@@ -158,30 +164,30 @@ class Service:
         stale = sight is None or age_minutes(sight.bar_time, now) > self.request.max_bar_age_minutes
         return None if stale else sight
 
-    def _look_ahead(self, past: Past, sights: Sequence[Sight | None], spread: Spread) -> Generator[Look]:
+    def _look_ahead(self, past: Past, sights: Sequence[CycleView | None], spread: Spread) -> Generator[CyclePrediction]:
         adapted_at, needed = self.registry.adapted_at, rows_needed(self._fine_tune_rows)
         before = None if adapted_at is None else past.sight(adapted_at, needed)
         awake = [sight for sight in sights if sight is not None]
         return look_ahead(self.champion, before, past, awake, self._fine_tune_rows, spread)
 
-    def _falls_back(self, sight: Sight, look: Look) -> bool:
+    def _falls_back(self, sight: CycleView, look: CyclePrediction) -> bool:
         again = fallback.next_scratch(self.registry.scratch_newest, self.registry.scratch_in_vain)
         reason = fallback.fallback_reason(None, look.recent, self.ledger.was_degraded(sight.now))
         return reason is not None and (again is None or sight.now >= again)
 
-    def _decide(self, past: Past, sight: Sight, look: Look, fell_back: bool) -> Row | None:
+    def _decide(self, past: Past, sight: CycleView, look: CyclePrediction, fell_back: bool) -> Row | None:
         """Gates, ledger, and which cycle's adapter serves from now on."""
         was_degraded = self.ledger.was_degraded(sight.now)
         verdicts = self._verdicts(sight, look, was_degraded)
         if leaves_adapter(sight, self._fine_tune_rows):
             self.registry.adapted_at = sight.now
         row = self._row(past, sight, look, verdicts, fell_back)
-        return row if self.ledger.records(row, fallback.is_under_the_bar(look.recent, was_degraded)) else None
+        return row if self.ledger.records(row, fallback.is_below_threshold(look.recent, was_degraded)) else None
 
-    def _verdicts(self, sight: Sight, look: Look, was_degraded: bool) -> list[Verdict]:
+    def _verdicts(self, sight: CycleView, look: CyclePrediction, was_degraded: bool) -> list[Verdict]:
         request = self.request
         signals = self.ledger.recent_signals(sight.now) if request.enable_recent_penalty else None
-        around = Circumstances(
+        around = GateContext(
             bounds=request.bounds,
             penalty=confidence_penalty(signals) if signals else NO_PENALTY,
             recent=look.recent,
@@ -194,7 +200,9 @@ class Service:
             return verdicts
         return [*verdicts, max_signals_verdict(1, request.bounds.max_signals)]
 
-    def _row(self, past: Past, sight: Sight, look: Look, verdicts: list[Verdict], fell_back: bool) -> Row:
+    def _row(
+        self, past: Past, sight: CycleView, look: CyclePrediction, verdicts: list[Verdict], fell_back: bool
+    ) -> Row:
         """A row a ledger would get; returns are logarithmic, NaN across sessions and beyond the bars."""
         base, refusals = self.champion.base, refused_by(verdicts)
         place = past.place(sight.bar_time)

@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from datetime import time
 from typing import Any
 
+from hybrid_ml.evaluation.threshold_section import advice_section
 from hybrid_ml.learning.scaling import WEEK
-from hybrid_ml.markdown import between, section, share, table
 from hybrid_ml.market.labels import CLASSES
-from hybrid_ml.replay.advice import Advice, Half, Setting
-from hybrid_ml.replay.standing import HYBRID
-from hybrid_ml.reports import ReplayReport
-from hybrid_ml.summaries import symbol_title
+from hybrid_ml.replay.method_comparison import HYBRID
+from hybrid_ml.replay.result import ReplayReport
+from hybrid_ml.reporting.markdown import between, section, share, table
+from hybrid_ml.reporting.wording import symbol_title
+from hybrid_ml.text.counts import counted
 
 FEW_DAYS = 8
 SUNDAY = 7
@@ -31,9 +32,10 @@ def report_markdown(report: ReplayReport, pictures: Mapping[str, str]) -> str:
     """The whole report. `pictures`: where each chart is, by its name; those that are missing are left out."""
     title = (
         f"# Replay of {symbol_title(report.symbol)} from {report.start:%Y-%m-%d %H:%M} UTC on\n\n"
-        f"Weeks: {report.weeks}{_not_live_weeks(report)}. {report.cycles:,} answers, one every {report.cycle_minutes} "
-        f"minutes where there was a fresh bar{'' if report.awake_always else ' and no quiet hour'}, in "
-        f"{report.seconds:,.0f} s. Champions replaced {report.replaced}, kept {report.kept}."
+        f"Weeks: {report.weeks}{_not_live_weeks(report)}. {counted(report.cycles, 'answer')}, one every "
+        f"{counted(report.cycle_minutes, 'minute')} where there was a fresh bar"
+        f"{'' if report.awake_always else ' and no quiet hour'}, in {report.seconds:,.0f} s. "
+        f"Champions replaced {report.replaced}, kept {report.kept}."
     )
     if not report.overall["rows"]:
         return f"{title}\n\nNo answer has an outcome yet: nothing can be measured.\n"
@@ -89,18 +91,20 @@ def _overall(report: ReplayReport) -> str:
         ["accuracy", share(worth["accuracy"]), f"majority {share(worth['majority_accuracy'])}, persistence "
          f"{share(worth['persistence_accuracy'])}"],
         ["log loss, nats", f"{worth['log_loss']:.4f}", f"class prior {worth['prior_log_loss']:.4f}"],
-        ["skill, nats", f"{worth['skill']:+.4f}", between(worth["skill_interval"], "+.4f")],
+        ["skill, nats", f"{worth['skill']:+z.4f}", between(worth["skill_interval"], "+z.4f")],
         ["calibration error", share(worth["calibration_error"]), "0 is perfect"],
-        [f"precision of the surest 1 % ({max(1, round(worth['rows'] / 100)):,} answers)",
+        [f"precision of the surest 1 % ({counted(max(1, round(worth['rows'] / 100)), 'answer')})",
          share(worth["directional_precision_at_1_percent"]),
          f"always naming the more frequent direction: {share(worth['blind_precision'])}"],
         ["gain of fine-tuning over the base alone, nats", *(["–", "there was none: fast mode"] if report.fast_mode else
-         [f"{worth['fine_tuning_gain']:+.4f}", between(worth["fine_tuning_gain_interval"], "+.4f")])],
-        *([["gain of 80,000 over 23,000 rows, nats", f"{gain['gain']:+.4f}",
-            f"{between(gain['gain_interval'], '+.4f')}, on {gain['rows']:,} bars"]] if gain else []),
+         [f"{worth['fine_tuning_gain']:+z.4f}", between(worth["fine_tuning_gain_interval"], "+z.4f")])],
+        *([["gain of 80,000 over 23,000 rows, nats", f"{gain['gain']:+z.4f}",
+            f"{between(gain['gain_interval'], '+z.4f')}, on {counted(gain['rows'], 'bar')}"]] if gain else []),
         ["trained from scratch in need", f"{worth['fell_back']}", "fallbacks"],
     ]  # fmt: skip
-    return section("In all", table([f"{worth['rows']:,} answers with an outcome", "hybrid-ml", "beside it"], rows))
+    return section(
+        "In all", table([f"{counted(worth['rows'], 'answer')} with an outcome", "hybrid-ml", "beside it"], rows)
+    )
 
 
 def _weekly(report: ReplayReport) -> str:
@@ -126,10 +130,10 @@ def _weekly(report: ReplayReport) -> str:
 
 
 def _confusion(report: ReplayReport) -> str:
-    head = ["came true → answered", *(f"{truth} → {said}" for truth in CLASSES for said in CLASSES)]
-    told = [("all", report.overall), *zip(_days(report), report.weekly, strict=True)]
+    head = ["came true → answered", *(f"{truth} → {text}" for truth in CLASSES for text in CLASSES)]
+    lines = [("all", report.overall), *zip(_days(report), report.weekly, strict=True)]
     rows = [
-        [name, *(f"{count:,}" for row in worth["confusion"] for count in row)] for name, worth in told if worth["rows"]
+        [name, *(f"{count:,}" for row in worth["confusion"] for count in row)] for name, worth in lines if worth["rows"]
     ]
     matrix = [
         [truth, *(f"{count:,}" for count in row)]
@@ -143,8 +147,8 @@ def _signals(report: ReplayReport) -> str:
     head = ["week beginning", "signals", "coverage", "precision (Wilson, 90 %)", "precision (days, 90 %)",
             "false-positive rate", "mean return, bps (90 %)", "after the fee, bps", "precision of the surest 1 %",
             "blind guess"]  # fmt: skip
-    told = [("all", report.overall), *zip(_days(report), report.weekly, strict=True)]
-    rows = [_signal_row(name, worth) for name, worth in told if worth["rows"]]
+    lines = [("all", report.overall), *zip(_days(report), report.weekly, strict=True)]
+    rows = [_signal_row(name, worth) for name, worth in lines if worth["rows"]]
     words = (
         "A signal is a sure DOWN or UP that every gate let pass. The false-positive rate is the share of wrong answers "
         "that became signals. A blind guess always names the direction that turned out more frequent. In the chart, "
@@ -160,8 +164,8 @@ def _signal_row(name: str, worth: dict[str, Any]) -> list[str]:
     if sent["count"]:
         row += [f"{share(sent['precision'])} ({between(sent['precision_interval'], '.3f')})"]
         row += [between(sent["precision_interval_of_days"], ".3f"), share(sent["false_positive_rate"])]
-        row += [f"{sent['mean_return_bps']:+.1f} ({between(sent['mean_return_interval_bps'], '+.1f')})"]
-        row += [f"{sent['mean_return_after_fee_bps']:+.1f}"]
+        row += [f"{sent['mean_return_bps']:+z.1f} ({between(sent['mean_return_interval_bps'], '+z.1f')})"]
+        row += [f"{sent['mean_return_after_fee_bps']:+z.1f}"]
     row += ["–"] * (8 - len(row))
     return [*row, share(worth["directional_precision_at_1_percent"]), share(worth["blind_precision"])]
 
@@ -171,17 +175,17 @@ def _methods(report: ReplayReport) -> str:
             "precision of the surest 1 %", "bars both answered", "same question", "hybrid-ml ahead, accuracy (90 %)",
             "hybrid-ml ahead, skill (90 %)"]  # fmt: skip
     rows = []
-    for each in report.methods:
-        row = [each["method"], f"{each['rows']:,}", share(each["accuracy"])]
-        row += ["–" if each[name] is None else f"{each[name]:.4f}" for name in ("log_loss", "prior_log_loss")]
-        row += [_with_interval(each, "skill"), share(each["calibration_error"])]
-        row += [share(each["precision_at_1_percent"])]
-        if each["method"] == HYBRID:
+    for method in report.methods:
+        row = [method["method"], f"{method['rows']:,}", share(method["accuracy"])]
+        row += ["–" if method[name] is None else f"{method[name]:.4f}" for name in ("log_loss", "prior_log_loss")]
+        row += [_with_interval(method, "skill"), share(method["calibration_error"])]
+        row += [share(method["precision_at_1_percent"])]
+        if method["method"] == HYBRID:
             row += ["–"] * 4
         else:
-            same = each.get("same_question")
-            row += [f"{each['shared_rows']:,}", "–" if same is None else f"{same:.0%}"]
-            row += [_with_interval(each, "accuracy_lead", "+.3f"), _with_interval(each, "skill_lead")]
+            same = method.get("same_question")
+            row += [f"{method['shared_rows']:,}", "–" if same is None else f"{same:.0%}"]
+            row += [_with_interval(method, "accuracy_lead", "+z.3f"), _with_interval(method, "skill_lead")]
         rows.append(row)
     words = (
         "Each method is judged against its own class prior and by its own threshold; where that is not hybrid-ml's, "
@@ -192,42 +196,6 @@ def _methods(report: ReplayReport) -> str:
     return section("Beside other methods", words, table(head, rows))
 
 
-def advice_section(advice: Advice, fee_bps: float) -> str:
-    """Which bounds would have given what, on which answers that was found, and how far it is to be relied on."""
-    words = (
-        f"{advice.tried} settings were tried on answers before {advice.split_at:%Y-%m-%d %H:%M} UTC; what they gave "
-        "after that is shown beside it. The best of many is partly luck, so a setting counts as reaching the "
-        "precision only if the cautious lower edge of its interval does: an error of 5 % divided by the "
-        f"{max(1, advice.different)} different sets of signals there were to choose from, signals within the same ten "
-        "minutes counted once, twenty at least. Of those that reach it, the one with the most signals is advised. The "
-        "second half decides whether that holds. Only the three bounds vary: an answer that another gate refused stays "
-        f"refused, which leaves {advice.eligible:,} of {advice.answers:,} answers to choose from; the penalty "
-        "after poor recent signals and the most signals of one run are not replayed again. "
-        f"Returns after a fee of {fee_bps:g} bps stand behind the slash."
-    )
-    head = ["setting", "confidence", "margin", "entropy", "found: signals", "coverage", "precision (90 %)", "sure of",
-            "return, bps", "shown: signals", "coverage", "precision (90 %)", "return, bps"]  # fmt: skip
-    rows = [_setting_row(each, advice.advised) for each in advice.settings]
-    question = f"Which setting gives a precision of {advice.wanted_precision:.2f}?"
-    return section(question, f"**{advice.verdict}**", words, table(head, rows))
-
-
-def _setting_row(setting: Setting, advised: Setting | None) -> list[str]:
-    name = " ".join(word for word in (setting.name, "advised" if setting == advised else "") if word)
-    bounds = (setting.min_confidence, setting.min_prob_margin, setting.max_entropy)
-    found, shown = _half(setting.found), _half(setting.shown)
-    sure = [share(setting.surely)]
-    return [name, *(f"{bound:g}" for bound in bounds), *found[:3], *sure, *found[3:], *shown]
-
-
-def _half(half: Half) -> list[str]:
-    if half.precision is None or half.interval is None:
-        return ["0", "0.00%", "–", "–"]
-    returns = f"{half.mean_return_bps:+.1f} / {half.mean_return_after_fee_bps:+.1f}"
-    precision = f"{half.precision:.3f} ({between(half.interval, '.3f')})"
-    return [f"{half.count:,}", f"{half.coverage:.2%}", precision, returns]
-
-
 def _days(report: ReplayReport) -> list[str]:
     return [f"{report.start + week * WEEK:%Y-%m-%d}" for week in range(report.weeks)]
 
@@ -236,7 +204,7 @@ def _picture(name: str, pictures: Mapping[str, str]) -> str:
     return f"![{CAPTIONS[name]}]({pictures[name]})" if name in pictures else ""
 
 
-def _with_interval(record: Mapping[str, Any], name: str, form: str = "+.4f") -> str:
+def _with_interval(record: Mapping[str, Any], name: str, form: str = "+z.4f") -> str:
     """A figure with its interval, or a dash where nothing could tell."""
     if record.get(name) is None:
         return "–"

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hybrid_ml.review.drift import FeatureDrift
-from hybrid_ml.review.record import Correctness, SignalRecord
+from hybrid_ml.review.accuracy_drift import Correctness, SignalRecord
+from hybrid_ml.review.feature_drift import FeatureDrift
+from hybrid_ml.text.counts import counted
 
 MOST_NAMED = 3
 JUDGED_OF_A_SYMBOL = 2
@@ -23,32 +24,32 @@ class Watch:
 
 def findings(watch: Watch) -> list[str]:
     """A sentence for each alarm; none where there is nothing to say."""
-    told = []
+    lines = []
     features, fallen, signals = watch.features, watch.correctness.fallen, watch.signals
     if features.alarm:
-        named = ", ".join(str(each) for each in features.moved[:MOST_NAMED])
-        told.append(f"{watch.symbol}: features of the last {features.recent_days} days moved: {named} "
-                    f"({chance(features.p)}, {features.days} days)")  # fmt: skip
+        named = ", ".join(str(feature) for feature in features.moved[:MOST_NAMED])
+        lines.append(f"{watch.symbol}: features of the last {counted(features.recent_days, 'day')} moved: {named} "
+                    f"({chance(features.p)}, {counted(features.days, 'day')})")  # fmt: skip
     if fallen:
-        told.append(f"{watch.symbol}: the record has fallen: {fallen}")
+        lines.append(f"{watch.symbol}: the record has fallen: {fallen}")
     if signals.alarm and signals.interval:
         low, high = signals.interval
-        told.append(
+        lines.append(
             f"{watch.symbol}: signals fall short of what they state: {signals.right} of {signals.signals} right "
             f"({signals.precision:.2f}, 90 % {low:.2f} to {high:.2f}), stated {signals.mean_confidence:.2f} "
             f"({chance(signals.p)})"
         )
-    return told
+    return lines
 
 
 def not_judged(watch: Watch) -> list[str]:
     """What could not be looked at, each with the reason; empty where everything was judged."""
-    told = []
+    lines = []
     if watch.features.p is None:
-        told.append(f"features {watch.features.told}")
+        lines.append(f"features {watch.features.verdict}")
     if not watch.correctness.answers:
-        told.append("record cannot tell: no answer with an outcome")
-    return told
+        lines.append("record cannot tell: no answer with an outcome")
+    return lines
 
 
 def verdict_without_alarm(watches: Sequence[Watch], failed: int) -> str:

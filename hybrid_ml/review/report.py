@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from hybrid_ml.markdown import between, plain, section, share, table
-from hybrid_ml.replay.report import advice_section
-from hybrid_ml.reports import ReviewReport
+from hybrid_ml.evaluation.threshold_section import advice_section
+from hybrid_ml.reporting.markdown import between, plain, section, share, table
+from hybrid_ml.reporting.wording import symbol_title
 from hybrid_ml.review.findings import Watch, chance, not_judged, verdict_without_alarm
-from hybrid_ml.summaries import symbol_title
+from hybrid_ml.review.result import ReviewReport
+from hybrid_ml.text.counts import counted
 
 ACCURACY, RELIABILITY, COVERAGE = "accuracy.png", "reliability.png", "coverage.png"
 CAPTIONS = {
@@ -44,7 +45,9 @@ def _verdict(report: ReviewReport) -> str:
 
 
 def _not_judged(report: ReviewReport) -> str:
-    lines = [f"- {plain(symbol_title(watch.symbol))}: {told}" for watch in report.watches for told in not_judged(watch)]
+    lines = [
+        f"- {plain(symbol_title(watch.symbol))}: {message}" for watch in report.watches for message in not_judged(watch)
+    ]
     lines += [f"- {plain(failure.symbol)} failed: {plain(failure.error)}" for failure in report.failures]
     return "\n".join(["Not judged:", "", *lines]) if lines else ""
 
@@ -81,17 +84,17 @@ def _signals(report: ReviewReport) -> str:
 def _signal_row(names: list[str], worth: dict[str, Any]) -> list[str]:
     sent = worth["signals"]
     row = [*names, f"{worth['signals_in_all']:,}", f"{sent['count']:,}", f"{sent['coverage']:.2%}"]
-    told = ["–", "–", share(worth["blind_precision"]), "–", "–", "–"]
+    lines = ["–", "–", share(worth["blind_precision"]), "–", "–", "–"]
     if sent["count"]:
-        told = [
+        lines = [
             f"{share(sent['precision'])} ({between(sent['precision_interval'], '.3f')})",
             between(sent["precision_interval_of_days"], ".3f"),
             share(worth["blind_precision"]),
             share(sent["false_positive_rate"]),
-            f"{sent['mean_return_bps']:+.1f} ({between(sent['mean_return_interval_bps'], '+.1f')})",
-            f"{sent['mean_return_after_fee_bps']:+.1f}",
+            f"{sent['mean_return_bps']:+z.1f} ({between(sent['mean_return_interval_bps'], '+z.1f')})",
+            f"{sent['mean_return_after_fee_bps']:+z.1f}",
         ]
-    return [*row, *told, f"{worth['silenced_by_penalty']:,}"]
+    return [*row, *lines, f"{worth['silenced_by_penalty']:,}"]
 
 
 def _watches(report: ReviewReport) -> str:
@@ -102,15 +105,15 @@ def _watches(report: ReviewReport) -> str:
 
 def _watch_row(watch: Watch) -> list[str]:
     features, stream, sent = watch.features, watch.correctness, watch.signals
-    moved = ", ".join(f"{plain(str(each))} ({each.difference:+.1f})" for each in features.moved)
-    told = "; ".join(str(change) for change in stream.changes)
+    moved = ", ".join(f"{plain(str(feature))} ({feature.difference:+z.1f})" for feature in features.moved)
+    message = "; ".join(str(change) for change in stream.changes)
     right = f"{sent.right} of {sent.signals}"
     return [
         plain(symbol_title(watch.symbol)),
-        f"{chance(features.p)}{f' ({features.days} days)' if features.p else ''}",
+        f"{chance(features.p)} ({counted(features.days, 'day')})" if features.p else chance(features.p),
         moved or "–",
         f"{stream.answers:,}",
-        told or ("no" if stream.answers else "–"),
+        message or ("no" if stream.answers else "–"),
         right if sent.interval is None else f"{right} ({between(sent.interval, '.2f')})",
         share(sent.mean_confidence),
         chance(sent.p),
@@ -120,9 +123,10 @@ def _watch_row(watch: Watch) -> list[str]:
 def _deliveries(report: ReviewReport) -> str:
     head = ["alert", "chat", "state", "count", "late", "median, s", "longest, s"]
     rows = [
-        [each.kind, plain(each.chat_id) or "log", each.state, f"{each.count:,}", f"{each.late:,}",
-         *("–" if seconds is None else f"{seconds:,.1f}" for seconds in (each.median_seconds, each.longest_seconds))]
-        for each in report.deliveries
+        [delivery.kind, plain(delivery.chat_id) or "log", delivery.state, f"{delivery.count:,}", f"{delivery.late:,}",
+         *("–" if seconds is None else f"{seconds:,.1f}" for seconds in
+            (delivery.median_seconds, delivery.longest_seconds))]
+        for delivery in report.deliveries
     ]  # fmt: skip
     return section("Alerts", table(head, rows))
 
@@ -152,7 +156,7 @@ def _recorded(report: ReviewReport) -> str:
     if not late:
         return "Every answer was recorded before its outcome was known."
     return (
-        f"**{late:,} of {report.overall['answers']:,} answers were recorded after their ten minutes were over** "
+        f"**Recorded after their ten minutes were over: {late:,} of {counted(report.overall['answers'], 'answer')}** "
         "(`--as_of` of the past): by the same code, which looks at no later bar, yet nobody could have acted on them."
     )
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from hybrid_ml.errors import DataUnavailable
-from hybrid_ml.requests import ReviewRequest
-from hybrid_ml.run import settle_moment, without_simulated
+from hybrid_ml.pipeline.context import settle_moment, without_simulated
+from hybrid_ml.schemas.requests import ReviewRequest
 
 
 @dataclass(frozen=True)

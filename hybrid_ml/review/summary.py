@@ -3,9 +3,10 @@
 from html import escape
 from typing import Any
 
-from hybrid_ml.reports import ReviewReport
+from hybrid_ml.reporting.wording import symbol_title
 from hybrid_ml.review.findings import Watch, not_judged, verdict_without_alarm
-from hybrid_ml.summaries import symbol_title
+from hybrid_ml.review.result import ReviewReport
+from hybrid_ml.text.counts import counted
 
 LONGEST_SUMMARY = 4_000
 """Telegram takes 4,096 characters of text."""
@@ -38,22 +39,22 @@ def _title(part: dict[str, Any]) -> str:
 
 def _told(worth: dict[str, Any]) -> str:
     sent = worth.get("signals", {"count": 0})
-    told = f"{worth['answers']:,} answers, {worth['signals_in_all']:,} signals"
+    message = f"{counted(worth['answers'], 'answer')}, {counted(worth['signals_in_all'], 'signal')}"
     if not sent["count"]:
-        return told
+        return message
     low, high = sent["precision_interval"]
     right = round(sent["precision"] * sent["count"])
-    return f"{told}, {right:,} of {sent['count']:,} right ({sent['precision']:.0%}, 90 %: {low:.0%} to {high:.0%})"
+    return f"{message}, {right:,} of {sent['count']:,} right ({sent['precision']:.0%}, 90 %: {low:.0%} to {high:.0%})"
 
 
 def _alerts(report: ReviewReport) -> str:
     counts: dict[str, int] = {}
-    for each in report.deliveries:
-        if each.kind == "signal":
-            counts[each.state] = counts.get(each.state, 0) + each.count
-    late = sum(each.late for each in report.deliveries if each.kind == "signal")
-    told = ", ".join(f"{count:,} {state}" for state, count in sorted(counts.items()))
-    return f"alerts: {told or 'none'}{f'; {late:,} of them late' if late else ''}"
+    for delivery in report.deliveries:
+        if delivery.kind == "signal":
+            counts[delivery.state] = counts.get(delivery.state, 0) + delivery.count
+    late = sum(delivery.late for delivery in report.deliveries if delivery.kind == "signal")
+    message = ", ".join(f"{count:,} {state}" for state, count in sorted(counts.items()))
+    return f"alerts: {message or 'none'}{f'; {late:,} of them late' if late else ''}"
 
 
 def _shortened(lines: list[str]) -> str:
@@ -65,4 +66,5 @@ def _shortened(lines: list[str]) -> str:
         if len("\n".join([*kept, line])) > LONGEST_SUMMARY - 100:
             break
         kept.append(line)
-    return "\n".join([*kept, f"and {len(lines) - len(kept)} more lines; the review in the Prefect UI has them"])
+    left_out = counted(len(lines) - len(kept), "more line")
+    return "\n".join([*kept, f"and {left_out}; the review in the Prefect UI has them"])

@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_ml.learning.evaluation import RecentRecord
-from hybrid_ml.learning.fallback import is_under_the_bar, required_accuracy
+from hybrid_ml.learning.fallback import is_below_threshold, required_accuracy
 from hybrid_ml.market.labels import CLASSES, FLAT, HORIZON_MINUTES
 from hybrid_ml.signals.penalty import Penalty
 from hybrid_ml.signals.presets import Bounds
+from hybrid_ml.text.counts import counted
 
 LATEST_MINUTES = HORIZON_MINUTES - 1.0
 """What is said about a bar that closed longer ago is over before anybody can act on it."""
@@ -65,7 +66,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Circumstances:
+class GateContext:
     """What the gates know besides the answer itself. `was_degraded`: the symbol's last answer was."""
 
     bounds: Bounds
@@ -91,56 +92,56 @@ class Verdict:
     asked: float | None = None
 
 
-Gate = Callable[[Answer, Circumstances], Verdict]
+Gate = Callable[[Answer, GateContext], Verdict]
 
 
-def direction(answer: Answer, _: Circumstances) -> Verdict:
+def direction(answer: Answer, _: GateContext) -> Verdict:
     """A FLAT answer is recorded, but there is nothing to act on."""
     return Verdict("direction", None, None, answer.top != FLAT, f"{answer.direction.upper()}; only DOWN and UP alert")
 
 
-def confidence(answer: Answer, around: Circumstances) -> Verdict:
+def confidence(answer: Answer, around: GateContext) -> Verdict:
     """The top probability reaches the preset's bound, raised by the recent-performance penalty."""
-    asked = around.bounds.min_confidence
-    bound = max(asked, min(HIGHEST_PENALISED_BOUND, asked + around.penalty.amount))
+    requested = around.bounds.min_confidence
+    bound = max(requested, min(HIGHEST_PENALISED_BOUND, requested + around.penalty.amount))
     meaning = f"top probability at least {bound:.3f}"
-    if bound > asked:
-        meaning += f" (raised by {bound - asked:.2f}: {around.penalty.told})"
+    if bound > requested:
+        meaning += f" (raised by {bound - requested:.2f}: {around.penalty.explanation})"
     passed = answer.confidence >= bound
-    return Verdict("confidence", answer.confidence, bound, passed, meaning, asked if bound > asked else None)
+    return Verdict("confidence", answer.confidence, bound, passed, meaning, requested if bound > requested else None)
 
 
-def margin(answer: Answer, around: Circumstances) -> Verdict:
+def margin(answer: Answer, around: GateContext) -> Verdict:
     """The lead over the second class."""
     bound = around.bounds.min_prob_margin
     return Verdict("margin", answer.margin, bound, answer.margin >= bound, f"top1 - top2 at least {bound:.2f}")
 
 
-def entropy(answer: Answer, around: Circumstances) -> Verdict:
+def entropy(answer: Answer, around: GateContext) -> Verdict:
     """The spread of the whole distribution."""
     bound = around.bounds.max_entropy
     return Verdict("entropy", answer.entropy, bound, answer.entropy <= bound, f"at most {bound:.2f} nats")
 
 
-def freshness(_: Answer, around: Circumstances) -> Verdict:
+def freshness(_: Answer, around: GateContext) -> Verdict:
     """The newest bar is recent enough for its ten minutes to lie ahead, the last one at least."""
     age, bound = around.bar_age_minutes, min(around.max_bar_age_minutes, LATEST_MINUTES)
-    return Verdict("freshness", age, bound, age <= bound, f"newest bar closed at most {bound:g} minutes ago")
+    return Verdict("freshness", age, bound, age <= bound, f"newest bar closed at most {counted(bound, 'minute')} ago")
 
 
-def recent_accuracy(_: Answer, around: Circumstances) -> Verdict:
+def recent_accuracy(_: Answer, around: GateContext) -> Verdict:
     """A model under the bar answers for the record only; one that cannot be judged yet passes."""
     bound = required_accuracy(around.was_degraded)
     recovering = ", having been under the bar" if around.was_degraded else ""
-    meaning = f"accuracy on {around.recent.rows} recent rows at least {bound:.2f}{recovering}"
-    passed = not is_under_the_bar(around.recent, around.was_degraded)
+    meaning = f"accuracy on {counted(around.recent.rows, 'recent row')} at least {bound:.2f}{recovering}"
+    passed = not is_below_threshold(around.recent, around.was_degraded)
     return Verdict("recent_accuracy", around.recent.accuracy, bound, passed, meaning)
 
 
 GATES: tuple[Gate, ...] = (direction, confidence, margin, entropy, freshness, recent_accuracy)
 
 
-def evaluate_gates(answer: Answer, around: Circumstances) -> list[Verdict]:
+def evaluate_gates(answer: Answer, around: GateContext) -> list[Verdict]:
     """Every gate's verdict, in order."""
     return [gate(answer, around) for gate in GATES]
 
@@ -159,8 +160,8 @@ def silenced_by_penalty(verdicts: list[Verdict]) -> bool:
     refusals = [verdict for verdict in verdicts if not verdict.passed]
     if [verdict.gate for verdict in refusals] != ["confidence"]:
         return False
-    value, asked = refusals[0].value, refusals[0].asked
-    return value is not None and asked is not None and value >= asked
+    value, requested = refusals[0].value, refusals[0].asked
+    return value is not None and requested is not None and value >= requested
 
 
 def max_signals_verdict(rank: int, bound: int) -> Verdict:

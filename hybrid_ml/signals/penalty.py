@@ -41,7 +41,7 @@ class Penalty:
     """What is added to the confidence bound, 0 to MAXIMUM_PENALTY, and why, in words; none where it is 0."""
 
     amount: float = 0.0
-    told: str = ""
+    explanation: str = ""
 
 
 NO_PENALTY = Penalty()
@@ -63,8 +63,8 @@ def confidence_penalty(recent: RecentSignals) -> Penalty:
     amount = min(MAXIMUM_PENALTY, stated - recent.precision - chance)
     if amount <= 0:
         return NO_PENALTY
-    told = (
+    message = (
         f"{recent.right} of the last {recent.count} sure answers right, {stated:.2f} stated, "
         f"up to {chance:.2f} may be chance"
     )
-    return Penalty(float(amount), told)
+    return Penalty(float(amount), message)

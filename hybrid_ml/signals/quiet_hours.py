@@ -93,11 +93,11 @@ def _known_zone(zone: str) -> str:
             return ZoneInfo(name).key
     except (OSError, ValueError, KeyError):
         pass  # a folder, a file that holds no zone, or nothing at all; said below
-    known = {each.lower(): each for each in available_timezones()}
-    places = {each.rpartition("/")[2]: each for each in known}
+    known = {available_timezone.lower(): available_timezone for available_timezone in available_timezones()}
+    places = {known_name.rpartition("/")[2]: known_name for known_name in known}
     sought = name.lower()
     alike = [sought] if sought in known else difflib.get_close_matches(sought, known, n=3)
-    alike += [places[each] for each in difflib.get_close_matches(sought, places, n=1, cutoff=0.8)]
-    names = " or ".join(dict.fromkeys(known[each] for each in alike))
-    told = f"did you mean {names}?" if names else "give an IANA name like Europe/Berlin"
-    raise ValueError(f"--sleep_timezone {zone!r} is no time zone; {told}")
+    alike += [places[get_close_match] for get_close_match in difflib.get_close_matches(sought, places, n=1, cutoff=0.8)]
+    names = " or ".join(dict.fromkeys(known[similar] for similar in alike))
+    message = f"did you mean {names}?" if names else "give an IANA name like Europe/Berlin"
+    raise ValueError(f"--sleep_timezone {zone!r} is no time zone; {message}")

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from hybrid_ml.config.settings import Settings, project_folder
 from hybrid_ml.errors import BadInput
-from hybrid_ml.settings import Settings, project_folder
 
 OF_THE_DATABASE = "postgres"
 """The folder of the embedded PostgreSQL in the data folder."""

@@ -18,9 +18,9 @@ from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.pool import NullPool
 
 from hybrid_ml.errors import BadInput, StoreUnavailable
-from hybrid_ml.outputs import told
 from hybrid_ml.store.embedded import scratch_database
 from hybrid_ml.store.engine import shown, upgrade
+from hybrid_ml.store.output_files import errors_as_bad_input
 from hybrid_ml.store.schema_version import VERSION_TABLE, newest_revision
 from hybrid_ml.store.table_copies import (
     Advance,
@@ -32,6 +32,7 @@ from hybrid_ml.store.table_copies import (
     empty,
     list_tables,
 )
+from hybrid_ml.text.counts import counted
 
 KIND, FORMAT, MANIFEST = "hybrid-ml backup", 1, "manifest.json"
 MOST_MANIFEST_BYTES = 1_000_000
@@ -83,7 +84,7 @@ def make_backup(engine: Engine, data_dir: Path, path: Path, now: datetime, advan
     started = time.perf_counter()
     if path.exists():
         raise BadInput(f"--path {path} is there already; choose another, or remove it")
-    with told(path, "--path"), _temporary(path) as beside, scratch_database(data_dir) as address:
+    with errors_as_bad_input(path, "--path"), _temporary(path) as beside, scratch_database(data_dir) as address:
         with _scratch(address) as scratch:
             upgrade(scratch, newest_revision())
             tables = list_tables(scratch, [VERSION_TABLE])
@@ -137,7 +138,7 @@ def _report(
 
 def make_nightly_backup(engine: Engine, data_dir: Path, folder: Path, keep: int, now: datetime) -> BackupReport:
     """A backup named after its moment in `folder`; of these the newest `keep` stay, other files are left alone."""
-    with told(folder, "HYBRID_ML_BACKUP_DIR"):
+    with errors_as_bad_input(folder, "HYBRID_ML_BACKUP_DIR"):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     report = make_backup(engine, data_dir, folder / NAME.format(now), now, lambda _: None)
     for old in sorted(folder.glob(NAMES))[:-keep]:
@@ -228,8 +229,9 @@ def _compare(connection: Connection, manifest: Manifest, advance: Advance) -> No
         restored = copy_out(connection, table, None, advance)
         if restored != expected:
             raise StoreUnavailable(
-                f"restored for a trial, table {table} has {restored.rows:,} rows with sha256 {restored.sha256[:12]}… "
-                f"instead of {expected.rows:,} with {expected.sha256[:12]}…; the backup is not good: try again"
+                f"restored for a trial, table {table} has {counted(restored.rows, 'row')} with sha256 "
+                f"{restored.sha256[:12]}… instead of {expected.rows:,} with {expected.sha256[:12]}…; "
+                "the backup is not good: try again"
             )
 
 
@@ -241,7 +243,7 @@ def _refuse_rows(engine: Engine, *, replace: bool) -> None:
 def _refuse_rows_in(connection: Connection, where: str, *, replace: bool) -> None:
     rows = count_rows(connection, list_tables(connection, [VERSION_TABLE]))
     if rows and not replace:
-        raise BadInput(f"{where} has {rows:,} rows, which a restore would remove; say --replace if it shall")
+        raise BadInput(f"{where} has {counted(rows, 'row')}, which a restore would remove; say --replace if it shall")
 
 
 def _carry_over(scratch: Connection, engine: Engine, advance: Advance, *, replace: bool) -> None:

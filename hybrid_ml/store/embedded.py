@@ -9,8 +9,8 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from hybrid_ml.config.settings import load_settings
 from hybrid_ml.errors import StoreUnavailable
-from hybrid_ml.settings import load_settings
 from hybrid_ml.store.postgres_programs import find_programs
 from hybrid_ml.store.postgres_roles import (
     ROLE,

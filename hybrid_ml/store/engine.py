@@ -7,8 +7,8 @@ from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, ExceptionContext, make_url
 from sqlalchemy.exc import ArgumentError
 
+from hybrid_ml.config.settings import Settings
 from hybrid_ml.errors import StoreUnavailable
-from hybrid_ml.settings import Settings
 from hybrid_ml.store.database_errors import EXAMPLE, Place, translate
 from hybrid_ml.store.embedded import start_embedded
 from hybrid_ml.store.parameters import split_parameters
@@ -104,7 +104,7 @@ def check_stated_database(settings: Settings) -> None:
 
 def _stated(settings: Settings) -> tuple[str, str]:
     """The connection string, and what a person changes to change it."""
-    return settings.neon_conn_str.get_secret_value().strip(), settings.source_told("neon_conn_str")
+    return settings.neon_conn_str.get_secret_value().strip(), settings.setting_source("neon_conn_str")
 
 
 def limit_time(connection: Connection) -> None:

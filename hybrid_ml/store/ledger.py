@@ -10,7 +10,7 @@ from pyarrow import csv
 from sqlalchemy import Connection
 
 from hybrid_ml.market.labels import HORIZON_MINUTES
-from hybrid_ml.review.deliveries import LATE_AFTER_SECONDS, Deliveries
+from hybrid_ml.schemas.delivery_stats import LATE_AFTER_SECONDS, Deliveries
 from hybrid_ml.store.database_errors import driver_cursor
 from hybrid_ml.store.sql import query, read
 

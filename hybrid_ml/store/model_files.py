@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from hybrid_ml.errors import BadInput, ModelUnavailable
 from hybrid_ml.learning.model import Base, HybridModel
-from hybrid_ml.learning.model_bytes import LARGEST_MODEL, Seal, base_bytes, check_seal, pack_file, seal, unpack_file
+from hybrid_ml.learning.model_bytes import LARGEST_MODEL, Checksum, base_bytes, check_seal, pack_file, seal, unpack_file
 
 MODEL_FILE = "lightgbm_model.pkl"
 LONGEST_FILE_NAME = 180
@@ -37,7 +37,7 @@ def _file_name(text: str) -> str:
     return name if len(name) <= LONGEST_FILE_NAME else f"{name[:80]}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
-def read_model(folder: Path, expected: Seal, symbol: str) -> HybridModel:
+def read_model(folder: Path, expected: Checksum, symbol: str) -> HybridModel:
     """The model in `folder`; raises ModelUnavailable naming the check that failed."""
     path = folder / MODEL_FILE
     try:
@@ -59,7 +59,7 @@ def _read(path: Path, length: int) -> bytes:
         return file.read(length + 1)
 
 
-def read_base(folder: Path, expected: Seal) -> bytes | None:
+def read_base(folder: Path, expected: Checksum) -> bytes | None:
     """The bytes of the base in the serving file of `folder`, whatever adapter is with it; None where it is another."""
     try:
         with (folder / MODEL_FILE).open("rb") as file:

@@ -105,10 +105,10 @@ def resolve(connection: Connection, as_of: datetime, max_gap_minutes: int) -> in
     return int(connection.execute(query("resolve_predictions"), given).rowcount)
 
 
-def untold_outcomes(connection: Connection, since: datetime, as_of: datetime) -> list[int]:
+def unreported_outcomes(connection: Connection, since: datetime, as_of: datetime) -> list[int]:
     """Rows of the ledger whose signal was told of and whose outcome is known, but not yet told; bars after `since`."""
-    found = connection.execute(query("untold_outcomes"), {"since": since, "as_of": as_of})
-    return [int(each) for each in found.scalars()]
+    found = connection.execute(query("unreported_outcomes"), {"since": since, "as_of": as_of})
+    return [int(scalar) for scalar in found.scalars()]
 
 
 @dataclass(frozen=True)

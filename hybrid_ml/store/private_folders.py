@@ -3,6 +3,7 @@
 import os
 import pwd
 import shlex
+import shutil
 import stat
 import struct
 import subprocess
@@ -14,6 +15,8 @@ from hybrid_ml.errors import StoreUnavailable
 
 SYSTEM_ACCOUNT = "embedded_postgres"
 """Runs the server for root, as whom PostgreSQL refuses to run."""
+ADMINISTRATION_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
+"""Where useradd lies; the PATH of cron, of a container or of `su` may lack them."""
 PRIVATE, PRIVATE_WITH_GROUP = 0o700, 0o710
 ACL_ATTRIBUTE = "system.posix_acl_access"
 ACL_VERSION, ACL_USER, ACL_MASK, ACL_NO_ID = 2, 0x02, 0x10, 0xFFFFFFFF
@@ -63,15 +66,25 @@ def _account(look_up: Any, problem: str) -> Account:
 
 
 def _make_system_account() -> None:
-    command = ["useradd", "--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin"]
+    useradd = shutil.which("useradd", path=os.pathsep.join([os.environ.get("PATH", ""), *ADMINISTRATION_FOLDERS]))
+    if useradd is None:
+        raise _no_system_account(
+            f"there is no program useradd in PATH or in {', '.join(ADMINISTRATION_FOLDERS)}; install it (package "
+            "passwd on Debian, shadow-utils on Fedora, shadow on Alpine)"
+        )
+    command = [useradd, "--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin", SYSTEM_ACCOUNT]
     try:
-        subprocess.run([*command, SYSTEM_ACCOUNT], check=True, capture_output=True, text=True)  # noqa: S603
+        subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
     except (OSError, subprocess.CalledProcessError) as error:
         reason = getattr(error, "stderr", "") or str(error)
-        raise StoreUnavailable(
-            f"PostgreSQL does not run as root, and the account {SYSTEM_ACCOUNT} for it could not be made "
-            f"({' '.join(reason.split())}); make it, run as an ordinary user, or set NEON_CONN_STR"
-        ) from None
+        raise _no_system_account(f"{' '.join(reason.split())}; make it") from None
+
+
+def _no_system_account(problem: str) -> StoreUnavailable:
+    return StoreUnavailable(
+        f"PostgreSQL does not run as root, and the account {SYSTEM_ACCOUNT} for it could not be made: {problem}, "
+        "run as an ordinary user, or set NEON_CONN_STR"
+    )
 
 
 def make_data_folder(folder: Path, account: Account) -> Path:

@@ -11,7 +11,7 @@ from datetime import timedelta
 
 from sqlalchemy import Connection
 
-from hybrid_ml.store.model_events import record_event
+from hybrid_ml.store.registry_events import record_event
 from hybrid_ml.store.sql import query
 
 BASES_KEEP_BYTES = timedelta(weeks=8)
@@ -37,4 +37,4 @@ def prune(connection: Connection, symbol: str) -> Pruned:
         reason = f"recorded {base.created_at:%Y-%m-%d}; bytes are kept {BASES_KEEP_BYTES.days // 7} weeks"
         record_event(connection, symbol, "pruned", base.version, reason=reason)
     parents = connection.execute(query("prune_adapters"), {"symbol": symbol, "keep": ADAPTERS_KEEP_BYTES}).all()
-    return Pruned(len(bases), sum(each.emptied for each in parents), sum(each.deleted for each in parents))
+    return Pruned(len(bases), sum(parent.emptied for parent in parents), sum(parent.deleted for parent in parents))

@@ -28,18 +28,18 @@ expect.set_options(timeout=ANSWER_MS)
 
 
 @pytest.fixture
-def page(up: Up, stranger: Page) -> Page:
+def page(up: Up, visitor: Page) -> Page:
     """An empty tab of a browser that is signed in; paths are those of the UI."""
     encoded = b64encode(up.authentication.encode()).decode()
     ours = up.api_url.removesuffix("/api")
-    stranger.context.add_init_script(
+    visitor.context.add_init_script(
         f"if (location.origin == '{ours}') localStorage.setItem('prefect-password', '{encoded}')"
     )
-    return stranger
+    return visitor
 
 
 @pytest.fixture
-def stranger(up: Up, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Page]:
+def visitor(up: Up, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Page]:
     """An empty tab of a browser that has never been here and is not signed in; paths are those of the UI."""
     assert CHROMIUM.exists(), f"there is no {CHROMIUM}: apt-get install chromium"
     console = request.node.stash.setdefault(CONSOLE, [])
@@ -71,11 +71,11 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     """A failed test's screenshot and console, named in its report, while the tab is still open."""
     report = yield
     found = getattr(item, "funcargs", {})
-    if report.when == "call" and report.failed and "stranger" in found:
+    if report.when == "call" and report.failed and "visitor" in found:
         picture, log = found["tmp_path"] / "failed.png", found["tmp_path"] / "console.log"
         log.write_text("\n".join(item.stash.get(CONSOLE, [])))
-        found["stranger"].screenshot(path=picture)
-        report.sections.append(("browser", f"{found['stranger'].url}\n{picture}\n{log}"))
+        found["visitor"].screenshot(path=picture)
+        report.sections.append(("browser", f"{found['visitor'].url}\n{picture}\n{log}"))
     return report
 
 

@@ -66,10 +66,10 @@ def test_a_page_of_another_origin_gets_nothing_beside_a_signed_in_ui(up: Up, pag
     assert len(results) == 6
 
 
-def test_hybrid_ml_ui_signs_the_browser_in(up: Up, stranger: Page, tmp_path: Path) -> None:
+def test_hybrid_ml_ui_signs_the_browser_in(up: Up, visitor: Page, tmp_path: Path) -> None:
     """The browser is opened with a file that only its owner can read; the string is in no address."""
-    stranger.goto("/v2/deployments")
-    expect(stranger.get_by_role("link", name="analysis")).to_have_count(0)
+    visitor.goto("/v2/deployments")
+    expect(visitor.get_by_role("link", name="analysis")).to_have_count(0)
     opened = tmp_path / "opened"
     browser = tmp_path / "browser"
     browser.write_text(f'#!/bin/sh\necho "$1" > {opened}\n')
@@ -79,30 +79,30 @@ def test_hybrid_ml_ui_signs_the_browser_in(up: Up, stranger: Page, tmp_path: Pat
     address = opened.read_text().strip()
     assert address.startswith("file://")
     assert up.authentication not in address + done.stdout
-    stranger.goto(address)
-    stranger.wait_for_url(f"{up.api_url.removesuffix('/api')}/**")
-    stranger.goto("/v2/deployments")
-    expect(stranger.get_by_role("link", name="analysis").first).to_be_visible()
-    keep(stranger, "ui_signed_in")
-    stranger.goto("/deployments")  # and in the classic one
-    expect(stranger.get_by_role("link", name="analysis").first).to_be_visible()
+    visitor.goto(address)
+    visitor.wait_for_url(f"{up.api_url.removesuffix('/api')}/**")
+    visitor.goto("/v2/deployments")
+    expect(visitor.get_by_role("link", name="analysis").first).to_be_visible()
+    keep(visitor, "ui_signed_in")
+    visitor.goto("/deployments")  # and in the classic one
+    expect(visitor.get_by_role("link", name="analysis").first).to_be_visible()
 
 
-def test_without_the_string_the_ui_asks_for_it(up: Up, stranger: Page) -> None:
-    stranger.goto("/v2/")
-    field = stranger.locator("input[type=password]")
+def test_without_the_string_the_ui_asks_for_it(up: Up, visitor: Page) -> None:
+    visitor.goto("/v2/")
+    field = visitor.locator("input[type=password]")
     expect(field).to_be_visible()
     field.fill("hybrid-ml:guessed")
     field.press("Enter")
     expect(field).to_be_visible()
     field.fill(up.authentication)
     field.press("Enter")
-    expect(stranger.get_by_role("link", name="Deployments")).to_be_visible()
+    expect(visitor.get_by_role("link", name="Deployments")).to_be_visible()
 
 
-def test_nobody_is_signed_in_by_guessing(up: Up, stranger: Page) -> None:
+def test_nobody_is_signed_in_by_guessing(up: Up, visitor: Page) -> None:
     url = up.api_url.removesuffix("/api") + "/hybrid-ml/sign-in"
-    request = stranger.context.request
+    request = visitor.context.request
     assert request.get(url).status == 405
     assert request.post(url, form={"authentication": "hybrid-ml:guessed"}).status == 403
     assert request.post(url, form={"authentication": "x" * 10_000}).status == 413

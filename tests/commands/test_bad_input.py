@@ -20,7 +20,7 @@ def write(folder: Path, text: str, name: str = "bars.csv") -> str:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "text"),
     [
         (["train", "--week=-1"], "--week -1: Input should be greater than or equal to 0"),
         (["train", "--limit", "5"], "--limit 5: Input should be greater than or equal to 2000"),
@@ -49,16 +49,16 @@ def write(folder: Path, text: str, name: str = "bars.csv") -> str:
         (["analyze", "--nonsense", "1"], "unrecognized arguments: --nonsense"),
     ],
 )
-def test_an_impossible_flag_is_named(command: Command, arguments: list[str], said: str) -> None:
+def test_an_impossible_flag_is_named(command: Command, arguments: list[str], text: str) -> None:
     done = command(*arguments)
     assert done.returncode == 2, done.stderr
-    assert said in done.stderr
+    assert text in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", "cannot be read"),
         ("time,open,high,low,close,volume\n", "holds no rows"),
@@ -66,16 +66,16 @@ def test_an_impossible_flag_is_named(command: Command, arguments: list[str], sai
             "time,open,high,close\n2024-01-01,1,2,1\n",
             "columns low, volume are missing (found: time, open, high, close)",
         ),
-        ("time,open,high,low,close,volume\nx,1,2,1,1.5,1\n", "no usable bar in 1 rows"),
+        ("time,open,high,low,close,volume\nx,1,2,1,1.5,1\n", "no usable bar in 1 row"),
     ],
     ids=["empty file", "header only", "missing columns", "nothing usable"],
 )
 def test_a_file_that_holds_no_bars_is_refused(
-    command: Command, engine: Engine, tmp_path: Path, text: str, said: str
+    command: Command, engine: Engine, tmp_path: Path, text: str, message: str
 ) -> None:
     done = command("backfill", "--csv_path", write(tmp_path, text), "--symbol", "ABC")
     assert done.returncode == 1, done.stderr
-    assert said in done.stderr
+    assert message in done.stderr
     assert rows(engine, "SELECT count(*) FROM bars") == [(0,)]
 
 
@@ -146,17 +146,17 @@ def test_too_few_bars_name_the_minimum(command: Command, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("connection_string", "said"),
+    ("connection_string", "text"),
     [
         ("nonsense", "NEON_CONN_STR is not a connection string"),
         ("mysql://me:s3cret@host/db", "NEON_CONN_STR begins with mysql://"),
         ("postgresql://me:s3cret@127.0.0.1:1/db", "cannot reach the database at 127.0.0.1:1/db"),
     ],
 )
-def test_a_database_that_cannot_be_used_is_named_at_once(command: Command, connection_string: str, said: str) -> None:
+def test_a_database_that_cannot_be_used_is_named_at_once(command: Command, connection_string: str, text: str) -> None:
     done = command("analyze", NEON_CONN_STR=connection_string)
     assert done.returncode == 1
-    assert said in done.stderr
+    assert text in done.stderr
     assert "s3cret" not in done.stdout + done.stderr
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from hybrid_ml.bot.answers import HELP
+from hybrid_ml.bot.replies import HELP
 from tests.conftest import ROOT, Command
 from tests.databases import end_others
 from tests.faults.table import FaultRows
@@ -73,10 +73,10 @@ def start(api: BotApi, home: Path) -> Iterator[Start]:
         return started[-1]
 
     yield run
-    for each in started:
-        assert TOKEN not in each.log
-        if each.process.poll() is None:
-            each.end()
+    for process in started:
+        assert TOKEN not in process.log
+        if process.process.poll() is None:
+            process.end()
 
 
 def until(true: Callable[[], Any], seconds: float = 90) -> None:
@@ -108,8 +108,8 @@ def refusing_connections(engine: Engine) -> Iterator[None]:
 
 def test_every_command_is_answered_and_nobody_else(api: BotApi, start: Start, engine: Engine) -> None:
     bot = start()
-    for said in ("/start", "/status", "/signals 3", "/record", "/pause 90", "/resume", "/dance", "/pause soon"):
-        api.say(said)
+    for summary in ("/start", "/status", "/signals 3", "/record", "/pause 90", "/resume", "/dance", "/pause soon"):
+        api.say(summary)
     api.say("/status@loopback_bot", chat_id=-100777)
     api.say("/status@other_bot", chat_id=-100777)
     api.say("/help", chat_id=-5, chat_username="x")
@@ -127,15 +127,15 @@ def test_every_command_is_answered_and_nobody_else(api: BotApi, start: Start, en
     assert bot.end(signal.SIGTERM) == 0
 
     assert len(api.messages) == 10
-    told = [message["text"] for message in api.messages if message["chat_id"] == "42"]  # in order within a chat
-    assert told[0] == told[6] == HELP
-    assert told[1].startswith("<b>Status</b>")
-    assert told[2].startswith("No signals yet")
-    assert told[3].startswith("No answers")
-    assert "paused until" in told[4]
-    assert "again" in told[5]
-    assert "“soon” is no number of minutes" in told[7]
-    assert "again" in told[8]
+    lines = [message["text"] for message in api.messages if message["chat_id"] == "42"]  # in order within a chat
+    assert lines[0] == lines[6] == HELP
+    assert lines[1].startswith("<b>Status</b>")
+    assert lines[2].startswith("No signals yet")
+    assert lines[3].startswith("No answers")
+    assert "paused until" in lines[4]
+    assert "again" in lines[5]
+    assert "“soon” is no number of minutes" in lines[7]
+    assert "again" in lines[8]
     assert Counter(message["chat_id"] for message in api.messages) == {"42": 9, "-100777": 1}
     assert rows(engine, "SELECT chat_id, paused_until FROM chats") == [("42", None)]
     assert bot.log.count("chat 666, user 13 is not configured") == 1
@@ -202,27 +202,27 @@ def test_what_lay_waiting_is_carried_out_and_old_questions_are_let_be(
     api: BotApi, start: Start, engine: Engine
 ) -> None:
     long_ago = time.time() - 3_600
-    for said in ("/status", "/pause", "/help", "/resume", "/pause 5"):
-        api.say(said, at=long_ago)
+    for lines in ("/status", "/pause", "/help", "/resume", "/pause 5"):
+        api.say(lines, at=long_ago)
     api.say("/record", at=time.time() - 600)
     bot = start()
     until(lambda: len(api.messages) == 4)
     assert re.search(r"/status from chat 42 is 6\d minutes old: not answered", bot.log)
-    told = answered(api)
-    assert "is paused until" in told[0]
-    assert "again" in told[1]
-    assert "was over" in told[2]
-    assert told[3].startswith("No answers")
+    message = answered(api)
+    assert "is paused until" in message[0]
+    assert "again" in message[1]
+    assert "was over" in message[2]
+    assert message[3].startswith("No answers")
     assert rows(engine, "SELECT count(*) FROM bot_updates") == [(6,)]
 
 
 def test_killed_over_and_over_it_answers_nothing_twice(api: BotApi, start: Start, engine: Engine) -> None:
     """Killed right after an answer, whose update Telegram therefore sends again, and at random moments."""
-    chance, asked = random.Random(4), []  # noqa: S311  # a repeatable choice is meant
+    chance, requested = random.Random(4), []  # noqa: S311  # a repeatable choice is meant
     for round_number in range(14):
         for _ in range(3):
-            asked.append(f"n{len(asked)}x")
-            api.say(f"/pause {asked[-1]}")
+            requested.append(f"n{len(requested)}x")
+            api.say(f"/pause {requested[-1]}")
         api.say("/pause 600" if round_number % 2 else "/resume")
         before = len(api.messages)
         if round_number < 7:
@@ -240,11 +240,11 @@ def test_killed_over_and_over_it_answers_nothing_twice(api: BotApi, start: Start
     api.orders_of["getUpdates"] = []
     last = start()
     api.say("/pause last")
-    until(lambda: any("“last”" in each for each in answered(api)))
+    until(lambda: any("“last”" in message for message in answered(api)))
     time.sleep(0.3)
-    counts = Counter(found for each in answered(api) for found in re.findall(r"“(\w+)”", each))
+    counts = Counter(found for message in answered(api) for found in re.findall(r"“(\w+)”", message))
     assert set(counts.values()) == {1}
-    assert set(counts) <= {*asked, "last"}
+    assert set(counts) <= {*requested, "last"}
     assert len(counts) >= 7
     assert rows(engine, "SELECT count(*), count(DISTINCT update_id) FROM bot_updates") == [(57, 57)]
     assert rows(engine, "SELECT paused_until > now() FROM chats WHERE chat_id = '42'") == [(True,)]
@@ -262,8 +262,13 @@ def test_a_network_that_fails_is_waited_for(api: BotApi, start: Start) -> None:
     until(lambda: answered(api) == [HELP])
     api.say("/record")
     until(lambda: len(api.messages) == 2)
-    for said in ("NetworkError (RemoteProtocolError)", "Bad Gateway", "Invalid server response", "asking again in 4 s"):
-        assert said in bot.log
+    for message in (
+        "NetworkError (RemoteProtocolError)",
+        "Bad Gateway",
+        "Invalid server response",
+        "asking again in 4 s",
+    ):
+        assert message in bot.log
     assert "RetryAfter" in bot.log
     assert bot.end(signal.SIGTERM) == 0
 
@@ -271,10 +276,10 @@ def test_a_network_that_fails_is_waited_for(api: BotApi, start: Start) -> None:
 def test_an_answer_that_may_have_arrived_is_not_repeated_and_one_that_has_not_is(api: BotApi, start: Start) -> None:
     api.orders.extend([Fault("drop_after"), (403, {"ok": False, "description": "Forbidden: x"}), Fault("too_many")])
     bot = start()
-    for said in ("/help", "/status", "/record", "/signals"):
-        api.say(said)
+    for lines in ("/help", "/status", "/record", "/signals"):
+        api.say(lines)
     until(lambda: len(api.messages) == 3)
-    assert [each[:10] for each in answered(api)] == [HELP[:10], "No answers", "No signals"]
+    assert [message[:10] for message in answered(api)] == [HELP[:10], "No answers", "No signals"]
     assert api.violations == 0
     assert "answer to chat 42: Forbidden" in bot.log
 
@@ -364,5 +369,7 @@ def test_without_a_bot_it_says_what_to_set(command: Command) -> None:
 def test_help_teaches_and_it_needs_no_prefect(command: Command) -> None:
     done = command("bot", "--help")
     assert "answers no command twice" in " ".join(done.stdout.split())
-    program = "import sys, flows.bot_command; print(sorted({'prefect', 'lightgbm', 'telegram'} & set(sys.modules)))"
+    program = (
+        "import sys, hybrid_ml.cli.bot_command; print(sorted({'prefect', 'lightgbm', 'telegram'} & set(sys.modules)))"
+    )
     assert command("-c", program).stdout.strip() == "[]"

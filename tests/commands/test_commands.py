@@ -1,14 +1,18 @@
 """The commands users know, run as they run them."""
 
 import json
+import logging
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from prefect import get_client
 from prefect._internal.analytics.ci_detection import CI_ENV_VARS
 from prefect._internal.analytics.enabled import is_telemetry_enabled
+from prefect.client.schemas.filters import LogFilter, LogFilterLevel
 from sqlalchemy import Engine
 
-from flows.__main__ import main
+from hybrid_ml.cli.__main__ import main
 from hybrid_ml.market.bars import clean_bars
 from hybrid_ml.market.simulation import simulate_bars
 from hybrid_ml.store.bars import store_bars
@@ -37,9 +41,9 @@ def test_the_commands_users_know_work_word_for_word(command: Command, market: En
     assert progressive.returncode == 0, progressive.stderr
     assert "fewer than the limit" in progressive.stdout
 
-    asked = command("analyze.py", "--source", "db", "--fast_mode", "--preset", "balanced", "--as_of", MOMENT)
-    assert asked.returncode == 0, asked.stderr
-    assert "entropy" in asked.stdout
+    request = command("analyze.py", "--source", "db", "--fast_mode", "--preset", "balanced", "--as_of", MOMENT)
+    assert request.returncode == 0, request.stderr
+    assert "entropy" in request.stdout
 
     limited = ["--source", "db", "--fast_mode", "--preset", "balanced", "--max_signals", "1", "--as_of", MOMENT]
     assert command("analyze.py", *limited).returncode == 0
@@ -81,6 +85,33 @@ def test_json_is_one_document_and_nothing_else(command: Command, market: Engine)
     assert json.loads(command("scaling", "--json").stdout)["steps"][6]["row_limit"] == 80_000
 
 
+def test_quiet_leaves_warnings_and_the_answer(command: Command, market: Engine) -> None:
+    text = command("train", "--limit", "50000", "--as_of", MOMENT)
+    assert "| INFO    |" in text.stderr
+    quiet = command("train", "--limit", "50000", "--as_of", MOMENT, "--quiet")
+    assert "INFO" not in quiet.stderr
+    assert "| WARNING | Task run 'train ABC (base)' - ABC: trained on the" in quiet.stderr
+    assert quiet.stdout.splitlines()[1].split(" in ")[0] == text.stdout.splitlines()[1].split(" in ")[0]
+    request = command("analyze", "--as_of", MOMENT, "--quiet", "--json")
+    assert request.stderr == ""
+    assert [answer["symbol"] for answer in json.loads(request.stdout)["analyses"]] == ["ABC"]
+    with get_client(sync_client=True) as client:
+        kept = client.read_logs(LogFilter(level=LogFilterLevel(ge_=logging.INFO, le_=logging.INFO)), limit=200)
+    assert any(line.message.startswith("ABC: accuracy") for line in kept), "the Prefect UI has them all"
+
+
+@pytest.mark.parametrize("name", ["train", "analyze", "replay", "review", "backfill", "demo"])
+def test_every_command_that_runs_flows_can_be_quiet(name: str, command: Command) -> None:
+    assert "--quiet" in command(name, "--help").stdout
+
+
+def test_quiet_leaves_errors_and_the_temporary_server_unsaid(command: Command, market: Engine) -> None:
+    done = command("analyze", "--symbol", "NONE", "--as_of", MOMENT, "--quiet", PREFECT_API_URL="")
+    assert done.returncode == 1
+    assert "INFO" not in done.stderr
+    assert "failed NONE: no bars of NONE in the database" in done.stderr
+
+
 def test_the_functions_users_know_work(command: Command, market: Engine) -> None:
     command("train", "--limit", "3000", "--as_of", MOMENT)
     program = (
@@ -113,15 +144,26 @@ def test_the_demo_needs_no_server_and_leaves_a_configured_database_alone(
         assert rows(engine, f"SELECT count(*) FROM {table}") == [(0,)]
 
 
+ONE_COMMAND = """
+import sys
+from hybrid_ml.cli.__main__ import main
+try:
+    main(sys.argv[1:])
+except SystemExit:
+    pass
+print(sorted({"prefect", "pandas", "lightgbm", "sqlalchemy", "numpy"} & set(sys.modules)))
+"""
+
+
 def test_help_teaches_without_loading_anything_heavy(command: Command) -> None:
-    program = (
-        "import sys\nfrom flows.__main__ import main\n"
-        "try:\n    main(['analyze', '--help'])\nexcept SystemExit:\n    pass\n"
-        "print(sorted({'prefect', 'pandas', 'lightgbm', 'sqlalchemy', 'numpy'} & set(sys.modules)))"
-    )
-    done = command("-c", program)
+    done = command("-c", ONE_COMMAND, "analyze", "--help")
     assert done.stdout.splitlines()[-1] == "[]"
     assert "judge the past as if it were now" in " ".join(done.stdout.split())
+
+
+def test_the_version_is_that_of_the_package_and_loads_nothing_heavy(command: Command) -> None:
+    assert command("--version").stdout == f"hybrid-ml {version('hybrid-ml')}\n"
+    assert command("-c", ONE_COMMAND, "--version").stdout.splitlines()[-1] == "[]"
 
 
 def test_nobody_is_told_that_it_is_used(capsys: pytest.CaptureFixture[str]) -> None:

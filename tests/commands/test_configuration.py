@@ -12,7 +12,7 @@ from prefect.variables import Variable
 from prefect_sqlalchemy import SqlAlchemyConnector
 from sqlalchemy import Engine
 
-from hybrid_ml.blocks import DATABASE_BLOCK, THRESHOLDS_VARIABLE
+from hybrid_ml.config.prefect_blocks import DATABASE_BLOCK, THRESHOLDS_VARIABLE
 from hybrid_ml.market.bars import clean_bars
 from hybrid_ml.market.simulation import simulate_bars
 from hybrid_ml.store.bars import store_bars
@@ -46,10 +46,10 @@ def test_commands_use_the_block_and_check_says_where_settings_are_from(command: 
     assert command("migrate", NEON_CONN_STR="").returncode == 0
     assert command("models", "list", NEON_CONN_STR="").returncode == 0
     checked = command("check", NEON_CONN_STR="", HYBRID_ML_MAX_ENTROPY="0.9")
-    told = " ".join(checked.stdout.split())
-    assert "(block hybrid-ml-database)" in told, told + checked.stderr
-    assert "HYBRID_ML_MIN_CONFIDENCE 0.71 (variable hybrid_ml_thresholds)" in told
-    assert "HYBRID_ML_MAX_ENTROPY 0.9 (environment)" in told
+    message = " ".join(checked.stdout.split())
+    assert "(block hybrid-ml-database)" in message, message + checked.stderr
+    assert "HYBRID_ML_MIN_CONFIDENCE 0.71 (variable hybrid_ml_thresholds)" in message
+    assert "HYBRID_ML_MAX_ENTROPY 0.9 (environment)" in message
     for done in (scaling, checked):
         assert SECRET not in done.stdout + done.stderr
 
@@ -89,7 +89,7 @@ def test_a_server_that_is_away_or_silent_is_an_error_soon_and_never_another_data
 
 def test_where_the_environment_says_it_all_no_server_is_asked_and_prefect_not_loaded(command: Command) -> None:
     program = (
-        "import sys\nfrom flows.outside import DATABASE, settings_for\n"
+        "import sys\nfrom hybrid_ml.cli.settings import DATABASE, settings_for\n"
         "print(settings_for(DATABASE).origin('neon_conn_str'), 'prefect' in sys.modules)"
     )
     done = command("-c", program, PREFECT_API_URL="http://127.0.0.1:1/api")

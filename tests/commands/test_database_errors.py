@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from flows.__main__ import main
+from hybrid_ml.cli.__main__ import main
 from tests.conftest import ROOT, WORK
 from tests.databases import OwnPostgres, role
 
@@ -82,7 +82,7 @@ def assert_one_line(line: str, message: str) -> None:
 def in_a_process(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
     """`hybrid-ml …` with no Prefect server named."""
     return subprocess.run(
-        [sys.executable, "-m", "flows", *arguments],
+        [sys.executable, "-m", "hybrid_ml.cli", *arguments],
         cwd=ROOT,
         env={**os.environ, **environment},
         capture_output=True,

@@ -61,7 +61,7 @@ class Watched:
         return [message["text"] for message in self.api.messages if message["chat_id"] == "42"]
 
     def wait_for_text(self, words: str) -> str:
-        return wait_for(words, lambda: next((each for each in self.texts() if words in each), None))
+        return wait_for(words, lambda: next((item for item in self.texts() if words in item), None))
 
     @contextmanager
     def monitor(self, **more: str) -> Iterator[subprocess.Popen]:
@@ -134,7 +134,7 @@ def test_a_database_that_is_away_is_told_once_and_once_that_it_is_back(watched: 
         report = watched.wait_for_text("cannot reach the database at")
         assert "since 20" in report
         assert "Check NEON_CONN_STR and that the server is up" in report
-        wait_for("the state", lambda: [each.key for each in _opened(watched)] == ["database"])
+        wait_for("the state", lambda: [item.key for item in _opened(watched)] == ["database"])
     shown = subprocess.run(
         [PROGRAM, "status", "--json"],
         cwd=ROOT,
@@ -144,14 +144,14 @@ def test_a_database_that_is_away_is_told_once_and_once_that_it_is_back(watched: 
         timeout=300,
         check=False,
     )
-    assert [each["key"] for each in json.loads(shown.stdout)["open_problems"]] == ["database"]
+    assert [load["key"] for load in json.loads(shown.stdout)["open_problems"]] == ["database"]
     with watched.monitor():
         wait_for("a look", lambda: watched.hooks.bodies)
         postgres.start()
         over = watched.wait_for_text("over after")
         assert "the database at" in over
         assert len(watched.texts()) == 2, watched.texts()
-        assert [(each["event"], each["problem"]) for each in watched.hooks.bodies] == [
+        assert [(body["event"], body["problem"]) for body in watched.hooks.bodies] == [
             ("begun", "database"),
             ("over", "database"),
         ]
@@ -176,8 +176,8 @@ def test_bars_that_stay_away_are_told_while_their_market_is_open(watched: Watche
     store(market, "IDX", now - timedelta(hours=6), bars=300)
     store(market, "IDX", now - timedelta(days=7, hours=6), bars=300)
     with watched.monitor():
-        told = watched.wait_for_text("no new bars of ABC for 30 minutes")
-        assert "Look after what loads its bars" in told
+        message = watched.wait_for_text("no new bars of ABC for 30 minutes")
+        assert "Look after what loads its bars" in message
         store(market, "ABC", datetime.now(UTC), bars=30)
         watched.wait_for_text("over after")
         assert [text for text in watched.texts() if "ABC" not in text] == []
@@ -187,8 +187,8 @@ def test_bars_that_stay_away_are_told_while_their_market_is_open(watched: Watche
 def test_alerts_that_do_not_arrive_are_told(watched: Watched, market: Engine) -> None:
     with watched.monitor():
         _deliver(market, "expired", "2026-01-01")
-        told = watched.wait_for_text("alerts to chat 42 do not arrive")
-        assert "1 in a day, nobody was there" in told
+        message = watched.wait_for_text("alerts to chat 42 do not arrive")
+        assert "1 in a day, nobody was there" in message
         _deliver(market, "sent", "2026-01-02")
         assert "alerts to chat 42" in watched.wait_for_text("over after")
 
@@ -222,9 +222,11 @@ def test_a_disk_under_its_bound_and_a_server_that_is_not_there_are_told_though_n
     }
     with watched.monitor(**more, HYBRID_ML_HEALTH_CHAT_ID="77"):
         for problem in ("MB free, less than 1,000,000,000 MB", "the Prefect server at"):
-            wait_for(problem, lambda problem=problem: any(problem in each["text"] for each in watched.api.messages))
+            wait_for(
+                problem, lambda problem=problem: any(problem in message["text"] for message in watched.api.messages)
+            )
         wait_for("both receivers", lambda: len(watched.hooks.bodies) == len(watched.api.messages))
-        assert {each["chat_id"] for each in watched.api.messages} == {"77"}
+        assert {message["chat_id"] for message in watched.api.messages} == {"77"}
     reports = len(watched.api.messages)
     with watched.monitor(**more, HYBRID_ML_HEALTH_CHAT_ID="off"):
         # No file could be kept, so it is reported again.
@@ -236,7 +238,7 @@ def test_a_report_waits_for_telegram_and_for_the_webhook(watched: Watched, marke
     watched.hooks.status = 503
     watched.api.orders += [(500, {"ok": False, "error_code": 500, "description": "Internal Server Error"})]
     with watched.monitor(HYBRID_ML_MIN_FREE_MB="1000000000"):
-        wait_for("a refusal", lambda: any(row.told == 500 for row in watched.api.rows))
+        wait_for("a refusal", lambda: any(row.answered_with == 500 for row in watched.api.rows))
         watched.hooks.status = 200
         watched.wait_for_text("MB free")
         wait_for("the webhook", lambda: watched.hooks.bodies)
@@ -250,7 +252,7 @@ def test_slots_that_do_not_end_well_are_told_until_one_does(
         _scheduled(prefect_api) as client,
         watched.monitor(PREFECT_API_URL=prefect_api, HYBRID_ML_MISSED_SLOTS_MINUTES="0.1"),
     ):
-        told = watched.wait_for_text("no slot of the analysis has ended well for 0.1 minutes")
+        message = watched.wait_for_text("no slot of the analysis has ended well for 0.1 minutes")
         watched.wait_for_text("no worker is online")
         assert watched.hooks.paths == []
         filters = FlowRunFilter(tags={"all_": ["monitored"]})
@@ -260,7 +262,7 @@ def test_slots_that_do_not_end_well_are_told_until_one_does(
         wait_for("the heartbeat", lambda: watched.hooks.paths == [f"/ping/{SECRET}"])
         watched.wait_for_text("over after")
     assert SECRET not in watched.log
-    faults.add("no slot ends well", told.splitlines()[0], 0.0)
+    faults.add("no slot ends well", message.splitlines()[0], 0.0)
 
 
 @contextmanager

@@ -56,24 +56,24 @@ def environment(home: Path, prefect_api: str) -> dict[str, str]:
 
 def test_ctrl_c_keeps_finished_weeks_and_the_same_command_goes_on(home: Path, environment: dict[str, str]) -> None:
     undisturbed = start(home, "undisturbed", environment)
-    _, said = undisturbed.communicate(timeout=1800)
-    assert undisturbed.returncode == 0, said
+    _, text = undisturbed.communicate(timeout=1800)
+    assert undisturbed.returncode == 0, text
 
     stopped = start(home, "stopped", environment)
     wait_for(home / "stopped" / "week_000.json", stopped)
     stopped.send_signal(signal.SIGINT)
-    _, said = stopped.communicate(timeout=180)
-    assert stopped.returncode == 130, said
-    assert "interrupted; finished weeks are kept, and the same command goes on after them" in said
-    assert "Traceback" not in said
+    _, text = stopped.communicate(timeout=180)
+    assert stopped.returncode == 130, text
+    assert "interrupted; finished weeks are kept, and the same command goes on after them" in text
+    assert "Traceback" not in text
     assert not (home / "stopped" / "week_001.json").exists(), "the second week was over before Ctrl-C came"
     assert not (home / "stopped.parquet").exists()
     first_week = (home / "stopped" / "week_000.json").stat().st_mtime_ns
 
     going_on = start(home, "stopped", environment)
-    _, said = going_on.communicate(timeout=1800)
-    assert going_on.returncode == 0, said
-    assert "going on after week 0" in said
+    _, text = going_on.communicate(timeout=1800)
+    assert going_on.returncode == 0, text
+    assert "going on after week 0" in text
     assert (home / "stopped" / "week_000.json").stat().st_mtime_ns == first_week
     answers, expected = (pd.read_parquet(home / f"{name}.parquet") for name in ("stopped", "undisturbed"))
     assert len(expected) > 10

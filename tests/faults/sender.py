@@ -4,11 +4,11 @@ import asyncio
 import os
 from typing import Any
 
-from hybrid_ml import delivery
-from hybrid_ml.delivery import Deliverer
-from hybrid_ml.settings import load_settings
+from hybrid_ml.alerts import delivery
+from hybrid_ml.alerts.delivery import Deliverer
+from hybrid_ml.alerts.telegram import TelegramSender, make_bot
+from hybrid_ml.config.settings import load_settings
 from hybrid_ml.store.engine import open_engine
-from hybrid_ml.telegram import Line, make_bot
 from tests.faults.victim import FORK
 
 TIMEOUT_SECONDS, LEASE_SECONDS = 1.5, 7.5
@@ -25,7 +25,9 @@ def run(environment: dict[str, str], patience_seconds: float) -> None:
 
 async def _send(patience_seconds: float) -> None:
     settings = load_settings()
-    line = Line(make_bot(settings.telegram_bot_token, settings.telegram_base_url, TIMEOUT_SECONDS), TIMEOUT_SECONDS)
+    line = TelegramSender(
+        make_bot(settings.telegram_bot_token, settings.telegram_base_url, TIMEOUT_SECONDS), TIMEOUT_SECONDS
+    )
     await Deliverer(open_engine(settings), line, LEASE_SECONDS).deliver(patience_seconds)
 
 

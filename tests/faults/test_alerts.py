@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from hybrid_ml.signals.markup import REPEAT
-from hybrid_ml.telegram import Line
+from hybrid_ml.alerts.html import REPEAT
+from hybrid_ml.alerts.telegram import TelegramSender
 from tests.faults import sender
 from tests.faults.table import FaultRows
 from tests.outbox import PNG, deliveries, put, states
@@ -87,8 +87,10 @@ def test_a_thousand_alerts_through_every_fault_and_kill(
     assert met == set(SHARES)
     assert kills >= 5
     assert gone >= 1
-    told = ", ".join(f"{count} {state}" for state, count in sorted(states(engine).items()))
-    faults.add(f"{ALERTS:,} alerts, {len(rows):,} requests, every fault of Telegram, {kills} x kill -9", told, seconds)
+    message = ", ".join(f"{count} {state}" for state, count in sorted(states(engine).items()))
+    faults.add(
+        f"{ALERTS:,} alerts, {len(rows):,} requests, every fault of Telegram, {kills} x kill -9", message, seconds
+    )
 
 
 def live_for(process: BaseProcess, api: BotApi, requests: int) -> None:
@@ -98,11 +100,11 @@ def live_for(process: BaseProcess, api: BotApi, requests: int) -> None:
         process.join(0.01)
 
 
-def check_row_by_row(outbox: dict[tuple[str, str], Any], asked: dict[str, list[Row]]) -> None:
+def check_row_by_row(outbox: dict[tuple[str, str], Any], requested: dict[str, list[Row]]) -> None:
     """What the outbox says of every delivery is what the server saw of it."""
     assert len(outbox) == ALERTS
     for (name, chat), delivery in outbox.items():
-        rows = asked[name]
+        rows = requested[name]
         taken = [row for row in rows if row.message_id is not None]
         marked = [row for row in taken if REPEAT in row.text]
         assert all(row.chat_id == chat for row in rows)
@@ -136,13 +138,13 @@ def test_a_burst_of_five_hundred_keeps_to_telegrams_limits(
     for number in range(500):
         put(engine, number, [chats[-1] if number % 100 == 0 else chats[number % 39]])
     let_go: list[tuple[str, float]] = []
-    whole = Line.send
+    whole = TelegramSender.send
 
-    async def noted(line: Line, chat_id: str, *message: Any) -> Any:
+    async def noted(line: TelegramSender, chat_id: str, *message: Any) -> Any:
         let_go.append((chat_id, time.monotonic()))
         return await whole(line, chat_id, *message)
 
-    monkeypatch.setattr(Line, "send", noted)
+    monkeypatch.setattr(TelegramSender, "send", noted)
     with bot_api() as api:
         send_all(engine, api.base_url, patience_seconds=180)
         assert states(engine) == {"sent": 500}
@@ -159,7 +161,7 @@ def test_a_chat_in_trouble_holds_no_other_up(engine: Engine) -> None:
         api.orders_to["1"] = [Fault("too_many", retry_after_seconds=60)]
         send_all(engine, api.base_url, patience_seconds=16)
         found = deliveries(engine)
-    by_chat = {chat: {row.state for (_, each), row in found.items() if each == chat} for chat in ("1", "2", "3")}
+    by_chat = {chat: {row.state for (_, item), row in found.items() if item == chat} for chat in ("1", "2", "3")}
     assert by_chat == {"1": {"pending"}, "2": {"sent"}, "3": {"refused"}}
     assert all("-1003" in row.detail for (_, chat), row in found.items() if chat == "3")
     assert datetime.now(UTC).timestamp() < min(
@@ -173,11 +175,11 @@ def send_all(engine: Engine, base_url: str, patience_seconds: float) -> None:
 
     from pydantic import SecretStr
 
-    from hybrid_ml.delivery import Deliverer
-    from hybrid_ml.telegram import Line, make_bot
+    from hybrid_ml.alerts.delivery import Deliverer
+    from hybrid_ml.alerts.telegram import TelegramSender, make_bot
 
     async def send() -> None:
-        line = Line(make_bot(SecretStr(TOKEN), base_url))
+        line = TelegramSender(make_bot(SecretStr(TOKEN), base_url))
         await Deliverer(engine, line).deliver(patience_seconds)
 
     asyncio.run(send())

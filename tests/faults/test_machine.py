@@ -8,8 +8,8 @@ import pytest
 
 from flows.analysis import analysis
 from hybrid_ml.learning.model_bytes import pack_file
-from hybrid_ml.requests import AnalysisRequest
-from hybrid_ml.saved_model import load_saved_model
+from hybrid_ml.registry.access import load_saved_model
+from hybrid_ml.schemas.requests import AnalysisRequest
 from hybrid_ml.store.locks import symbol_locks
 from hybrid_ml.store.model_files import MODEL_FILE
 from tests.faults import victim

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from sqlalchemy import text
 
+from hybrid_ml.config.settings import load_settings
 from hybrid_ml.errors import ModelUnavailable
 from hybrid_ml.learning.model_bytes import pack_file
-from hybrid_ml.requests import AnalysisRequest
-from hybrid_ml.run import Run, open_run
-from hybrid_ml.saved_model import load_saved_model
-from hybrid_ml.settings import load_settings
-from hybrid_ml.store import models as registry
+from hybrid_ml.pipeline.context import Run, open_run
+from hybrid_ml.registry.access import load_saved_model
+from hybrid_ml.schemas.requests import AnalysisRequest
+from hybrid_ml.store import model_registry as registry
 from hybrid_ml.store.model_files import MODEL_FILE, read_model
 from tasks.load import load_model
 from tests.faults.conftest import ANALYSIS, Installation, timed
@@ -137,8 +137,8 @@ def test_damaged_bytes_in_the_registry_are_named_and_the_local_file_serves(
     (loaded, seconds) = timed(lambda: serving_answers(installation))
     assert loaded == answers
     assert not WITNESS.exists()
-    said = str(raised.value).split(":")[0]
-    faults.add(f"registry bytes {name}", f"{said}; the local file, whole, serves", seconds)
+    message = str(raised.value).split(":")[0]
+    faults.add(f"registry bytes {name}", f"{message}; the local file, whole, serves", seconds)
 
 
 @pytest.mark.parametrize("name", ["emptied", "truncated at 10 of 20", "one bit flipped in part 11 of 20"])

@@ -23,15 +23,15 @@ from sqlalchemy import Engine, event
 from sqlalchemy.engine.default import DefaultDialect
 
 import flows.analysis
-import flows.fan_out
+import flows.task_runners
 import flows.weekly_training
-from hybrid_ml.requests import AnalysisRequest, TrainingRequest
+from hybrid_ml.schemas.requests import AnalysisRequest, TrainingRequest
 
 FLOWS = {
     "analysis": (flows.analysis.analysis, AnalysisRequest),
     "weekly training": (flows.weekly_training.weekly_training, TrainingRequest),
 }
-MODULES = (flows.analysis, flows.fan_out, flows.weekly_training)
+MODULES = (flows.analysis, flows.task_runners, flows.weekly_training)
 FORK = multiprocessing.get_context("forkserver")
 # Imports once, so that a victim is there in a tenth of a second.
 FORK.set_forkserver_preload(["tests.faults.victim", "tests.faults.sender"])
@@ -119,8 +119,8 @@ def run(flow_name: str, request: dict, environment: dict[str, str], point: str, 
     if point:
         executioner.arm()
     watching = between_stages(executioner.on_stage) if point else nullcontext()
-    told = {PREFECT_API_URL: environment["PREFECT_API_URL"], PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
-    with temporary_settings(told), watching:
+    facts = {PREFECT_API_URL: environment["PREFECT_API_URL"], PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
+    with temporary_settings(facts), watching:
         state: Any = flow(request_model(**request), return_state=True)
     os._exit(0 if state.is_completed() else 1)
 

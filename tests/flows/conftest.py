@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 from sqlalchemy import Engine
 
+from hybrid_ml.config.settings import load_settings
 from hybrid_ml.market.bars import clean_bars
 from hybrid_ml.market.simulation import simulate_bars
-from hybrid_ml.settings import load_settings
 from hybrid_ml.store.bars import store_bars
 from hybrid_ml.store.engine import open_engine
 from tests.databases import database, replace

@@ -5,11 +5,11 @@ import os
 import cloudpickle
 from prefect.context import hydrated_context
 
-from hybrid_ml.settings import load_settings
-from tasks.stage import stage
+from hybrid_ml.config.settings import load_settings
+from tasks.pipeline_task import pipeline_task
 
 
-@stage("bound", timeout_seconds=60, outside=True)
+@pipeline_task("bound", timeout_seconds=60, uses_io=True)
 def bound_here() -> tuple[int, float | None]:
     return os.getpid(), load_settings().hybrid_ml_min_confidence
 

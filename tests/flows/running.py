@@ -8,8 +8,8 @@ from sqlalchemy import Engine, text
 
 from flows.analysis import analysis
 from flows.weekly_training import weekly_training
-from hybrid_ml.reports import Analysis, Training
-from hybrid_ml.requests import AnalysisRequest, TrainingRequest
+from hybrid_ml.schemas.reports import Analysis, Training
+from hybrid_ml.schemas.requests import AnalysisRequest, TrainingRequest
 
 AS_OF = datetime(2024, 2, 2, 10, 20, tzinfo=UTC)
 """15:50 in Kolkata: nobody sleeps."""

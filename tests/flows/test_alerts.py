@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from flows.analysis import analysis
-from hybrid_ml.requests import AnalysisRequest
+from hybrid_ml.schemas.requests import AnalysisRequest
 from hybrid_ml.store import predictions
 from hybrid_ml.store.bars import store_bars
 from tests.flows.running import AS_OF, SURE, analyze, rows, run
@@ -36,8 +36,8 @@ def refusal(status: int, description: str) -> tuple[int, dict[str, Any]]:
 
 
 def test_a_signal_goes_to_telegram_once_with_its_picture(trained: Engine, telegram: BotApi) -> None:
-    asked = sure_moment()
-    first, second = analyze(**asked), analyze(**asked)
+    request = sure_moment()
+    first, second = analyze(**request), analyze(**request)
     assert (first.signal, first.alert) == (True, "sent")
     assert second.alert == "sent"
     [message] = telegram.messages
@@ -63,7 +63,7 @@ def test_a_picture_that_cannot_be_drawn_leaves_the_words(
     def broken(*_: Any, **__: Any) -> bytes:
         raise OSError("no font")
 
-    monkeypatch.setattr("hybrid_ml.alerting.call_chart", broken)
+    monkeypatch.setattr("hybrid_ml.alerts.compose.call_chart", broken)
     assert analyze(**sure_moment()).alert == "sent"
     assert [message["method"] for message in telegram.messages] == ["sendMessage"]
 
@@ -75,9 +75,9 @@ def test_without_telegram_the_alert_goes_to_the_log(trained: Engine) -> None:
 
 
 def test_a_refusal_for_good_is_named_with_its_remedy(trained: Engine, telegram: BotApi) -> None:
-    asked = sure_moment()
+    request = sure_moment()
     telegram.orders.append(refusal(401, "Unauthorized"))
-    state, report = run(analysis, AnalysisRequest(**asked))
+    state, report = run(analysis, AnalysisRequest(**request))
     assert state.is_failed()
     assert "TELEGRAM_BOT_TOKEN" in report.failures[0].error
     assert TOKEN not in state.message
@@ -87,9 +87,9 @@ def test_a_refusal_for_good_is_named_with_its_remedy(trained: Engine, telegram: 
 
 
 def test_a_troubled_telegram_is_asked_again(trained: Engine, telegram: BotApi) -> None:
-    asked = sure_moment()
+    request = sure_moment()
     telegram.orders.append(Fault("drop_after"))
-    assert analyze(**asked).alert == "sent"
+    assert analyze(**request).alert == "sent"
     captions = [message["caption"] for message in telegram.messages]
     assert ["may have arrived" in caption for caption in captions] == [False, True]
 
@@ -115,29 +115,29 @@ def test_a_signal_nobody_wants_is_recorded_and_says_so(
 
 
 def test_a_resolved_signal_is_answered_with_what_came_of_it(trained: Engine, telegram: BotApi) -> None:
-    asked = sure_moment(report_outcomes=True)
-    first = analyze(**asked)
+    request = sure_moment(report_outcomes=True)
+    first = analyze(**request)
     quiet = {"min_confidence": 1.0, "fast_mode": True}
-    analyze(**{**asked, **quiet, "as_of": asked["as_of"] + timedelta(minutes=10)})
+    analyze(**{**request, **quiet, "as_of": request["as_of"] + timedelta(minutes=10)})
     call, reply = telegram.messages
     assert json.loads(reply["reply_parameters"])["message_id"] == int(call["message_id"])
     [(outcome, forward_return)] = rows(trained, "SELECT outcome, forward_return FROM predictions WHERE signal")
-    said = html.unescape(reply["text"])
-    assert ("✓ Right" if outcome == first.direction else "✗ Wrong") in said
+    message = html.unescape(reply["text"])
+    assert ("✓ Right" if outcome == first.direction else "✗ Wrong") in message
     along = forward_return * 1e4 * (1 if first.direction == "up" else -1)
-    assert f"{along:+,.1f} bps" in said
+    assert f"{along:+,.1f} bps" in message
     assert rows(trained, STATES) == [("signal", "42", "sent"), ("outcome", "42", "sent")]
-    analyze(**{**asked, **quiet, "as_of": asked["as_of"] + timedelta(minutes=20)})
+    analyze(**{**request, **quiet, "as_of": request["as_of"] + timedelta(minutes=20)})
     assert len(telegram.messages) == 2
 
 
 def test_no_alert_leaves_in_quiet_hours_not_even_a_reply_or_a_late_one(trained: Engine, telegram: BotApi) -> None:
-    asked = sure_moment(report_outcomes=True)
-    begin = (asked["as_of"] + timedelta(minutes=5)).strftime("%H:%M")
-    window = {"sleep_window": f"{begin}-{(asked['as_of'] + timedelta(hours=3)):%H:%M}", "sleep_timezone": "UTC"}
-    assert analyze(**asked, **window).alert == "sent"
+    request = sure_moment(report_outcomes=True)
+    begin = (request["as_of"] + timedelta(minutes=5)).strftime("%H:%M")
+    window = {"sleep_window": f"{begin}-{(request['as_of'] + timedelta(hours=3)):%H:%M}", "sleep_timezone": "UTC"}
+    assert analyze(**request, **window).alert == "sent"
     state, report = run(
-        analysis, AnalysisRequest(**{**asked, **window, "as_of": asked["as_of"] + timedelta(minutes=10)})
+        analysis, AnalysisRequest(**{**request, **window, "as_of": request["as_of"] + timedelta(minutes=10)})
     )
     assert (state.name, report.asleep) == ("Asleep", True)
     # It was resolved all the same; the reply waits for the morning.
@@ -149,10 +149,14 @@ def test_no_alert_leaves_in_quiet_hours_not_even_a_reply_or_a_late_one(trained: 
 
 
 def test_an_alert_whose_ten_minutes_are_over_expires(trained: Engine, telegram: BotApi) -> None:
-    asked = sure_moment()
+    request = sure_moment()
     telegram.orders += [Fault("error_500")] * 50
-    late = {**asked, "sleep_window": f"{asked['as_of'] + timedelta(minutes=1):%H:%M}-23:59", "sleep_timezone": "UTC"}
-    state, report = run(analysis, AnalysisRequest(**{**late, "as_of": asked["as_of"] + timedelta(seconds=56)}))
+    late = {
+        **request,
+        "sleep_window": f"{request['as_of'] + timedelta(minutes=1):%H:%M}-23:59",
+        "sleep_timezone": "UTC",
+    }
+    state, report = run(analysis, AnalysisRequest(**{**late, "as_of": request["as_of"] + timedelta(seconds=56)}))
     assert state.is_failed()
     assert "expired" in report.failures[0].error
     assert rows(trained, STATES) == [("signal", "42", "expired")]
@@ -160,10 +164,10 @@ def test_an_alert_whose_ten_minutes_are_over_expires(trained: Engine, telegram: 
 
 
 def test_bars_whose_ten_minutes_are_over_give_no_signal(trained: Engine, telegram: BotApi) -> None:
-    asked = sure_moment()
+    request = sure_moment()
     with trained.begin() as connection:
-        connection.execute(text("DELETE FROM bars WHERE time >= :t"), {"t": asked["as_of"]})
-    over = analyze(**{**asked, "as_of": asked["as_of"] + timedelta(minutes=12)})
+        connection.execute(text("DELETE FROM bars WHERE time >= :t"), {"t": request["as_of"]})
+    over = analyze(**{**request, "as_of": request["as_of"] + timedelta(minutes=12)})
     assert over.refused_by == ["freshness"]
     assert rows(trained, "SELECT signal FROM predictions WHERE bar_time = (SELECT max(time) FROM bars)") == [(False,)]
     assert rows(trained, STATES) == []
@@ -173,12 +177,12 @@ def test_a_chat_that_asks_for_patience_costs_no_other_chat_and_no_other_symbol_a
     trained: Engine, telegram: BotApi, bars: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TELEGRAM_CHAT_ID", "42,43")
-    asked = sure_moment()
+    request = sure_moment()
     store_bars(trained, "XYZ", bars)
     hushed = {"ok": False, "error_code": 429, "description": "Too Many Requests", "parameters": {"retry_after": 300}}
     telegram.orders.append((429, hushed))
     started = time.monotonic()
-    state, report = run(analysis, AnalysisRequest(**asked, symbols=["ABC", "XYZ"]))
+    state, report = run(analysis, AnalysisRequest(**request, symbols=["ABC", "XYZ"]))
     assert time.monotonic() - started < 200
     assert state.is_failed()
     found = rows(trained, "SELECT chat_id, state, count(*) FROM deliveries GROUP BY 1, 2 ORDER BY 2")
@@ -189,10 +193,10 @@ def test_a_chat_that_asks_for_patience_costs_no_other_chat_and_no_other_symbol_a
 def test_an_alert_without_words_does_not_cost_the_ledger_its_row(
     trained: Engine, telegram: BotApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = sure_moment()
-    monkeypatch.setattr("hybrid_ml.alerting.alert_message", lambda **_: 1 / 0)
+    request = sure_moment()
+    monkeypatch.setattr("hybrid_ml.alerts.compose.alert_message", lambda **_: 1 / 0)
     monkeypatch.setattr("flows.analysis.compose_alert.retries", 0)
-    state, report = run(analysis, AnalysisRequest(**asked))
+    state, report = run(analysis, AnalysisRequest(**request))
     assert state.is_failed()
     assert "division by zero" in report.failures[0].error
     assert rows(trained, "SELECT signal FROM predictions WHERE signal") == [(True,)]
@@ -206,13 +210,13 @@ def test_blanks_around_a_zone_do_no_harm(trained: Engine, telegram: BotApi) -> N
 def test_what_a_killed_run_left_behind_is_sent_by_the_next_one(
     trained: Engine, telegram: BotApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = sure_moment()
+    request = sure_moment()
     with monkeypatch.context() as patch:
         patch.setattr("tasks.alert.deliver_now", lambda *_: None)
-        state, _ = run(analysis, AnalysisRequest(**asked))
+        state, _ = run(analysis, AnalysisRequest(**request))
     assert state.is_failed()
     assert "pending" in state.message
-    assert analyze(**asked).alert == "sent"
+    assert analyze(**request).alert == "sent"
     assert len(telegram.messages) == 1
 
 
@@ -225,10 +229,10 @@ def test_a_machine_whose_clock_is_wrong_sends_nothing_stale(trained: Engine, tel
                 "(SELECT date_trunc('minute', now()) - interval '1 hour' - max(time) FROM bars)"
             )
         )
-    asked = {"fast_mode": True, **SURE, "disable_sleep_window": True}
+    requested = {"fast_mode": True, **SURE, "disable_sleep_window": True}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("flows.analysis.datetime", _SlowClock)
-        reports = [run(analysis, AnalysisRequest(**asked))[1]]
+        reports = [run(analysis, AnalysisRequest(**requested))[1]]
     [answer] = reports[0].analyses
     assert "freshness" not in answer.refused_by
     states = {state for _, _, state in rows(trained, STATES)}

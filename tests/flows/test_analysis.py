@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from flows.analysis import analysis
-from hybrid_ml.requests import AnalysisRequest
+from hybrid_ml.schemas.requests import AnalysisRequest
 from hybrid_ml.store.bars import store_bars
 from tests.flows.running import AS_OF, SURE, analyze, rows, run
 

@@ -10,19 +10,19 @@ from prefect.flow_engine import run_flow
 from prefect.states import Scheduled
 
 from flows.analysis import analysis
-from flows.attempt import run_name
 from flows.review import review
+from flows.scheduling import run_name
 from flows.weekly_training import weekly_training
-from hybrid_ml.requests import AnalysisRequest, BackfillRequest, ReplayRequest, ReviewRequest, TrainingRequest
-from hybrid_ml.slots import ANALYSIS_MINUTES, TRAINING_MINUTES, lateness_told, too_late
+from hybrid_ml.pipeline.schedule import ANALYSIS_MINUTES, TRAINING_MINUTES, format_lateness, too_late
+from hybrid_ml.schemas.requests import AnalysisRequest, BackfillRequest, ReplayRequest, ReviewRequest, TrainingRequest
 
 SLOT = datetime(2024, 2, 2, 10, 20, tzinfo=UTC)
 MANY = [f"S{number}" for number in range(200)]
 
 
-@pytest.mark.parametrize("flow, asked", [(analysis, AnalysisRequest), (review, ReviewRequest)])
+@pytest.mark.parametrize("flow, requested", [(analysis, AnalysisRequest), (review, ReviewRequest)])
 def test_a_scheduled_run_that_begins_too_late_ends_as_skipped(
-    prefect_api: str, monkeypatch: pytest.MonkeyPatch, flow: Flow, asked: Any
+    prefect_api: str, monkeypatch: pytest.MonkeyPatch, flow: Flow, requested: Any
 ) -> None:
     late = datetime.now(UTC) - timedelta(days=2)
     read = SyncPrefectClient.read_flow_run
@@ -33,7 +33,7 @@ def test_a_scheduled_run_that_begins_too_late_ends_as_skipped(
     monkeypatch.setattr(SyncPrefectClient, "read_flow_run", as_the_scheduler_made_it)
     with get_client(sync_client=True) as client:
         run = client.create_flow_run(flow, state=Scheduled(scheduled_time=late))
-        run_flow(flow, flow_run=run, parameters={"request": asked()})
+        run_flow(flow, flow_run=run, parameters={"request": requested()})
         state = client.read_flow_run(run.id).state
     assert state is not None
     assert (state.name, state.is_completed()) == ("Skipped", True)
@@ -44,7 +44,7 @@ def test_a_slot_is_worth_beginning_for_a_while() -> None:
     assert not too_late(SLOT, SLOT + timedelta(minutes=9), ANALYSIS_MINUTES)
     assert too_late(SLOT, SLOT + timedelta(minutes=10), ANALYSIS_MINUTES)
     assert not too_late(SLOT, SLOT + timedelta(days=5), TRAINING_MINUTES)
-    assert "10 minutes late" in lateness_told(SLOT, SLOT + timedelta(minutes=10))
+    assert "10 minutes late" in format_lateness(SLOT, SLOT + timedelta(minutes=10))
 
 
 @pytest.mark.parametrize(
@@ -66,5 +66,5 @@ def test_a_run_is_named_after_what_it_is_about(
     stand_in.parameters = {"request": request_} if request_ else {}
     stand_in.flow_name = getattr(flow, "name", flow)
     stand_in.scheduled_start_time = datetime(2024, 1, 1, tzinfo=UTC)
-    monkeypatch.setattr("flows.attempt.flow_run", stand_in)
+    monkeypatch.setattr("flows.scheduling.flow_run", stand_in)
     assert run_name() == name

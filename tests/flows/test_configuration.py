@@ -28,20 +28,20 @@ from pydantic import SecretStr
 from sqlalchemy import Engine
 from sqlalchemy.engine import make_url
 
-from deployments.blocks import set_up_blocks
+from deployments.provision.blocks import set_up_blocks
 from flows.analysis import analysis
 from flows.replay import replay
-from hybrid_ml.blocks import DATABASE_BLOCK, THRESHOLDS_VARIABLE
+from hybrid_ml.config.overrides import set_overrides
+from hybrid_ml.config.prefect_blocks import DATABASE_BLOCK, THRESHOLDS_VARIABLE
+from hybrid_ml.config.settings import load_settings
+from hybrid_ml.diagnostics.settings_table import list_settings
 from hybrid_ml.errors import BadInput, ConfigurationUnreachable
-from hybrid_ml.offers import offer
-from hybrid_ml.reports import AnalysisReport
-from hybrid_ml.requests import AnalysisRequest, ReplayRequest
-from hybrid_ml.settings import load_settings
-from hybrid_ml.settings_told import settings_told
+from hybrid_ml.schemas.reports import AnalysisReport
+from hybrid_ml.schemas.requests import AnalysisRequest, ReplayRequest
 from hybrid_ml.store.embedded import start_embedded
 from tasks import configuration
 from tasks.configuration import take_configuration_outside
-from tasks.stage import stage
+from tasks.pipeline_task import pipeline_task
 from tests.conftest import WORK
 from tests.flows.elsewhere import as_a_worker, bound_here
 from tests.flows.running import AS_OF, analyze, rows, run
@@ -57,7 +57,7 @@ def blocks(prefect_api: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     _forget(prefect_api)
     yield
     _forget(prefect_api)
-    offer({})
+    set_overrides({})
     monkeypatch.setattr(configuration._Newest, "flow_run_id", None)
 
 
@@ -98,7 +98,7 @@ def asked(**changes: Any) -> tuple[Any, Any]:
 
 
 def confidence_bound(report: AnalysisReport) -> tuple[float, ...]:
-    return tuple(each.bound for each in report.analyses[0].gates if each.gate == "confidence")
+    return tuple(gate.bound for gate in report.analyses[0].gates if gate.gate == "confidence")
 
 
 def test_a_run_uses_the_blocks_where_the_environment_is_empty(
@@ -119,13 +119,13 @@ def test_a_run_uses_the_blocks_where_the_environment_is_empty(
     assert not report.failures
     assert not again.failures
     assert rows(trained, "SELECT count(*) FROM predictions") == [(2,)]
-    sure = [each for each in (*report.analyses, *again.analyses) if each.direction != "FLAT"]
+    sure = [item for item in (*report.analyses, *again.analyses) if item.direction != "FLAT"]
     assert sure
     assert rows(trained, "SELECT count(*) FROM deliveries WHERE chat_id = '4242'") == [(len(sure),)]
-    told = {row.name: row.origin for row in settings_told(load_settings())}
-    assert told["NEON_CONN_STR"] == "block hybrid-ml-database"
-    assert told["TELEGRAM_CHAT_ID"] == "block telegram-chat-id"
-    assert told["HYBRID_ML_MAX_ENTROPY"] == "variable hybrid_ml_thresholds"
+    facts = {row.name: row.origin for row in list_settings(load_settings())}
+    assert facts["NEON_CONN_STR"] == "block hybrid-ml-database"
+    assert facts["TELEGRAM_CHAT_ID"] == "block telegram-chat-id"
+    assert facts["HYBRID_ML_MAX_ENTROPY"] == "variable hybrid_ml_thresholds"
     assert "min_confidence 0 (variable hybrid_ml_thresholds)" in caplog.text
     assert "max_signals 5 (preset balanced)" in caplog.text
     assert "log" in _places("variable hybrid_ml_thresholds")
@@ -214,13 +214,13 @@ def test_one_flow_run_asks_once_and_its_stages_in_threads_wait_for_the_answer(
     monkeypatch.setattr(configuration, "_read", lambda seconds: reads.append(seconds) or read(seconds))
     thresholds({"min_confidence": 0.71})
 
-    @stage("bound {number}", timeout_seconds=30, outside=True)
+    @pipeline_task("bound {number}", timeout_seconds=30, uses_io=True)
     def bound(number: int) -> float | None:
         return load_settings().hybrid_ml_min_confidence
 
     @flow
     def asking() -> list[float | None]:
-        return [each.result() for each in [bound.submit(number) for number in range(4)]]  # type: ignore[attr-defined]
+        return [item.result() for item in [bound.submit(number) for number in range(4)]]  # type: ignore[attr-defined]
 
     assert asking() == [0.71] * 4
     assert reads == [configuration.SECONDS_IN_A_RUN]
@@ -277,7 +277,7 @@ def test_setting_up_makes_what_is_missing_and_overwrites_nothing(prefect_api: st
         ]
         assert set_up_blocks(client) == []
         take_configuration_outside()
-        assert load_settings().telegram_told == "TELEGRAM_BOT_TOKEN and TELEGRAM_CHAT_ID not set"
+        assert load_settings().missing_telegram_settings == "TELEGRAM_BOT_TOKEN and TELEGRAM_CHAT_ID not set"
         block = client.read_block_document_by_name("telegram-chat-id", "secret", include_secrets=False)
         edited = {"data": {"value": "4242"}, "block_schema_id": str(block.block_schema_id)}  # as the UI's form sends it
         httpx.patch(f"{prefect_api}/block_documents/{block.id}", json=edited, timeout=60).raise_for_status()

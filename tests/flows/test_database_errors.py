@@ -9,8 +9,8 @@ from prefect.client.schemas.objects import State
 from sqlalchemy import Engine, text
 
 from flows.review import review
-from hybrid_ml.requests import ReviewRequest
-from tasks.stage import database, stage
+from hybrid_ml.schemas.requests import ReviewRequest
+from tasks.pipeline_task import database, pipeline_task
 from tests.databases import role
 
 ALL_RIGHTS = "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}"
@@ -33,10 +33,10 @@ def test_a_task_tries_again_only_where_that_can_help(
     tries: int,
     message: str,
 ) -> None:
-    monkeypatch.setattr("tasks.stage.RETRY_DELAYS_SECONDS", [0.01, 0.01])
+    monkeypatch.setattr("tasks.pipeline_task.RETRY_DELAYS_SECONDS", [0.01, 0.01])
     attempts: list[int] = []
 
-    @stage("delete", timeout_seconds=60, outside=True)
+    @pipeline_task("delete", timeout_seconds=60, uses_io=True)
     def delete() -> None:
         attempts.append(len(attempts))
         with database().begin() as connection:

@@ -8,7 +8,7 @@ from prefect.flow_engine import run_flow
 from sqlalchemy import Engine
 
 from flows.backfill import backfill
-from hybrid_ml.requests import BackfillRequest
+from hybrid_ml.schemas.requests import BackfillRequest
 from tests.faults.table import FaultRows
 from tests.flows.running import rows, run
 from tests.simulated import simulated_bars
@@ -25,9 +25,9 @@ def test_a_form_cannot_name_any_file_and_a_command_can(
     with get_client(sync_client=True) as client:
         deployment = client.read_deployment(backfill.to_deployment("files of a run").apply())
         for path in (shadow, bars):
-            asked = {"request": {"csv_path": str(path), "symbol": "ABC"}}
-            ordered = client.create_flow_run_from_deployment(deployment.id, parameters=asked)
-            state = run_flow(backfill, flow_run=ordered, parameters=asked, return_type="state")
+            requested = {"request": {"csv_path": str(path), "symbol": "ABC"}}
+            ordered = client.create_flow_run_from_deployment(deployment.id, parameters=requested)
+            state = run_flow(backfill, flow_run=ordered, parameters=requested, return_type="state")
             kept = client.read_flow_run(ordered.id).state
             assert state.is_failed()
             assert kept is not None
@@ -37,7 +37,7 @@ def test_a_form_cannot_name_any_file_and_a_command_can(
         client.delete_deployment(deployment.id)
     assert rows(engine, "SELECT count(*) FROM bars") == [(0,)]
     state, _ = run(backfill, BackfillRequest(csv_path=shadow, symbol="ABC"))
-    assert "which name no bars" in str(state.message)
+    assert "no bars have these names" in str(state.message)
     assert SECRET not in str(state.message)
     _, report = run(backfill, BackfillRequest(csv_path=bars, symbol="ABC"))
     assert report.rows_written == 300

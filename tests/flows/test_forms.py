@@ -17,7 +17,7 @@ from tests.conftest import ROOT
 
 FLOWS = {"weekly-training": weekly_training, "analysis": analysis, "review": review, "backfill": backfill}
 STATED = {
-    each["name"]: each["parameters"] for each in yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+    item["name"]: item["parameters"] for item in yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
 }
 
 
@@ -69,11 +69,11 @@ def test_the_form_as_it_opens_is_taken_and_so_are_fields_left_empty(deployments:
     schema = deployment.parameter_openapi_schema
     fields = next(one for one in schema["definitions"].values() if one["title"].endswith("Request"))["properties"]
     shown = {field: one["default"] for field, one in fields.items() if "default" in one}
-    asked = {**shown, **deployment.parameters.get("request", {})}
-    empty = {field: None for field in fields if field not in asked}
+    requested = {**shown, **deployment.parameters.get("request", {})}
+    empty = {field: None for field in fields if field not in requested}
     with get_client(sync_client=True) as client:
-        assert order(client, deployment, asked) == asked
-        order(client, deployment, {**asked, **empty})
+        assert order(client, deployment, requested) == requested
+        order(client, deployment, {**requested, **empty})
 
 
 def test_fields_that_do_not_go_together_fail_the_run_in_words(

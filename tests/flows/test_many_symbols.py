@@ -10,7 +10,7 @@ from sqlalchemy import Engine, text
 
 from flows.analysis import analysis
 from flows.weekly_training import weekly_training
-from hybrid_ml.requests import AnalysisRequest, TrainingRequest
+from hybrid_ml.schemas.requests import AnalysisRequest, TrainingRequest
 from hybrid_ml.store.bars import store_bars
 from hybrid_ml.store.locks import symbol_locks
 from tests.flows.running import AS_OF, SURE, rows, run
@@ -27,7 +27,7 @@ def three(market: Engine, bars: pd.DataFrame) -> Engine:
     request = TrainingRequest(symbols=SYMBOLS, limit=3_000, as_of=AS_OF - timedelta(hours=12))
     state, report = run(weekly_training, request)
     assert state.is_completed()
-    assert [each.symbol for each in report.trainings] == SYMBOLS
+    assert [training.symbol for training in report.trainings] == SYMBOLS
     return market
 
 
@@ -53,8 +53,8 @@ def test_a_busy_symbol_keeps_no_other_waiting(three: Engine, monkeypatch: pytest
     for state, report in states:
         assert state.name == "Busy"
         assert [(failure.symbol, failure.busy) for failure in report.failures] == [("ABC", True)]
-    assert [each.symbol for each in states[0][1].analyses] == ["S1", "S2"]
-    assert [each.symbol for each in states[1][1].trainings] == ["S1", "S2"]
+    assert [answer.symbol for answer in states[0][1].analyses] == ["S1", "S2"]
+    assert [training.symbol for training in states[1][1].trainings] == ["S1", "S2"]
 
 
 def test_the_surest_of_all_symbols_leave_and_a_cluster_answers_as_threads_do(three: Engine) -> None:
@@ -62,11 +62,11 @@ def test_the_surest_of_all_symbols_leave_and_a_cluster_answers_as_threads_do(thr
     for spread in ({}, {"runner": "dask"}):
         state, report = run(analysis, asked(max_signals=1, **spread))
         assert state.is_completed(), state.message
-        answers.append([(each.symbol, each.probabilities, each.signal) for each in report.analyses])
-        signals = [each for each in report.analyses if each.signal]
-        candidates = [each for each in report.analyses if set(each.refused_by) <= {"max_signals"}]
+        answers.append([(answer.symbol, answer.probabilities, answer.signal) for answer in report.analyses])
+        signals = [answer for answer in report.analyses if answer.signal]
+        candidates = [answer for answer in report.analyses if set(answer.refused_by) <= {"max_signals"}]
         assert len(signals) == min(1, len(candidates))
-        assert all(signals[0].confidence >= each.confidence for each in candidates)
+        assert all(signals[0].confidence >= candidate.confidence for candidate in candidates)
     assert [symbol for symbol, _, _ in answers[0]] == SYMBOLS
     assert answers[0] == answers[1]
 
@@ -74,7 +74,7 @@ def test_the_surest_of_all_symbols_leave_and_a_cluster_answers_as_threads_do(thr
 def test_a_scheduler_that_does_not_answer_is_named_with_its_remedy(
     market: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flows.fan_out.CONNECT_SECONDS", 1)
+    monkeypatch.setattr("flows.task_runners.CONNECT_SECONDS", 1)
     state = analysis(asked(symbols=["ABC"], runner="dask", dask_address=NOBODY), return_state=True)
     assert state.is_failed()
     assert f"no dask scheduler answers at '{NOBODY}'" in state.message

@@ -16,16 +16,16 @@ from sqlalchemy import Engine
 from flows.analysis import analysis
 from flows.replay import replay
 from flows.weekly_training import weekly_training
+from hybrid_ml.config.settings import load_settings
 from hybrid_ml.errors import BadInput, DataUnavailable
 from hybrid_ml.learning.scaling import row_limit
 from hybrid_ml.market.bars import MAX_GAP_MINUTES, clean_bars
 from hybrid_ml.market.simulation import simulate_bars
+from hybrid_ml.replay.checkpoints import ReplayFolder, week_fingerprint
 from hybrid_ml.replay.engine import Service, train
-from hybrid_ml.replay.folder import ReplayFolder, week_fingerprint
-from hybrid_ml.replay.past import Past
-from hybrid_ml.replay.spread import InTurn
-from hybrid_ml.requests import AnalysisRequest, ReplayRequest, TrainingRequest
-from hybrid_ml.settings import load_settings
+from hybrid_ml.replay.executors import InTurn
+from hybrid_ml.replay.history import Past
+from hybrid_ml.schemas.requests import AnalysisRequest, ReplayRequest, TrainingRequest
 from hybrid_ml.store.bars import store_bars
 from tasks.replay import open_spread
 from tests.flows.running import SURE, rows, run
@@ -178,9 +178,9 @@ def test_a_report_is_always_made_and_told_in_the_prefect_ui(asked: dict[str, Any
     assert len(pictures) == 4
     assert {path.name for path in folder.iterdir()} == {"report.md", "report.json", *pictures}
     assert all((folder / name).read_bytes().startswith(b"\x89PNG") for name in pictures)
-    told = json.loads((folder / "report.json").read_text())
-    assert told["overall"]["accuracy"] == report.overall["accuracy"]
-    assert told["curves"]["all"]["precision_by_coverage"][-1]["coverage"] == 1.0
+    facts = json.loads((folder / "report.json").read_text())
+    assert facts["overall"]["accuracy"] == report.overall["accuracy"]
+    assert facts["curves"]["all"]["precision_by_coverage"][-1]["coverage"] == 1.0
     artifact = Artifact.get("replay")
     assert artifact is not None
     assert artifact.data.count("](data:image/png;base64,") == 4
@@ -221,8 +221,8 @@ def test_a_bar_answered_twice_counts_once_with_the_later_answer(tmp_path: Path) 
 def test_baselines_asked_for_later_are_done_for_the_weeks_that_are_finished(
     asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hybrid_ml.replay.peers.DAILY_ROUNDS", 10)
-    monkeypatch.setattr("hybrid_ml.replay.rivals.FEWEST_ROWS_FOR_LIMITS", 3_000)
+    monkeypatch.setattr("hybrid_ml.replay.baseline_models.DAILY_ROUNDS", 10)
+    monkeypatch.setattr("hybrid_ml.replay.baselines.FEWEST_ROWS_FOR_LIMITS", 3_000)
     run(replay, ReplayRequest(**asked))
     folder = ReplayFolder(asked["work_path"], json.loads((asked["work_path"] / "replay.json").read_text()))
     assert set(folder.rivals(1)["method"]) == {"23,000 rows", "80,000 rows"}
@@ -231,7 +231,7 @@ def test_baselines_asked_for_later_are_done_for_the_weeks_that_are_finished(
     cycles = folder.rivals(1)["method"].value_counts()
     assert len(cycles) == 8
     assert set(cycles) == {len(folder.answers(1))}
-    monkeypatch.setattr("hybrid_ml.replay.rivals.answer", lambda _: pytest.fail("a rival was replayed again"))
+    monkeypatch.setattr("hybrid_ml.replay.baselines.answer", lambda _: pytest.fail("a rival was replayed again"))
     _, again = run(replay, ReplayRequest(**asked, baselines=True))
     assert again.cycles == len(folder.answers(1))
 

@@ -9,8 +9,8 @@ from sqlalchemy import Engine, text
 
 from flows.analysis import analysis
 from flows.backfill import backfill
-from hybrid_ml.pages.keys import page_key
-from hybrid_ml.requests import AnalysisRequest, BackfillRequest
+from hybrid_ml.reporting.artifact_keys import page_key
+from hybrid_ml.schemas.requests import AnalysisRequest, BackfillRequest
 from hybrid_ml.store.bars import store_bars
 from tests.flows.running import AS_OF, SURE, run, train
 
@@ -25,16 +25,16 @@ def page(key: str) -> Artifact:
 
 def test_a_training_and_an_analysis_leave_a_page_each(market: Engine) -> None:
     trained = train()
-    told = page("training-abc").data
-    assert told.count(PICTURE) == 3
-    assert trained.version in told
-    assert "there was no champion." in told
+    message = page("training-abc").data
+    assert message.count(PICTURE) == 3
+    assert trained.version in message
+    assert "there was no champion." in message
     assert "# Bars of ABC" in page("data-quality-abc").data
     state, report = run(analysis, AnalysisRequest(as_of=AS_OF, symbols="ABC", **SURE))
     assert state.is_completed()
-    told = page("analysis-abc").data
-    assert told.count(PICTURE) == 1
-    assert f"{report.analyses[0].confidence:.3f}" in told
+    message = page("analysis-abc").data
+    assert message.count(PICTURE) == 1
+    assert f"{report.analyses[0].confidence:.3f}" in message
 
 
 def test_a_chart_that_cannot_be_drawn_costs_the_run_nothing(trained: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,9 +54,9 @@ def test_a_symbol_that_fails_has_its_reason_on_the_page_of_the_run(trained: Engi
     store_bars(trained, "A|B", bars[:50])
     state, _ = run(analysis, AnalysisRequest(as_of=AS_OF))
     assert state.name == "Failed"
-    told = page("analysis").data
-    assert "| ABC |" in told
-    assert "**A\\|B**" in told
+    message = page("analysis").data
+    assert "| ABC |" in message
+    assert "**A\\|B**" in message
 
 
 def test_a_backfill_tells_of_its_bars_and_of_every_row_set_aside(
@@ -69,6 +69,6 @@ def test_a_backfill_tells_of_its_bars_and_of_every_row_set_aside(
     run(backfill, BackfillRequest(csv_path=tmp_path / "bars.parquet", symbol="BTC/USD"))
     with engine.connect() as connection:
         reason = connection.execute(text("SELECT min(reason) FROM bars_set_aside")).scalar_one()
-    told = page(page_key("data-quality", "BTC/USD")).data
-    assert "| minutes looked at | 200 |" in told
-    assert f"| 3 | {reason}" in told.replace("\\", "")
+    message = page(page_key("data-quality", "BTC/USD")).data
+    assert "| minutes looked at | 200 |" in message
+    assert f"| 3 | {reason}" in message.replace("\\", "")

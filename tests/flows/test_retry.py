@@ -20,7 +20,7 @@ from flows.weekly_training import weekly_training
 from hybrid_ml.learning.evaluation import RecentRecord
 from hybrid_ml.market.bars import clean_bars
 from hybrid_ml.market.simulation import simulate_bars
-from hybrid_ml.requests import AnalysisRequest, ReviewRequest, TrainingRequest
+from hybrid_ml.schemas.requests import AnalysisRequest, ReviewRequest, TrainingRequest
 from hybrid_ml.signals.gates import Answer
 from hybrid_ml.store.bars import store_bars
 from tests.flows.running import SURE, rows, run
@@ -54,11 +54,11 @@ def attempt(flow: Flow, request: Any, run_id: UUID | None = None) -> tuple[UUID,
 
 
 def test_a_retried_training_trains_only_what_is_missing(live: Engine) -> None:
-    asked = TrainingRequest(symbols=["ABC", "XYZ"], limit=3_000)
-    run_id, first = attempt(weekly_training, asked)
+    request = TrainingRequest(symbols=["ABC", "XYZ"], limit=3_000)
+    run_id, first = attempt(weekly_training, request)
     assert first.state.is_failed()
     store_bars(live, "XYZ", live_bars())
-    _, second = attempt(weekly_training, asked, run_id)
+    _, second = attempt(weekly_training, request, run_id)
     assert (second.state.is_completed(), second.run_count) == (True, 2)
     assert "finished by an earlier attempt: ABC" in second.state.message
     made = rows(live, BASES)
@@ -82,12 +82,12 @@ def test_a_retried_analysis_answers_only_what_is_missing_and_alerts_once(
     live: Engine, telegram: BotApi, sure: None
 ) -> None:
     run(weekly_training, TrainingRequest(limit=3_000))
-    asked = AnalysisRequest(symbols=["ABC", "XYZ"], disable_sleep_window=True, fast_mode=True, **SURE)
-    run_id, first = attempt(analysis, asked)
+    request = AnalysisRequest(symbols=["ABC", "XYZ"], disable_sleep_window=True, fast_mode=True, **SURE)
+    run_id, first = attempt(analysis, request)
     assert first.state.is_failed()
     assert (about(telegram, "ABC"), about(telegram, "XYZ")) == (1, 0)
     store_bars(live, "XYZ", live_bars())
-    _, second = attempt(analysis, asked, run_id)
+    _, second = attempt(analysis, request, run_id)
     assert (second.state.is_completed(), second.run_count) == (True, 2)
     assert "finished by an earlier attempt: ABC" in second.state.message
     answers = rows(live, ANSWERS)
@@ -107,13 +107,13 @@ def test_the_moment_of_a_run_is_kept_thirty_days(live: Engine) -> None:
 
 def test_a_retry_when_the_ten_minutes_are_over_alerts_nobody(live: Engine, telegram: BotApi, sure: None) -> None:
     run(weekly_training, TrainingRequest(limit=3_000))
-    asked = AnalysisRequest(symbols=["ABC", "XYZ"], disable_sleep_window=True, fast_mode=True, **SURE)
-    run_id, _ = attempt(analysis, asked)
+    request = AnalysisRequest(symbols=["ABC", "XYZ"], disable_sleep_window=True, fast_mode=True, **SURE)
+    run_id, _ = attempt(analysis, request)
     store_bars(live, "XYZ", live_bars())
     with live.begin() as connection:
         connection.execute(text("UPDATE run_moments SET as_of = as_of - interval '1 hour'"))
         connection.execute(text("UPDATE predictions SET as_of = as_of - interval '1 hour'"))
-    _, second = attempt(analysis, asked, run_id)
+    _, second = attempt(analysis, request, run_id)
     assert about(telegram, "XYZ") == 0
     assert [symbol for symbol, _ in rows(live, ANSWERS)] == ["ABC", "XYZ"]
     assert second.state.is_failed()
@@ -122,14 +122,14 @@ def test_a_retry_when_the_ten_minutes_are_over_alerts_nobody(live: Engine, teleg
 
 
 def test_a_retried_review_looks_back_from_its_first_moment(live: Engine) -> None:
-    asked = ReviewRequest(symbols=["XYZ"])
-    run_id, first = attempt(review, asked)
+    request = ReviewRequest(symbols=["XYZ"])
+    run_id, first = attempt(review, request)
     assert first.state.is_failed()
     store_bars(live, "XYZ", live_bars())
     with live.begin() as connection:
         connection.execute(text("UPDATE run_moments SET as_of = as_of - interval '2 hours'"))
         [(kept,)] = connection.execute(text("SELECT as_of FROM run_moments")).all()
-    _, second = attempt(review, asked, run_id)
+    _, second = attempt(review, request, run_id)
     assert second.state.is_completed()
     with get_client(sync_client=True) as client:
         [artifact] = client.read_artifacts(

@@ -16,9 +16,9 @@ from flows.review import review
 from hybrid_ml.errors import BadInput
 from hybrid_ml.market.bars import clean_bars
 from hybrid_ml.market.simulation import simulate_bars
-from hybrid_ml.reports import ReviewReport
-from hybrid_ml.requests import ReviewRequest
-from hybrid_ml.store import alerts
+from hybrid_ml.review.result import ReviewReport
+from hybrid_ml.schemas.requests import ReviewRequest
+from hybrid_ml.store import outbox
 from hybrid_ml.store.bars import store_bars
 from tests.conftest import Command
 from tests.flows.running import rows, run
@@ -65,10 +65,10 @@ def test_honest_answers_find_nothing_and_every_symbol_is_told(
     assert [(part["symbol"], part["preset"]) for part in report.parts] == [
         ("ABC", "balanced"), ("NOBARS", "aggressive"),
     ]  # fmt: skip
-    told = {watch.symbol: watch.features for watch in report.watches}
-    assert told["ABC"].p is not None
-    assert told["NOBARS"].told.startswith("cannot tell: no bar since")
-    assert told["QUIET"].told == "cannot tell: 2 days with enough bars, 20 are needed"
+    facts = {watch.symbol: watch.features for watch in report.watches}
+    assert facts["ABC"].p is not None
+    assert facts["NOBARS"].verdict.startswith("cannot tell: no bar since")
+    assert facts["QUIET"].verdict == "cannot tell: 2 days with enough bars, 20 are needed"
     page = artifact()
     verdict = page.index("**Nothing found in what could be judged; not everything could.**")
     assert verdict < page.index("- NOBARS: features cannot tell: no bar since") < page.index("## What the answers")
@@ -79,7 +79,7 @@ def test_the_report_is_what_plain_sql_says(engine: Engine, prefect_api: str) -> 
     insert_answers(engine, simulated_ledger(count=700, seed=3))
     insert_answers(engine, simulated_ledger("XYZ", 500, seed=1, preset="conservative"))
     _, report = look_back()
-    told = rows(
+    text = rows(
         engine,
         "SELECT symbol, count(*) FILTER (WHERE signal),"
         " sum((direction = outcome)::int) FILTER (WHERE signal) / (count(*) FILTER (WHERE signal))::float8,"
@@ -89,7 +89,7 @@ def test_the_report_is_what_plain_sql_says(engine: Engine, prefect_api: str) -> 
         " avg((direction = outcome)::int)::float8"
         " FROM predictions GROUP BY ROLLUP (symbol) ORDER BY symbol NULLS FIRST",
     )
-    for (symbol, count, *shares), part in zip(told, [report.overall, *report.parts], strict=True):
+    for (symbol, count, *shares), part in zip(text, [report.overall, *report.parts], strict=True):
         sent = part["signals"]
         assert (part["symbol"], sent["count"]) == (symbol, count)
         reported = [sent["precision"], sent["false_positive_rate"], sent["coverage"], part["accuracy"]]
@@ -172,7 +172,7 @@ def test_a_summary_that_cannot_be_queued_is_named_and_the_review_is_there(
         raise BadInput("no chat is configured")
 
     insert_answers(engine, simulated_ledger(count=50))
-    monkeypatch.setattr(alerts, "write", refuse, raising=False)
+    monkeypatch.setattr(outbox, "write", refuse, raising=False)
     state, report = look_back(send_summary=True)
     assert state.is_failed()
     assert "summary: no chat is configured" in state.message

@@ -9,8 +9,8 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from sqlalchemy.exc import OperationalError
 
 from hybrid_ml.errors import AlertRefused, BadInput, DataUnavailable, StoreUnavailable, StoreUnreachable
-from tasks import stage as stage_module
-from tasks.stage import log, stage, worth_another_try
+from tasks import pipeline_task as stage_module
+from tasks.pipeline_task import log, pipeline_task, should_retry
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ from tasks.stage import log, stage, worth_another_try
     ],
 )
 def test_what_may_pass_is_tried_again_and_what_a_person_must_mend_is_not(error: Exception, again: bool) -> None:
-    assert worth_another_try(None, None, Failed(data=error)) is again  # type: ignore[arg-type]
+    assert should_retry(None, None, Failed(data=error)) is again  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("error", "tries"), [(StoreUnreachable("asleep"), 3), (BadInput("a file"), 1)])
@@ -34,7 +34,7 @@ def test_prefect_follows(prefect_api: str, monkeypatch: pytest.MonkeyPatch, erro
     monkeypatch.setattr(stage_module, "RETRY_DELAYS_SECONDS", [0.01, 0.01])
     seen: list[str] = []
 
-    @stage("ask {symbol}", timeout_seconds=10, outside=True)
+    @pipeline_task("ask {symbol}", timeout_seconds=10, uses_io=True)
     def ask(symbol: str) -> None:
         seen.append(symbol)
         raise error
@@ -50,7 +50,7 @@ def test_prefect_follows(prefect_api: str, monkeypatch: pytest.MonkeyPatch, erro
 def test_a_timeout_in_a_thread_is_no_news(prefect_api: str, caplog: pytest.LogCaptureFixture) -> None:
     """Prefect would warn of it at every stage of every symbol."""
 
-    @stage("ask {symbol}", timeout_seconds=10)
+    @pipeline_task("ask {symbol}", timeout_seconds=10)
     def ask(symbol: str) -> str:
         log().warning("asked %s", symbol)
         return symbol

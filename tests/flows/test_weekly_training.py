@@ -3,14 +3,16 @@
 import json
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
+from prefect.artifacts import Artifact
 from sqlalchemy import Engine
 
 from flows.weekly_training import weekly_training
 from hybrid_ml.learning.training import BOOSTING_ROUNDS
-from hybrid_ml.requests import TrainingRequest
+from hybrid_ml.schemas.requests import TrainingRequest
 from hybrid_ml.store.bars import store_bars
 from tests.flows.running import AS_OF, rows, run, train
 
@@ -52,6 +54,25 @@ def test_fewer_bars_than_the_limit_train_on_what_there_is(market: Engine) -> Non
     training = train(limit=None, week=6)
     assert training.row_limit == 80_000
     assert 6_000 < training.rows < 9_000
+
+
+def test_bars_of_a_file_need_not_be_in_the_database(
+    engine: Engine, prefect_api: str, bars: pd.DataFrame, tmp_path: Path
+) -> None:
+    bars.to_csv(tmp_path / "bars.csv", index=False)
+    requested = {
+        "source": "csv",
+        "csv_path": tmp_path / "bars.csv",
+        "symbols": ["FILED"],
+        "limit": 3_000,
+        "as_of": AS_OF,
+    }
+    state, report = run(weekly_training, TrainingRequest(**requested))
+    assert state.is_completed(), state.message
+    assert [training.symbol for training in report.trainings] == ["FILED"]
+    page: Any = Artifact.get("training-filed")
+    assert f"The training looked at {report.trainings[0].minutes:,} minutes of bars; this is week 0." in page.data
+    assert rows(engine, "SELECT count(*) FROM bars") == [(0,)]
 
 
 def test_training_again_on_the_same_bars_is_the_same_version(market: Engine) -> None:

@@ -160,7 +160,7 @@ except urllib.error.HTTPError as error:
 
 
 def test_each_process_is_given_what_it_needs(up: Up) -> None:
-    server, worker = (_environment(up.child(words)) for words in (SERVER, "flows worker"))
+    server, worker = (_environment(up.child(words)) for words in (SERVER, "hybrid_ml.cli worker"))
     assert not [name for name in server if name.startswith(("TELEGRAM_", "HYBRID_ML_", "NEON_"))]
     assert server["PREFECT_SERVER_API_AUTH_STRING"] == up.authentication
     assert "HYBRID_ML_DATA_DIR" in worker

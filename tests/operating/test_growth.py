@@ -114,8 +114,8 @@ def test_events_that_repeat_what_stands_elsewhere_go_sooner(up: Up) -> None:
 
 
 def test_status_and_check_show_what_takes_room_and_little_free_disk(up: Up) -> None:
-    told = json.loads(up.command("status", "--json").stdout)
-    sizes = told["sizes"]
+    facts = json.loads(up.command("status", "--json").stdout)
+    sizes = facts["sizes"]
     assert sizes["prefect_database_mb"] > 1
     assert sizes["data_folder_mb"] > sizes["database_mb"] + sizes["prefect_database_mb"]
     assert min(sizes["logs_mb"], sizes["models_folder_mb"]) >= 0

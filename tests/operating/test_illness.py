@@ -46,7 +46,7 @@ class Illness:
 
     def wait_for_text(self, words: str, since: int = 0) -> str:
         """A message with `words` among those from number `since` on."""
-        found = lambda: next((each for each in self.texts()[since:] if words in each), None)  # noqa: E731
+        found = lambda: next((text for text in self.texts()[since:] if words in text), None)  # noqa: E731
         return wait_for(words, found, AGAIN_SECONDS)
 
     def is_ready(self) -> bool:
@@ -117,36 +117,38 @@ def test_a_good_slot_is_told_to_the_heartbeat_url_and_a_bad_one_as_failed(ill: I
     with runs_every(up, **AWAKE, symbols=["NOWHERE"]):
         bad = up.ended(up.due_soon())
     assert bad.state.type.value == "FAILED", bad.state
-    told = ill.wait_for_text("the run of analysis")
-    assert "ended Failed" in told
+    text = ill.wait_for_text("the run of analysis")
+    assert "ended Failed" in text
     wait_for("the failure", lambda: "/ping/1234/fail" in ill.hooks.paths)
     with runs_every(up):
         up.ended(up.due_soon())
     over = ill.wait_for_text("over after")
     wait_for("the heartbeat", lambda: ill.hooks.paths[-1] == "/ping/1234")
-    of_runs = [each["event"] for each in ill.hooks.bodies if each["problem"] == "runs of analysis"]
+    of_runs = [body["event"] for body in ill.hooks.bodies if body["problem"] == "runs of analysis"]
     assert of_runs == ["begun", "over"]
-    faults.add("a slot fails, the next one does not", f"{told.splitlines()[0][:60]}… / {over[:30]}…", 0.0)
+    faults.add("a slot fails, the next one does not", f"{text.splitlines()[0][:60]}… / {over[:30]}…", 0.0)
 
 
 def test_all_of_it_stopped_for_longer_than_a_part_may_be_silent_is_no_illness(ill: Illness) -> None:
     supervisor = psutil.Process(ill.up.process.pid)
     parts, services = [supervisor, *supervisor.children(recursive=True)], supervisor.children()
-    postgres = [each for each in psutil.process_iter() if _is_below(each, ill.up.data_dir)]
-    told, lines = len(ill.texts()), len(ill.up.log.read_text())
-    for each in [*parts, *postgres]:
-        each.suspend()
+    postgres = [process for process in psutil.process_iter() if _is_below(process, ill.up.data_dir)]
+    text, lines = len(ill.texts()), len(ill.up.log.read_text())
+    for process in [*parts, *postgres]:
+        with suppress(psutil.NoSuchProcess):  # a run's process that was at its end
+            process.suspend()
     time.sleep(3 * SILENCE_SECONDS)
     resumed = datetime.now(UTC)
-    for each in [*postgres, *parts]:
-        each.resume()
+    for process in [*postgres, *parts]:
+        with suppress(psutil.NoSuchProcess):
+            process.resume()
     time.sleep(2 * SILENCE_SECONDS)
     wait_for("a look of the monitor", lambda: (state := read_state(ill.up.data_dir)) and state.as_of > resumed)
     assert [service.pid for service in supervisor.children()] == [service.pid for service in services]
-    said = ill.up.log.read_text()[lines:]
-    assert "not ready" not in said
-    assert "has ended" not in said
-    assert ill.texts()[told:] == []
+    message = ill.up.log.read_text()[lines:]
+    assert "not ready" not in message
+    assert "has ended" not in message
+    assert ill.texts()[text:] == []
 
 
 def _is_below(process: psutil.Process, folder: Path) -> bool:
@@ -157,18 +159,18 @@ def _is_below(process: psutil.Process, folder: Path) -> bool:
 
 def test_parts_that_hang_are_replaced(ill: Illness, faults: FaultRows) -> None:
     """Server, worker and bot are stopped and stay so: their processes live, and nothing is heard of them."""
-    hung = [ill.up.child(words) for words in (SERVER, "flows worker", "flows bot")]
-    told, started = len(ill.texts()), time.monotonic()
-    for each in hung:
-        each.suspend()
+    hung = [ill.up.child(words) for words in (SERVER, "hybrid_ml.cli worker", "hybrid_ml.cli bot")]
+    text, started = len(ill.texts()), time.monotonic()
+    for process in hung:
+        process.suspend()
     for name in ("server", "worker", "bot"):
         wait_for(f"another {name}", lambda name=name: _replaced(ill.up, name), AGAIN_SECONDS)
-    for each in hung:
-        each.wait(30)
+    for process in hung:
+        process.wait(30)
     ill.wait_until_well()
     seconds = time.monotonic() - started
     assert ill.up.ended(ill.up.trigger(**AWAKE)).state.type.value == "COMPLETED"
-    assert ill.texts()[told:] == [], "what was cured in time is nobody's business"
+    assert ill.texts()[text:] == [], "what was cured in time is nobody's business"
     faults.add("server, worker and bot hang for good", "each replaced, no report, the next run works", seconds)
 
 
@@ -201,39 +203,39 @@ def test_a_server_whose_database_was_dropped_gets_it_again(ill: Illness, faults:
 
 def test_what_three_restarts_do_not_cure_is_told_plainly_with_the_remedy(ill: Illness, faults: FaultRows) -> None:
     """The server is killed whenever it starts, until people have heard of it."""
-    told, words = len(ill.texts()), "server is not ready"
+    message, words = len(ill.texts()), "server is not ready"
 
     def killed_and_reported() -> str | None:
         for server in ill.up.children(SERVER):
             server.kill()
-        return next((text for text in ill.texts()[told:] if words in text), None)
+        return next((text for text in ill.texts()[message:] if words in text), None)
 
     report = wait_for(words, killed_and_reported, AGAIN_SECONDS)
     assert "SIGKILL" in report
     assert f"3 restarts in vain: {words}" in ill.up.log.read_text()
-    ill.wait_for_text("over after", told)
+    ill.wait_for_text("over after", message)
     ill.wait_until_well()
-    assert len([text for text in ill.texts()[told:] if words in text]) == 2
+    assert len([text for text in ill.texts()[message:] if words in text]) == 2
     faults.add("the server ends whenever it starts", report.splitlines()[0], 0.0)
 
 
 def test_a_full_disk_is_told_once_and_its_lines_are_counted(ill: Illness, faults: FaultRows) -> None:
-    told, printed = len(ill.texts()), len(ill.up.log.read_text().splitlines())
+    message, printed = len(ill.texts()), len(ill.up.log.read_text().splitlines())
     filling = ill.up.data_dir / "filling"
     with filling.open("wb", buffering=0) as file, suppress(OSError):
         while True:
             file.write(bytes(1_000_000))
-    text = ill.wait_for_text("MB free, less than 60 MB", told)
+    text = ill.wait_for_text("MB free, less than 60 MB", message)
     time.sleep(75)  # longer than a window of repeated lines
     lines = ill.up.log.read_text().splitlines()[printed:]
     filling.unlink()
-    ill.wait_for_text("over after", told)
+    ill.wait_for_text("over after", message)
     ill.wait_until_well()
-    assert len([each for each in ill.texts()[told:] if "MB free" in each]) == 2
+    assert len([text for text in ill.texts()[message:] if "MB free" in text]) == 2
     assert len(lines) < 3_000, len(lines)
     assert ill.up.ended(ill.up.trigger(**AWAKE), AGAIN_SECONDS).state.type.value == "COMPLETED"
-    said = ill.up.log.read_text().splitlines()[printed:]
-    counted = next(line for line in said if "more like this" in line)
+    summary = ill.up.log.read_text().splitlines()[printed:]
+    counted = next(line for line in summary if "more like this" in line)
     faults.add("the disk is full for 75 s", f"{text.splitlines()[0][:80]}…; {len(lines)} lines, {counted}", 0.0)
 
 

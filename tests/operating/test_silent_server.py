@@ -19,12 +19,12 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.states import Crashed
 from sqlalchemy import text
 
-from deployments.worker import HEARTBEAT
+from deployments.service.worker import HEARTBEAT
+from hybrid_ml.config.settings import load_settings
 from hybrid_ml.market.bars import clean_bars
 from hybrid_ml.market.simulation import simulate_bars
-from hybrid_ml.requests import AnalysisRequest
-from hybrid_ml.run import Run, open_run
-from hybrid_ml.settings import load_settings
+from hybrid_ml.pipeline.context import Run, open_run
+from hybrid_ml.schemas.requests import AnalysisRequest
 from hybrid_ml.signals.gates import Answer
 from hybrid_ml.store.bars import store_bars
 from hybrid_ml.store.locks import symbol_locks
@@ -73,7 +73,7 @@ def no_slots(up: Up) -> Iterator[None]:
     with up.client() as client:
         deployment = client.read_deployment_by_name("analysis/analysis").id
         client.pause_deployment(deployment)
-    wait_for("the end of a slot's run", lambda: not flow_processes(up), 300)
+    wait_for("the end of a slot's run", lambda: not up.flow_processes(), 300)
     try:
         yield
     finally:
@@ -220,10 +220,6 @@ def ledger(up: Up, moment: datetime) -> list[tuple[bool, str]]:
         return [tuple(row) for row in connection.execute(statement, {"as_of": moment})]
 
 
-def flow_processes(up: Up) -> list[psutil.Process]:
-    return up.children("starter.py") + up.children("deployments.warm.engine")
-
-
 @pytest.mark.parametrize("place", ["begun", "symbol", "alert"])
 def test_server_is_frozen_and_the_alert_leaves_at_once(
     up: Up, telegram: BotApi, sure_moments: Iterator[datetime], faults: FaultRows, place: str
@@ -272,7 +268,7 @@ def test_server_never_comes_back_and_the_process_ends_by_itself(
             frozen.enter_context(server_frozen(up))
         seconds_to_alert(telegram)
         begun = time.monotonic()
-        wait_for("the end of the process", lambda: not flow_processes(up), 120)
+        wait_for("the end of the process", lambda: not up.flow_processes(), 120)
         seconds = time.monotonic() - begun
         assert ledger(up, moment) == [(True, "sent")]
         assert "has not answered for 3 s; this run ends as Completed" in up.log.read_text()
@@ -287,8 +283,8 @@ def test_server_is_frozen_and_the_training_is_in_the_registry(
     as_of, before = TRAINED_AT + timedelta(hours=1), _bases(up)
     with ExitStack() as frozen:
         with stopped_at(up, "symbol") as wait_until_there:
-            asked = {"as_of": as_of.isoformat(), "symbols": [SYMBOL], "limit": 3_000}
-            run_id = trigger(up, telegram, "weekly training/weekly-training", **asked)
+            requested = {"as_of": as_of.isoformat(), "symbols": [SYMBOL], "limit": 3_000}
+            run_id = trigger(up, telegram, "weekly training/weekly-training", **requested)
             wait_until_there()
             frozen.enter_context(server_frozen(up))
         begun = time.monotonic()

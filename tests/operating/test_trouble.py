@@ -4,8 +4,8 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from uuid import UUID
@@ -15,6 +15,7 @@ import pytest
 from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 from sqlalchemy import text
 
+from deployments.run_watcher.processes import flow_process_id
 from hybrid_ml.store.locks import symbol_locks
 from tests.conftest import WORK
 from tests.databases import OwnPostgres
@@ -61,15 +62,15 @@ def test_the_flow_process_is_killed(up: Up) -> None:
 def test_the_worker_is_killed_and_its_run_goes_on(up: Up) -> None:
     with symbol_held(up):
         run_id = begun(up)
-        up.child("flows worker").kill()
-        up.child("flows worker")
+        up.child("hybrid_ml.cli worker").kill()
+        up.child("hybrid_ml.cli worker")
     run = up.ended(run_id, TRUE_WITHIN_SECONDS)
     assert run.state.type.value == "COMPLETED", f"{run.state.name}: {run.state.message}"
     next_run_completes(up)
 
 
 def test_a_worker_that_is_stopped_lets_its_run_finish(up: Up) -> None:
-    worker = up.child("flows worker")
+    worker = up.child("hybrid_ml.cli worker")
     with symbol_held(up):
         run_id = begun(up)
         worker.terminate()
@@ -83,7 +84,7 @@ def test_a_worker_that_is_stopped_lets_its_run_finish(up: Up) -> None:
 
 
 def test_a_run_that_outlasts_a_stopped_worker_says_so(up: Up) -> None:
-    worker = up.child("flows worker")
+    worker = up.child("hybrid_ml.cli worker")
     with symbol_held(up):
         run_id = begun(up)
         worker.terminate()
@@ -105,6 +106,21 @@ def test_a_slot_whose_process_died_runs_again_as_the_same_run(up: Up) -> None:
     names = up.state_names(slot)
     assert names.index("Crashed") < names.index("AwaitingRetry") < len(names) - 1
     assert moment_of(up, slot) == moment, "the same run, for the same moment"
+
+
+def test_a_process_that_dies_before_its_slot_is_replaced_and_nothing_begins_early(up: Up) -> None:
+    up.wait_for_our_turn(HELD_SECONDS)
+    with runs_every(up, in_seconds=30):
+        slot = up.due_soon()
+        psutil.Process(wait_for("the flow process", lambda: flow_process_id(slot))).kill()
+        wait_for("the repetition", lambda: "AwaitingRetry" in up.state_names(slot))
+        run = up.ended(slot)
+    assert run.state.type.value == "COMPLETED", f"{run.state.name}: {run.state.message}"
+    assert run.run_count == 1
+    assert up.state_names(slot).count("Crashed") == 1
+    with up.client() as client:
+        (begun_at,) = [state.timestamp for state in client.read_flow_run_states(slot) if state.name == "Running"]
+    assert begun_at > run.expected_start_time - timedelta(seconds=1), "Prefect rounds the wait to seconds"
 
 
 def slot_at_its_lock(up: Up) -> UUID:
@@ -129,14 +145,13 @@ def test_server_worker_and_flow_processes_are_killed_together(up: Up) -> None:
         with symbol_held(up):
             slot, by_hand = slot_at_its_lock(up), begun(up)
             moment = moment_of(up, slot)
-            killed = [up.child("flows worker"), up.child(SERVER), *up.children("starter.py")]
-            for process in [*killed, *up.flow_processes()]:
-                with suppress(psutil.NoSuchProcess):  # it went with its starter
-                    process.kill()
+            for process in [up.child("hybrid_ml.cli worker"), up.child(SERVER), *up.flow_processes()]:
+                process.kill()
         wait_for("the server again", up.answers, 180)
-        begun_again = time.monotonic()
-        next_run_completes(up)
-        assert time.monotonic() - begun_again < TRUE_WITHIN_SECONDS / 2, "it waited for nobody"
+        after = up.ended(up.trigger(**AWAKE))
+        assert after.state.type.value == "COMPLETED", f"{after.state.name}: {after.state.message}"
+        waited_for_nobody = {"Scheduled", "Late", "Pending", "Running", after.state.name}
+        assert set(up.state_names(after.id)) <= waited_for_nobody
         run = up.ended(by_hand, TRUE_WITHIN_SECONDS)
         assert run.state.name == "Crashed"
         assert "nothing was heard" in run.state.message
@@ -177,7 +192,7 @@ def test_something_was_away_for_an_hour(up: Up, away: str) -> None:
     The server, where it was away too, is killed at the end of the hour and comes back by itself.
     """
     up.wait_for_our_turn(180)
-    worker = up.child("flows worker")
+    worker = up.child("hybrid_ml.cli worker")
     worker.suspend()
     try:
         missed = an_hour_passes(up)

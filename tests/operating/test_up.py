@@ -21,13 +21,14 @@ from prefect.client.schemas.filters import FlowRunFilter
 from prefect.events.actions import DoNothing
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 
-from deployments.automations import FORMER_AUTOMATION
-from deployments.names import POOL
-from deployments.server import check_browsers, server_problem
-from deployments.set_up import check_pool, make_runs_again, set_up, stated_deployments
-from deployments.status import look
-from deployments.supervisor import Service, Supervisor
-from deployments.up import INTERRUPT_SECONDS, Stop
+from deployments.provision.automations import FORMER_AUTOMATION
+from deployments.provision.deploy import check_pool, reschedule_runs, set_up, stated_deployments
+from deployments.provision.names import POOL
+from deployments.provision.server_api import server_problem
+from deployments.service.server import check_browsers
+from deployments.service.supervisor import Service, Supervisor
+from deployments.service.up import INTERRUPT_SECONDS, Stop
+from deployments.status.collect import look
 from hybrid_ml.errors import BadInput, ServiceUnavailable
 from tests.ports import free_port
 from tests.up import (
@@ -74,14 +75,14 @@ def test_a_run_by_hand_answers_and_is_told_by_status(up: Up) -> None:
     run = up.ended(up.trigger(**AWAKE))
     assert run.state.type.value == "COMPLETED", run.state
     assert run.name == f"analysis DEMO {run.expected_start_time:%Y-%m-%d %H:%M}", "not `all symbols`: it is one"
-    told = json.loads(up.command("status", "--json").stdout)
-    assert told["server"] == up.api_url
-    assert told["workers"]
-    assert {each["name"] for each in told["deployments"]} == {*SCHEDULED, *BY_HAND}
-    analysis = next(each for each in told["deployments"] if each["name"] == "analysis/analysis")
+    facts = json.loads(up.command("status", "--json").stdout)
+    assert facts["server"] == up.api_url
+    assert facts["workers"]
+    assert {deployment["name"] for deployment in facts["deployments"]} == {*SCHEDULED, *BY_HAND}
+    analysis = next(deployment for deployment in facts["deployments"] if deployment["name"] == "analysis/analysis")
     assert analysis["last"]["state"] == run.state.name
-    assert told["symbols"][0]["symbol"] == "DEMO"
-    assert told["symbols"][0]["model_version"].startswith("DEMO@")
+    assert facts["symbols"][0]["symbol"] == "DEMO"
+    assert facts["symbols"][0]["model_version"].startswith("DEMO@")
     shown = up.command("status")
     assert shown.returncode == 0, shown.stdout + shown.stderr
     assert all(words in shown.stdout for words in ("analysis", "DEMO", "embedded PostgreSQL", up.api_url))
@@ -124,7 +125,7 @@ def test_a_slot_that_passed_while_it_deployed_is_not_missed(up: Up) -> None:
     since = datetime.now(UTC) - timedelta(hours=1)
     with up.client() as client:
         for _ in range(2):
-            make_runs_again(client, since)
+            reschedule_runs(client, since)
         deployment = client.read_deployment_by_name("analysis/analysis")
         chosen = FlowRunFilter(
             deployment_id={"any_": [deployment.id]}, expected_start_time={"after_": since, "before_": datetime.now(UTC)}
@@ -141,8 +142,8 @@ def test_runs_are_made_again_after_half_a_deployment(up: Up, monkeypatch: pytest
         raise ServiceUnavailable("half of it")
 
     made: list[datetime] = []
-    monkeypatch.setattr("deployments.set_up.deploy", half)
-    monkeypatch.setattr("deployments.set_up.make_runs_again", lambda _, since: made.append(since))
+    monkeypatch.setattr("deployments.provision.deploy.deploy", half)
+    monkeypatch.setattr("deployments.provision.deploy.reschedule_runs", lambda _, since: made.append(since))
     with up.client(), pytest.raises(ServiceUnavailable, match="half of it"):
         set_up()
     assert len(made) == 1
@@ -152,12 +153,14 @@ def test_status_tells_a_prefect_yaml_that_states_nothing(
     up: Up, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "prefect.yaml").write_text("deployments: 7")
-    monkeypatch.setattr("deployments.set_up.project_folder", lambda: tmp_path)
-    monkeypatch.setattr("deployments.status.take_configuration_outside", lambda: None)  # it would outlast this test
+    monkeypatch.setattr("deployments.provision.deploy.project_folder", lambda: tmp_path)
+    monkeypatch.setattr(
+        "deployments.status.collect.take_configuration_outside", lambda: None
+    )  # it would outlast this test
     with up.client():
-        told = look(datetime.now(UTC))
-    assert any("prefect.yaml does not state deployments" in problem for problem in told.problems)
-    assert told.server == up.api_url
+        text = look(datetime.now(UTC))
+    assert any("prefect.yaml does not state deployments" in problem for problem in text.problems)
+    assert text.server == up.api_url
 
 
 def test_what_earlier_versions_set_up_is_taken_away(up: Up) -> None:
@@ -176,10 +179,10 @@ def test_what_earlier_versions_set_up_is_taken_away(up: Up) -> None:
 
 
 def test_what_ends_is_started_again(up: Up) -> None:
-    worker = up.child("flows worker")
+    worker = up.child("hybrid_ml.cli worker")
     worker.kill()
     wait_for("the end of the worker", lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
-    again = up.child("flows worker")
+    again = up.child("hybrid_ml.cli worker")
     assert again.pid != worker.pid
     assert up.ended(up.trigger(**AWAKE)).state.type.value == "COMPLETED"
     assert "SIGKILL" in up.log.read_text()
@@ -187,16 +190,16 @@ def test_what_ends_is_started_again(up: Up) -> None:
 
 def test_what_cannot_be_started_again_is_tried_later() -> None:
     """No memory or no process to be had, for which a program that is not there stands in, is no end of the rest."""
-    said: list[str] = []
-    supervisor = Supervisor(lambda _, line: said.append(line))
+    lines: list[str] = []
+    supervisor = Supervisor(lambda _, line: lines.append(line))
     service = Service("worker", ["true"], dict(os.environ))
     supervisor.start(service)
     service.command = ["no-such-program"]
-    wait_for("the start that fails", lambda: supervisor.watch(0.1) or any("does not start" in line for line in said))
+    wait_for("the start that fails", lambda: supervisor.watch(0.1) or any("does not start" in line for line in lines))
     service.command = ["echo", "back"]
-    wait_for("the next one", lambda: supervisor.watch(0.1) or "back" in said)
+    wait_for("the next one", lambda: supervisor.watch(0.1) or "back" in lines)
     supervisor.stop(lambda: True)
-    assert said[:3] == [
+    assert lines[:3] == [
         "has ended (exit code 0); it starts again in 1 s",
         "does not start (No such file or directory); it starts again in 2 s",
         "back",
@@ -224,14 +227,14 @@ def test_it_stops_cleanly_and_comes_back_with_its_data(tmp_path: Path) -> None:
     secret = "somebody:something"
     first = start_up(folder, port, PREFECT_SERVER_API_AUTH_STRING=secret)
     assert first.authentication == secret, "one of the user's own wins, and is kept for commands in other shells"
-    told = first.command("status")
-    assert "analysis" in told.stdout, told.stderr
-    assert secret not in first.log.read_text() + told.stdout + told.stderr
+    text = first.command("status")
+    assert "analysis" in text.stdout, text.stderr
+    assert secret not in first.log.read_text() + text.stdout + text.stderr
     below = psutil.Process(first.process.pid).children(recursive=True)
     first.process.send_signal(signal.SIGINT)
     first.process.send_signal(signal.SIGINT)  # a hasty second time does no harm
     assert first.process.wait(60) == 0
-    assert not [each for each in below if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
+    assert not [process for process in below if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
     assert not list((folder / "data" / "postgres").glob("postmaster.pid"))
     second = start_up(folder, port, PREFECT_SERVER_API_AUTH_STRING=secret)
     stop(second)
@@ -255,15 +258,15 @@ def test_a_closed_terminal_stops_it_in_order(tmp_path: Path) -> None:
     )
     ours.callback(process.kill)
     os.close(theirs)
-    said = b""
+    text = b""
     with ours:
-        while b"Ctrl-C stops" not in said:
-            said += os.read(terminal, 4096)
+        while b"Ctrl-C stops" not in text:
+            text += os.read(terminal, 4096)
         below = psutil.Process(process.pid).children(recursive=True)
         os.close(terminal)
         process.send_signal(signal.SIGHUP)
         assert process.wait(60) == 0
-    assert not [each for each in below if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
+    assert not [process for process in below if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
     assert not list((folder / "data" / "postgres").glob("postmaster.pid"))
 
 
@@ -273,8 +276,8 @@ def _hear_of_the_terminal() -> None:
 
 
 def _open(folder: Path) -> Path:
-    for each in (folder, folder.parent, folder.parent.parent):
-        each.chmod(0o755)
+    for path in (folder, folder.parent, folder.parent.parent):
+        path.chmod(0o755)
     return folder
 
 
@@ -298,8 +301,8 @@ def test_an_authentication_string_that_is_not_whole_is_refused_before_anything_s
 
 
 def test_every_address_is_none_that_a_browser_could_be_told(tmp_path: Path) -> None:
-    said = refused(tmp_path, "--host", "::", PREFECT_SERVER_API_AUTH_STRING="user:password")
-    assert "PREFECT_UI_API_URL=http://ADDRESS:4200/api" in said
+    text = refused(tmp_path, "--host", "::", PREFECT_SERVER_API_AUTH_STRING="user:password")
+    assert "PREFECT_UI_API_URL=http://ADDRESS:4200/api" in text
 
 
 def test_the_address_for_browsers_has_two_names(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -308,9 +311,9 @@ def test_the_address_for_browsers_has_two_names(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_connection_string_that_is_none_is_refused_before_anything_starts(tmp_path: Path) -> None:
-    said = refused(tmp_path, NEON_CONN_STR="nonsense")
-    assert "NEON_CONN_STR is not a connection string" in said
-    assert "server" not in said
+    text = refused(tmp_path, NEON_CONN_STR="nonsense")
+    assert "NEON_CONN_STR is not a connection string" in text
+    assert "server" not in text
     assert not (tmp_path / "data" / "postgres").exists()
 
 
@@ -319,9 +322,9 @@ def test_a_port_in_use_is_named_with_the_remedy(tmp_path: Path) -> None:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = str(other.getsockname()[1])
-        said = refused(tmp_path, "--port", port)
-    assert port in said
-    assert "--port" in said
+        text = refused(tmp_path, "--port", port)
+    assert port in text
+    assert "--port" in text
     assert "--port 0" in refused(tmp_path, "--port", "0")
 
 
@@ -359,7 +362,7 @@ def test_a_prefect_yaml_that_states_nothing_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str
 ) -> None:
     (tmp_path / "prefect.yaml").write_text(written)
-    monkeypatch.setattr("deployments.set_up.project_folder", lambda: tmp_path)
+    monkeypatch.setattr("deployments.provision.deploy.project_folder", lambda: tmp_path)
     with pytest.raises(BadInput, match=r"prefect\.yaml does not state deployments"):
         stated_deployments()
 
@@ -370,11 +373,11 @@ def test_a_worker_wants_a_pool_of_its_kind(up: Up) -> None:
         check_pool()
         client.create_work_pool(WorkPoolCreate(name="other", type="docker"))
         with pytest.MonkeyPatch.context() as patch, pytest.raises(BadInput, match="is of type docker"):
-            patch.setattr("deployments.set_up.POOL", "other")
+            patch.setattr("deployments.provision.deploy.POOL", "other")
             check_pool()
         client.delete_work_pool("other")
         with pytest.MonkeyPatch.context() as patch, pytest.raises(BadInput, match="hybrid-ml deploy"):
-            patch.setattr("deployments.set_up.POOL", "other")
+            patch.setattr("deployments.provision.deploy.POOL", "other")
             check_pool()
     assert pool.type == "process"
 
@@ -390,5 +393,5 @@ def test_status_where_nothing_runs_says_what_to_do(tmp_path: Path) -> None:
 def test_the_version_of_the_deployments_is_the_projects() -> None:
     stated = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
     project = (ROOT / "pyproject.toml").read_text()
-    assert all(f'version = "{each["version"]}"' in project for each in stated)
-    assert all("hybrid-ml" in each["tags"] and each["description"] for each in stated)
+    assert all(f'version = "{item["version"]}"' in project for item in stated)
+    assert all("hybrid-ml" in item["tags"] and item["description"] for item in stated)

@@ -13,7 +13,7 @@ def test_a_pause_of_postgresql_or_of_the_runs_is_no_death(up: Up, at_work: AtWor
     faults.add("PostgreSQL stands still for 110 s", f"{PARTS} stay Running, statements in flight are answered", 0)
 
     at_work.let_the_replay_work()
-    pause(lambda: [*up.flow_processes(), *up.children("starter.py")])
+    pause(up.flow_processes)
     at_work.assert_heard_again(*WAITING)
     runs = at_work.finish()
     assert {run.state.type.value for run in runs.values()} == {"COMPLETED"}, completed(runs)

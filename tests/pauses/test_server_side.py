@@ -50,9 +50,9 @@ def test_a_pause_of_server_worker_or_everything_is_no_death(up: Up, at_work: AtW
     at_work.assert_heard_again(*ALL)
     faults.add("the server stands still for 110 s", f"{PARTS} stay Running", 0)
 
-    pause(lambda: [*up.own(), *up.children("flows worker"), *up.templates()])
+    pause(lambda: [*up.own(), *up.children("hybrid_ml.cli worker")])
     at_work.assert_heard_again(*ALL)
-    faults.add("`up`, worker and template stand still for 110 s", f"{PARTS} stay Running", 0)
+    faults.add("`up` and worker stand still for 110 s", f"{PARTS} stay Running", 0)
 
     at_work.let_the_replay_work()
     pause(lambda: everything(up))

@@ -19,7 +19,7 @@ OURSELVES = account(pwd.getpwuid(os.geteuid()).pw_name)
 AS_ROOT = os.geteuid() == 0
 OWNERS = [OURSELVES, account("daemon")] if AS_ROOT else [OURSELVES]
 """Who runs the service here: root and an ordinary account where the tests run as root, as they do in CI."""
-STRANGERS = [account("nobody")] if AS_ROOT else []
+OTHER_ACCOUNTS = [account("nobody")] if AS_ROOT else []
 
 
 BECOME = """

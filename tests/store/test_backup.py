@@ -12,10 +12,10 @@ import psycopg2
 import pytest
 from sqlalchemy import Engine, text
 
+from hybrid_ml.config.settings import load_settings
 from hybrid_ml.errors import BadInput, StoreUnavailable
 from hybrid_ml.market.bars import clean_bars
 from hybrid_ml.market.simulation import simulate_bars
-from hybrid_ml.settings import load_settings
 from hybrid_ml.store import backup as backups
 from hybrid_ml.store.backup import make_backup, make_nightly_backup, restore_backup
 from hybrid_ml.store.bars import store_bars
@@ -96,7 +96,7 @@ def test_a_backup_comes_back_to_the_last_bit(filled: Engine, other: Engine, tmp_
     assert (report.models, report.damaged_models) == (2, [])
     assert sum(done) == 3 * sum(rows.values())
     assert oct(path.stat().st_mode & 0o777) == "0o600"
-    assert [each.name for each in tmp_path.iterdir() if "backup" in each.name] == [path.name]
+    assert [path.name for path in tmp_path.iterdir() if "backup" in path.name] == [path.name]
 
     done.clear()
     restored = restore_backup(other, WORK, path, done.append, replace=False)
@@ -257,7 +257,7 @@ def test_a_backup_that_does_not_come_back_the_same_leaves_no_file(
     monkeypatch.setattr(backups, "_load", load_and_lose)
     with pytest.raises(StoreUnavailable, match=r"table bars has .* the backup is not good"):
         make_backup(filled, WORK, tmp_path / "all.backup", NOW, lambda _: None)
-    assert [each.name for each in tmp_path.iterdir() if "backup" in each.name] == []
+    assert [path.name for path in tmp_path.iterdir() if "backup" in path.name] == []
 
 
 def test_models_whose_bytes_are_damaged_are_named(filled: Engine, tmp_path: Path) -> None:
@@ -272,7 +272,7 @@ def test_the_newest_nightly_backups_stay_and_other_files_are_left_alone(engine: 
     for night in range(4):
         make_nightly_backup(engine, WORK, folder, 2, NOW + timedelta(days=night))
         (folder / "hybrid-ml-by-hand.backup").touch()
-    assert sorted(each.name for each in folder.iterdir()) == [
+    assert sorted(path.name for path in folder.iterdir()) == [
         "hybrid-ml-20240204T120000Z.backup",
         "hybrid-ml-20240205T120000Z.backup",
         "hybrid-ml-by-hand.backup",

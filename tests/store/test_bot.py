@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, create_engine, text
 
-from hybrid_ml.bot.facts import PastSignal, Pause, Request, SymbolRecord, Taken
-from hybrid_ml.store import bot
-from hybrid_ml.store.bot import ServiceLock
+from hybrid_ml.schemas.bot_status import BotCommand, ClaimedCommand, PastSignal, Pause, SymbolRecord
+from hybrid_ml.store import bot_queries
+from hybrid_ml.store.bot_queries import ServiceLock
 from hybrid_ml.store.engine import limit_time
 from tests.databases import end_others
 
@@ -60,13 +60,13 @@ def _insert(connection: Connection, table: str, row: dict[str, Any]) -> None:
     connection.execute(text(f"INSERT INTO {table} ({names}) VALUES ({', '.join(f':{name}' for name in row)})"), row)
 
 
-def request(update_id: int, command: str, chat_id: str = "42", **changes: Any) -> Request:
-    return Request(update_id, chat_id, 42, command, **{"sent_at": datetime.now(UTC), **changes})
+def request(update_id: int, command: str, chat_id: str = "42", **changes: Any) -> BotCommand:
+    return BotCommand(update_id, chat_id, 42, command, **{"sent_at": datetime.now(UTC), **changes})
 
 
-def take(engine: Engine, wanted: Request) -> Taken | None:
+def take(engine: Engine, wanted: BotCommand) -> ClaimedCommand | None:
     with engine.begin() as connection:
-        return bot.take(connection, wanted)
+        return bot_queries.take(connection, wanted)
 
 
 def test_an_update_is_taken_once_and_its_effect_with_it(engine: Engine) -> None:
@@ -77,19 +77,19 @@ def test_an_update_is_taken_once_and_its_effect_with_it(engine: Engine) -> None:
     assert taken.pause.until == pytest.approx(first.sent_at + timedelta(hours=24), abs=timedelta(minutes=1))
     assert taken.late_minutes == pytest.approx(0, abs=0.5)
     assert take(engine, first) is None
-    assert take(engine, second) == Taken(pytest.approx(0, abs=0.5), None)
+    assert take(engine, second) == ClaimedCommand(pytest.approx(0, abs=0.5), None)
     assert take(engine, first) is None
     with engine.connect() as connection:
-        assert bot.pauses(connection, ["42"]) == {}
+        assert bot_queries.pauses(connection, ["42"]) == {}
         found = connection.execute(text("SELECT update_id, chat_id, command FROM bot_updates ORDER BY 1")).all()
     assert [tuple(row) for row in found] == [(1, "42", "pause"), (2, "42", "resume")]
 
 
 def test_what_was_rolled_back_was_not_taken(engine: Engine) -> None:
     with engine.connect() as connection:
-        assert bot.take(connection, request(1, "pause")) is not None
+        assert bot_queries.take(connection, request(1, "pause")) is not None
         connection.rollback()
-        assert bot.pauses(connection, ["42"]) == {}
+        assert bot_queries.pauses(connection, ["42"]) == {}
     assert take(engine, request(1, "pause")) is not None
 
 
@@ -117,10 +117,10 @@ def test_a_pause_is_of_one_chat_and_leaves_what_telegram_asked_for(engine: Engin
     take(engine, request(4, "resume", chat_id="@group", refusal="only administrators"))
     take(engine, request(5, "pause", chat_id="43", refusal="only administrators"))
     with engine.connect() as connection:
-        assert set(bot.pauses(connection, ["42", "43", "@group"])) == {"42", "@group"}
-        assert set(bot.pauses(connection, ["43", "@group"])) == {"@group"}
+        assert set(bot_queries.pauses(connection, ["42", "43", "@group"])) == {"42", "@group"}
+        assert set(bot_queries.pauses(connection, ["43", "@group"])) == {"@group"}
         assert connection.execute(text("SELECT retry_at FROM chats WHERE chat_id = '42'")).scalar_one() == NOW
-        facts = bot.status(connection, [], "42", ["42", "43", "@group"], NOW)
+        facts = bot_queries.status(connection, [], "42", ["42", "43", "@group"], NOW)
     assert (facts.pause is not None, facts.others_paused) == (True, 1)
 
 
@@ -144,7 +144,7 @@ def test_status_finds_bar_model_answer_and_deliveries(engine: Engine) -> None:
             [("pending", 0), ("sending", 0), ("sent", 1), ("sent", 23), ("sent", 25), ("expired", 2), ("refused", 49)]
         ):
             add_delivery(connection, number, state, hours_ago)
-        facts = bot.status(connection, ["XYZ", "ABC", "none"], "42", ["42"], NOW)
+        facts = bot_queries.status(connection, ["XYZ", "ABC", "none"], "42", ["42"], NOW)
     other, known, nothing = facts.symbols
     assert known.newest_bar == NOW - timedelta(minutes=2)
     assert (known.model_version, known.model_trained_until) == ("ABC@1", NOW - timedelta(days=1))
@@ -163,9 +163,12 @@ def test_signals_are_the_newest_of_the_symbols_asked_about(engine: Engine) -> No
         add_prediction(connection, 15)
         add_prediction(connection, 10, signal=True, void_reason="the session ended", resolved_at=NOW)
         add_prediction(connection, 5, signal=True, symbol="XYZ")
-        found = bot.signals(connection, ["ABC"], 2)
-        assert [each.symbol for each in bot.signals(connection, ["XYZ", "ABC"], 20)] == ["XYZ", *["ABC"] * 4]
-    times = [NOW - timedelta(minutes=each) for each in (10, 20)]
+        found = bot_queries.signals(connection, ["ABC"], 2)
+        assert [signal.symbol for signal in bot_queries.signals(connection, ["XYZ", "ABC"], 20)] == [
+            "XYZ",
+            *["ABC"] * 4,
+        ]
+    times = [NOW - timedelta(minutes=item) for item in (10, 20)]
     assert found == [
         PastSignal("ABC", times[0], "up", 0.7, None, None, "the session ended"),
         PastSignal("ABC", times[1], "up", 0.7, "down", -0.002, None),
@@ -188,7 +191,7 @@ def test_a_record_counts_signals_and_the_outcomes_of_all_answers(engine: Engine)
             add_prediction(connection, 20 + number, **row)
         add_prediction(connection, 31 * 1440, signal=True, outcome="up", forward_return=0.003)
         add_prediction(connection, 20, symbol="XYZ")
-        abc, xyz = bot.records(connection, ["XYZ", "ABC", "none"], NOW)
+        abc, xyz = bot_queries.records(connection, ["XYZ", "ABC", "none"], NOW)
     mean_return_bps = pytest.approx((30 - 5 + 20) / 3)
     assert abc == SymbolRecord("ABC", 3, 2, 1, 1, mean_return_bps, answers=4, downs=2, ups=1)
     assert xyz == SymbolRecord("XYZ", 0, 0, 0, 0, None, 0, 0, 0)

@@ -7,10 +7,10 @@ import pytest
 from psycopg2 import errors
 from sqlalchemy import Engine, text
 
+from hybrid_ml.config.settings import load_settings
 from hybrid_ml.errors import StoreUnavailable, StoreUnreachable
 from hybrid_ml.market.bars import clean_bars
 from hybrid_ml.market.simulation import simulate_bars
-from hybrid_ml.settings import load_settings
 from hybrid_ml.store.bars import store_bars
 from hybrid_ml.store.database_errors import Place, translate, without_secrets
 from hybrid_ml.store.engine import connect_only, open_engine, parse_address

@@ -258,10 +258,10 @@ def test_a_postgresql_of_the_machine_serves_in_its_place(
     assert rows(start_embedded(data_folder, "prefect", ("pg_trgm",)), "SELECT similarity('a', 'a')") == [(1.0,)]
     stop(cluster_in(data_folder))
     monkeypatch.delenv("HYBRID_ML_POSTGRES_BIN")
-    with pytest.raises(StoreUnavailable, match=f"was made by PostgreSQL {major}, and .* holds PostgreSQL 18") as told:
+    with pytest.raises(StoreUnavailable, match=f"was made by PostgreSQL {major}, and .* holds PostgreSQL 18") as text:
         start_embedded(data_folder)
-    assert "\n" not in str(told.value)
-    faults.add(f"HYBRID_ML_POSTGRES_BIN={debian}, then without it", f"it serves; then: {told.value}", 0.0)
+    assert "\n" not in str(text.value)
+    faults.add(f"HYBRID_ML_POSTGRES_BIN={debian}, then without it", f"it serves; then: {text.value}", 0.0)
 
 
 @pytest.mark.parametrize(

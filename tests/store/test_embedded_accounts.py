@@ -13,12 +13,13 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from hybrid_ml.errors import StoreUnavailable
+from hybrid_ml.store import private_folders
 from hybrid_ml.store.embedded import start_embedded
 from hybrid_ml.store.postgres_server import LONGEST_SOCKET_FOLDER, Cluster, connection_problem
 from hybrid_ml.store.private_folders import Account, is_private, server_account
 from tests.conftest import Command
 from tests.faults.table import FaultRows
-from tests.store.accounts import AS_ROOT, OURSELVES, OWNERS, STRANGERS, account, python_as
+from tests.store.accounts import AS_ROOT, OTHER_ACCOUNTS, OURSELVES, OWNERS, account, python_as
 
 SECRET = "9:token-that-no-server-needs"
 START = """
@@ -104,8 +105,8 @@ def test_another_account_gets_nothing(owner: Account, kind: str, public_folder: 
         server = psutil.Process(int((data / "postgres" / "postmaster.pid").read_text().split()[0]))
         seen = " ".join([*server.cmdline(), *server.environ().values()])
         groups = {*server.gids(), *map(int, _status(server.pid, "Groups"))}
-        for stranger in STRANGERS:
-            assert what_it_gets(stranger, *folders) == []
+        for other_account in OTHER_ACCOUNTS:
+            assert what_it_gets(other_account, *folders) == []
         own = what_it_gets(owner, *folders)
     finally:
         _, problem = started.communicate(timeout=120)
@@ -220,16 +221,58 @@ def test_a_server_of_another_account_at_our_sockets_place_is_not_believed(
     taken = cluster.socket_folder()
     cluster.remove_socket_folder()
     assert connection_problem(cluster).startswith("No such file")
-    who = STRANGERS[0] if AS_ROOT else OURSELVES  # a folder of one's own that others may enter is not believed either
-    with python_as(who, LISTEN, taken, "1" if AS_ROOT else "0") as stranger:
-        assert stranger.stdout is not None
-        assert stranger.stdout.readline() == "listening\n"
+    who = (
+        OTHER_ACCOUNTS[0] if AS_ROOT else OURSELVES
+    )  # a folder of one's own that others may enter is not believed either
+    with python_as(who, LISTEN, taken, "1" if AS_ROOT else "0") as other_account:
+        assert other_account.stdout is not None
+        assert other_account.stdout.readline() == "listening\n"
         assert connection_problem(cluster).startswith("No such file"), "nothing connects to it"
         if AS_ROOT:
             with pytest.raises(psycopg2.OperationalError, match="requirepeer"):
                 psycopg2.connect(cluster.address("postgres"))
-            assert stranger.stdout.readline() == "connected and left without a word\n", "no word of ours was heard"
+            assert other_account.stdout.readline() == "connected and left without a word\n", "no word of ours was heard"
         cluster.make_socket_folder()
     assert cluster.socket_folder() != taken
     assert is_private(cluster.socket_folder(), cluster.account)
     faults.add("another account listens where our PostgreSQL's socket was", "nothing is said to it; another folder", 0)
+
+
+@pytest.fixture
+def no_system_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """We are root on a machine without the system account, and with no useradd in PATH; the folder beside it."""
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(private_folders, "SYSTEM_ACCOUNT", "account_of_no_machine")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "sbin").mkdir()
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.setattr(private_folders, "ADMINISTRATION_FOLDERS", (str(tmp_path / "sbin"),))
+    return tmp_path / "sbin"
+
+
+def test_useradd_is_found_where_path_lacks_the_folders_of_administration(no_system_account: Path) -> None:
+    useradd = no_system_account / "useradd"
+    useradd.write_text('#!/bin/sh\nprintf "%s " "$@" > "${0%useradd}asked"\n')
+    useradd.chmod(0o755)
+    with pytest.raises(StoreUnavailable, match="there is no account account_of_no_machine"):
+        server_account()  # this useradd makes none
+    requested = (no_system_account / "asked").read_text().split()
+    assert requested[-1] == "account_of_no_machine"
+    assert "--system" in requested
+
+
+def test_a_missing_useradd_is_named_with_the_remedy(no_system_account: Path) -> None:
+    with pytest.raises(StoreUnavailable) as refused:
+        server_account()
+    line = str(refused.value)
+    assert "\n" not in line
+    assert f"there is no program useradd in PATH or in {no_system_account}; install it (package passwd" in line
+    assert "NEON_CONN_STR" in line
+
+
+def test_what_useradd_refuses_is_told(no_system_account: Path) -> None:
+    useradd = no_system_account / "useradd"
+    useradd.write_text("#!/bin/sh\necho 'useradd: cannot lock /etc/passwd' >&2\nexit 1\n")
+    useradd.chmod(0o755)
+    with pytest.raises(StoreUnavailable, match="useradd: cannot lock /etc/passwd; make it, run as"):
+        server_account()

@@ -9,8 +9,8 @@ import psycopg2
 import pytest
 from sqlalchemy import create_engine, text
 
+from hybrid_ml.config.settings import load_settings
 from hybrid_ml.errors import StoreUnavailable
-from hybrid_ml.settings import load_settings
 from hybrid_ml.store.embedded import administrator_address, start_embedded
 from hybrid_ml.store.engine import connect_only, migrate, open_engine, parse_address, shown
 from hybrid_ml.store.schema_version import newest_revision
@@ -19,7 +19,7 @@ SECRET = "s3cret-passw0rd"
 
 
 @pytest.mark.parametrize(
-    ("address", "said"),
+    ("address", "message"),
     [
         ("not a connection string", "not a connection string"),
         (f"mysql://me:{SECRET}@host/db", "begins with mysql://"),
@@ -28,8 +28,8 @@ SECRET = "s3cret-passw0rd"
         (f"postgresql://me:{SECRET}@host:port/db", "not a connection string"),
     ],
 )
-def test_an_address_that_cannot_be_used_is_named_without_its_password(address: str, said: str) -> None:
-    with pytest.raises(StoreUnavailable, match=said) as caught:
+def test_an_address_that_cannot_be_used_is_named_without_its_password(address: str, message: str) -> None:
+    with pytest.raises(StoreUnavailable, match=message) as caught:
         parse_address(address)
     assert SECRET not in str(caught.value)
     assert "postgresql://USER:PASSWORD@HOST" in str(caught.value)

@@ -13,8 +13,8 @@ from hybrid_ml.errors import ModelUnavailable
 from hybrid_ml.learning.model import HybridModel
 from hybrid_ml.learning.model_bytes import LARGEST_MODEL, pack_file, unpack_base
 from hybrid_ml.learning.plain_pickle import MOST_OPCODES, load_plain
-from hybrid_ml.model_trial import try_in_child
-from hybrid_ml.store.model_exchange import read_model_file
+from hybrid_ml.registry.sandbox import try_in_child
+from hybrid_ml.store.model_export import read_model_file
 from tests.conftest import ROOT
 from tests.faults.table import FaultRows
 from tests.flows.running import rows
@@ -80,7 +80,7 @@ def nested_lists() -> list[Any]:
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "text"),
     [
         (NESTED_TUPLES_AS_KEY, "operation EMPTY_TUPLE"),
         (MEMO_AT_A_LARGE_INDEX, "operation LONG_BINPUT"),
@@ -99,8 +99,8 @@ def nested_lists() -> list[Any]:
         "deep", "a list in itself", "a long number", "endless bytes", "an endless frame",
     ],
 )  # fmt: skip
-def test_plain_values_are_read_at_a_bounded_cost(data: bytes, said: str) -> None:
-    with pytest.raises(ModelUnavailable, match=said) as raised:
+def test_plain_values_are_read_at_a_bounded_cost(data: bytes, text: str) -> None:
+    with pytest.raises(ModelUnavailable, match=text) as raised:
         load_plain(data)
     assert len(str(raised.value)) < 500
 
@@ -132,7 +132,7 @@ def test_long_texts_in_a_model_are_not_repeated_in_the_refusal(model: HybridMode
 
 
 def test_trees_that_ask_for_all_memory_get_the_childs_share(model: HybridModel) -> None:
-    greedy = "from hybrid_ml.model_trial import _limit_self; _limit_self(); bytearray(8 << 30)"
+    greedy = "from hybrid_ml.registry.sandbox import _limit_self; _limit_self(); bytearray(8 << 30)"
     done = run_measured([sys.executable, "-c", greedy], cwd=ROOT)
     assert done.code != 0
     assert "MemoryError" in done.stderr

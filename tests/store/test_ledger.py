@@ -114,16 +114,16 @@ def test_deliveries_are_counted_with_how_long_they_took(engine: Engine) -> None:
     with engine.connect() as connection:
         found = count_deliveries(connection, ["ABC"], SINCE, REVIEWED_AT)
         other = count_deliveries(connection, ["XYZ"], SINCE, REVIEWED_AT)
-    told = {(each.kind, each.chat_id, each.state): each for each in found}
-    assert {key: each.count for key, each in told.items()} == {
+    facts = {(item.kind, item.chat_id, item.state): item for item in found}
+    assert {key: item.count for key, item in facts.items()} == {
         ("outcome", "1", "sent"): 1, ("signal", "1", "expired"): 1, ("signal", "1", "sent"): 3,
         ("signal", "2", "pending"): 4, ("summary", "1", "refused"): 1,
     }  # fmt: skip
-    sent = told["signal", "1", "sent"]
+    sent = facts["signal", "1", "sent"]
     assert (sent.late, sent.median_seconds, sent.longest_seconds) == (1, 10.0, 61.0)
-    assert told["signal", "1", "expired"].late == 0
-    assert told["signal", "2", "pending"].median_seconds is None
-    assert [each.kind for each in other] == ["summary"]
+    assert facts["signal", "1", "expired"].late == 0
+    assert facts["signal", "2", "pending"].median_seconds is None
+    assert [item.kind for item in other] == ["summary"]
 
 
 def test_a_hundred_thousand_answers_are_read_within_seconds(engine: Engine) -> None:

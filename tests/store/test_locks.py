@@ -34,18 +34,18 @@ def test_a_symbol_is_held_until_the_block_ends_and_others_are_free(engine: Engin
 def test_who_waits_gets_it_as_soon_as_it_is_free(
     engine: Engine, other: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    taken, asked = threading.Event(), threading.Event()
+    taken, requested = threading.Event(), threading.Event()
 
     def let_go(seconds: float) -> None:
         """Once the one who waits has looked in vain."""
-        asked.set()
+        requested.set()
         time.sleep(seconds)
 
     def hold() -> None:
         with symbol_locks(other, 0) as theirs:
             theirs.take("ABC")
             taken.set()
-            asked.wait(30)
+            requested.wait(30)
 
     thread = threading.Thread(target=hold)
     thread.start()
@@ -53,7 +53,7 @@ def test_who_waits_gets_it_as_soon_as_it_is_free(
     monkeypatch.setattr("hybrid_ml.store.locks.time", SimpleNamespace(monotonic=time.monotonic, sleep=let_go))
     with symbol_locks(engine, 30) as mine:
         assert 0 < mine.take("ABC") < 20
-    assert asked.is_set()
+    assert requested.is_set()
     thread.join()
 
 

@@ -50,12 +50,12 @@ def found(engine: Engine, statement: str) -> list[tuple]:
 
 
 def test_old_alerts_come_through_and_back(old: Engine) -> None:
-    told = (
+    message = (
         "SELECT state, text, detail, chat_id, send_after = a.created_at, settled_at >= a.created_at "
         "FROM alerts a JOIN deliveries d ON alert_id = a.id ORDER BY bar_time"
     )
     move(old, "0003")
-    once = found(old, told)
+    once = found(old, message)
     assert [row[0] for row in once] == ["sent", "logged", "refused", "expired"]
     assert {row[1] for row in once} == {"a &lt; b &amp; c"}
     assert once[3][2] == "waiting when the outbox was made anew"
@@ -65,7 +65,7 @@ def test_old_alerts_come_through_and_back(old: Engine) -> None:
         (state, "a < b & c") for state in STATES
     ]
     move(old, "0003")
-    assert found(old, told) == once
+    assert found(old, message) == once
 
 
 def test_a_pause_that_had_no_end_gets_one(address: str) -> None:

@@ -11,23 +11,26 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 from sqlalchemy import Engine, text
 
-from flows.__main__ import main
-from hybrid_ml import model_trial
+from hybrid_ml.cli.__main__ import main
+from hybrid_ml.config.settings import load_settings
+from hybrid_ml.console import registry_tables
 from hybrid_ml.errors import ModelUnavailable
 from hybrid_ml.learning.model import HybridModel
 from hybrid_ml.learning.model_bytes import pack, pack_file
 from hybrid_ml.learning.rows import Window
 from hybrid_ml.market.simulation import simulate_bars
-from hybrid_ml.model_keeping import roll_back
-from hybrid_ml.saved_model import load_saved_model
-from hybrid_ml.settings import load_settings
-from hybrid_ml.store import models as registry
+from hybrid_ml.registry import sandbox
+from hybrid_ml.registry.access import load_saved_model
+from hybrid_ml.registry.admin import roll_back
+from hybrid_ml.store import model_registry as registry
 from hybrid_ml.store import predictions
 from hybrid_ml.store.bars import store_bars
 from hybrid_ml.store.model_files import read_model
@@ -56,7 +59,7 @@ def say(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
         found = capsys.readouterr()
         return code, found.out, found.err
 
-    from hybrid_ml import terminal
+    from hybrid_ml.console import terminal
 
     monkeypatch.setattr(terminal.out, "_file", None)  # the console writes to whatever stdout is now
     return run
@@ -113,6 +116,52 @@ def test_the_list_has_bases_newest_first_and_says_which_serves(say: Say, engine:
     assert (line["version"], line["parent"], line["serves"]) == (made.version, second.version, True)
 
 
+@pytest.mark.parametrize("importance", ["none", {"return_1": "much"}, {}])
+def test_importance_of_another_kind_is_shown_as_it_is(
+    say: Say, engine: Engine, model: HybridModel, importance: object
+) -> None:
+    odd = HybridModel(pack(replace(model.base, metrics={**model.base.metrics, "importance": importance})))
+    save(engine, odd, YES)
+    code, out, _ = say("show", "--version", odd.version)
+    assert code == 0
+    assert (f"importance: {json.dumps(importance)}" in out) == bool(importance)
+    assert "share of the gain" not in out
+
+
+@pytest.fixture
+def narrow(monkeypatch: pytest.MonkeyPatch) -> StringIO:
+    """A terminal of 80 columns; what is on it."""
+    screen = StringIO()
+    console = Console(file=screen, width=80, force_terminal=True, color_system=None, highlight=False, soft_wrap=True)
+    monkeypatch.setattr(registry_tables, "out", console)
+    return screen
+
+
+@pytest.mark.parametrize("symbol", ["ABC", "NIFTY50", "A" * 25])
+def test_a_narrow_terminal_gets_whole_versions_and_fewer_columns(
+    say: Say, engine: Engine, model: HybridModel, narrow: StringIO, symbol: str
+) -> None:
+    named = HybridModel(pack(replace(model.base, symbol=symbol)))
+    save(engine, named, replace(YES, reason=f"{'a reason of many words ' * 20}"))
+    assert say("list")[0] == 0
+    lines = narrow.getvalue().splitlines()
+    assert [line.split()[-1] for line in lines if named.version in line] == ["now", "champion"]
+    assert max(map(len, lines)) <= 80
+    foot = " ".join(narrow.getvalue().split()).partition("left out in a narrow terminal: ")[2]
+    assert foot.startswith("kind, log loss/prior")
+    assert foot.endswith("(--json has all)")
+    assert ("accuracy" in foot) == (len(symbol) == 25), "no more than must be"
+
+
+def test_a_version_longer_than_the_terminal_makes_its_line_longer(
+    say: Say, engine: Engine, model: HybridModel, narrow: StringIO
+) -> None:
+    named = HybridModel(pack(replace(model.base, symbol="A" * 64)))
+    save(engine, named, YES)
+    assert say("list")[0] == 0
+    assert len([line for line in narrow.getvalue().splitlines() if named.version in line]) == 2
+
+
 def test_the_list_of_an_unknown_symbol_names_the_known_ones(say: Say, engine: Engine, model: HybridModel) -> None:
     save(engine, model, YES)
     assert refused(say, engine, "list", "--symbol", "XYZ").endswith(
@@ -140,11 +189,18 @@ def test_show_tells_everything_and_checks_the_bytes(say: Say, engine: Engine, mo
         "serves now",
         "data_until",
         "log_loss",
-        "1 refer to it",
+        "1 made with it",
         "promoted: better",
         "length and sha256 are right",
     ):
         assert word in out
+    shares = list(model.base.metrics["importance"].items())
+    tables = [line.split() for line in out.splitlines()]
+    assert [line for line in tables if line[1:2] and line[1] in dict(shares)] == [
+        [str(place), name, f"{share:.1%}"] for place, (name, share) in enumerate(shares[:15], start=1)
+    ]
+    left_out = sum(share for _, share in shares[15:])
+    assert f"and {len(shares) - 15} features with {left_out:.1%} together (--json has all)" in out
     details = json.loads(say("show", "--version", model.version, "--json")[1])
     assert details["predictions"] == 1
     assert details["record"]["metrics"] == json.loads(json.dumps(model.base.metrics))
@@ -229,8 +285,8 @@ def test_what_cannot_serve_is_refused(say: Say, engine: Engine, model: HybridMod
     save(engine, second, YES)
     made = adapter(first, 10)
     trial(engine, first, made, age=timedelta())
-    said = refused(say, engine, "rollback", "--to", made.version)
-    assert f"is an adapter; roll back to its base with `hybrid-ml models rollback --to {first.version}`" in said
+    message = refused(say, engine, "rollback", "--to", made.version)
+    assert f"is an adapter; roll back to its base with `hybrid-ml models rollback --to {first.version}`" in message
     assert "is the champion of ABC already" in refused(say, engine, "rollback", "--to", second.version)
     spoil(engine, first.version)
     assert "are damaged: sha256 check failed" in refused(say, engine, "rollback", "--to", first.version)
@@ -339,8 +395,8 @@ def test_an_adapter_travels_with_its_base(say: Say, engine: Engine, model: Hybri
     trial(engine, model, kept_base, age=timedelta())
     path = str(tmp_path / "adapted.model")
     assert say("export", "--version", made.version, "--path", path)[0] == 0
-    said = refused(say, engine, "export", "--version", kept_base.version, "--path", str(tmp_path / "other"))
-    assert f"export that: --version {model.version}" in said
+    message = refused(say, engine, "export", "--version", kept_base.version, "--path", str(tmp_path / "other"))
+    assert f"export that: --version {model.version}" in message
     forget_all(engine)
     assert json.loads(say("import", "--path", path, "--json")[1])["serving"] == made.version
     assert statuses(engine) == {model.version: "champion", made.version: "adopted"}
@@ -364,8 +420,8 @@ def test_an_export_overwrites_nothing(say: Say, engine: Engine, model: HybridMod
     assert "is there already" in refused(say, engine, "export", "--version", model.version, "--path", str(there))
     assert there.read_text() == "mine"
     missing = str(tmp_path / "no" / "folder")
-    said = refused(say, engine, "export", "--version", model.version, "--path", missing)
-    assert "cannot be written: No such file or directory" in said
+    message = refused(say, engine, "export", "--version", model.version, "--path", missing)
+    assert "cannot be written: No such file or directory" in message
     assert sorted(path.name for path in tmp_path.iterdir()) == ["there"]
 
 
@@ -384,7 +440,7 @@ def without_a_champion(base: Any, **changes: Any) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("spoilt", "said"),
+    ("spoilt", "message"),
     [
         (lambda _: b"", "is empty"),
         (lambda data: b"PK\x03\x04 some other file\n" + data, "is not a model of ours"),
@@ -403,10 +459,10 @@ def without_a_champion(base: Any, **changes: Any) -> bytes:
     ],
 )  # fmt: skip
 def test_a_file_that_is_not_what_was_written_is_refused(
-    say: Say, engine: Engine, exported: Path, spoilt: Callable[[bytes], bytes], said: str
+    say: Say, engine: Engine, exported: Path, spoilt: Callable[[bytes], bytes], message: str
 ) -> None:
     exported.write_bytes(spoilt(exported.read_bytes()))
-    assert said in refused(say, engine, "import", "--path", str(exported))
+    assert message in refused(say, engine, "import", "--path", str(exported))
 
 
 def test_what_is_no_file_is_refused(say: Say, engine: Engine, tmp_path: Path) -> None:
@@ -416,7 +472,7 @@ def test_what_is_no_file_is_refused(say: Say, engine: Engine, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"feature_names": ("one", "two")}, "feature check failed"),
         ({"classes": ("up", "down")}, "class check failed"),
@@ -438,10 +494,10 @@ def test_what_is_no_file_is_refused(say: Say, engine: Engine, tmp_path: Path) ->
     ],
 )
 def test_particulars_that_cannot_be_are_refused(
-    say: Say, engine: Engine, model: HybridModel, tmp_path: Path, changes: dict[str, Any], said: str
+    say: Say, engine: Engine, model: HybridModel, tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
     path = sealed(tmp_path / "odd.model", without_a_champion(model.base, **changes))
-    assert said in refused(say, engine, "import", "--path", str(path))
+    assert message in refused(say, engine, "import", "--path", str(path))
 
 
 def test_a_hostile_pickle_calls_nothing(
@@ -450,8 +506,8 @@ def test_a_hostile_pickle_calls_nothing(
     monkeypatch.chdir(tmp_path)
     inner = pickle.dumps({"format": 1, "base": pickle.dumps(Hostile()), "adapter": None})
     for name, data in (("outer.model", pickle.dumps(Hostile())), ("inner.model", inner)):
-        said = refused(say, engine, "import", "--path", str(sealed(tmp_path / name, data)))
-        assert "pickle check failed: it holds the operation " in said
+        message = refused(say, engine, "import", "--path", str(sealed(tmp_path / name, data)))
+        assert "pickle check failed: it holds the operation " in message
     assert not (tmp_path / "hostile-was-here").exists()
 
 
@@ -489,13 +545,13 @@ def test_fewer_leaf_values_than_leaves_are_found_before_a_question_is(
     say: Say, engine: Engine, model: HybridModel, tmp_path: Path
 ) -> None:
     data = without_a_champion(model.base, leaf_values=model.base.leaf_values[:, :2])
-    said = refused(say, engine, "import", "--path", str(sealed(tmp_path / "few.model", data)))
-    assert "trial failed: a tree has more leaves than there are leaf values" in said
+    message = refused(say, engine, "import", "--path", str(sealed(tmp_path / "few.model", data)))
+    assert "trial failed: a tree has more leaves than there are leaf values" in message
 
 
 def test_a_child_that_does_not_answer_is_not_waited_for(model: HybridModel) -> None:
     with pytest.raises(ModelUnavailable, match=r"did not answer within 0\.01 s"):
-        model_trial.try_in_child(pack_file(model), timeout_seconds=0.01)
+        sandbox.try_in_child(pack_file(model), timeout_seconds=0.01)
 
 
 # --- as a user runs them
@@ -533,7 +589,7 @@ def test_the_commands_work_word_for_word(engine: Engine, model: HybridModel, tmp
 def test_looking_at_the_registry_loads_nothing_heavy(engine: Engine, model: HybridModel) -> None:
     save(engine, model, YES)
     program = (
-        "import sys\nfrom flows.__main__ import main\n"
+        "import sys\nfrom hybrid_ml.cli.__main__ import main\n"
         f"main(['models', 'list', '--json'])\nmain(['models', 'show', '--version', '{model.version}', '--json'])\n"
         "print(sorted({'prefect', 'pandas', 'lightgbm', 'numpy'} & set(sys.modules)))"
     )

@@ -10,10 +10,10 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import Engine, text
 
-from hybrid_ml.delivery import Deliverer
-from hybrid_ml.store import alerts, predictions
-from hybrid_ml.store.alerts import Alert, Claimed, Recipient
-from hybrid_ml.telegram import Line, make_bot
+from hybrid_ml.alerts.delivery import Deliverer
+from hybrid_ml.alerts.telegram import TelegramSender, make_bot
+from hybrid_ml.store import outbox, predictions
+from hybrid_ml.store.outbox import Alert, Claimed, Recipient
 from tests.outbox import deliveries, prediction, put, states
 from tests.telegram_api import BotApi, Fault
 from tests.telegram_server import TOKEN, bot_api
@@ -27,7 +27,7 @@ def do(engine: Engine, work: Callable[..., Any], *given: Any, **named: Any) -> A
 
 
 def claim(engine: Engine, chat: str = "1", lease_seconds: float = 60) -> Claimed | None:
-    return do(engine, alerts.claim, chat, uuid4(), lease_seconds)
+    return do(engine, outbox.claim, chat, uuid4(), lease_seconds)
 
 
 def age(engine: Engine, changes: str) -> None:
@@ -37,7 +37,7 @@ def age(engine: Engine, changes: str) -> None:
 
 def send(engine: Engine, api: BotApi, patience_seconds: float = 15) -> None:
     async def work() -> None:
-        line = Line(make_bot(SecretStr(TOKEN), api.base_url))
+        line = TelegramSender(make_bot(SecretStr(TOKEN), api.base_url))
         await Deliverer(engine, line).deliver(patience_seconds)
 
     asyncio.run(work())
@@ -47,10 +47,10 @@ def test_an_alert_is_written_once_and_claimed_once(engine: Engine) -> None:
     put(engine, 1, ["1"])
     with engine.begin() as connection:
         again = Alert("summary", "", datetime(2024, 2, 3, tzinfo=UTC), None, "x", None, datetime.now(UTC))
-        assert not alerts.write(connection, again, [Recipient("1")])
+        assert not outbox.write(connection, again, [Recipient("1")])
     with engine.begin() as one, engine.begin() as other:
-        assert alerts.claim(one, "1", uuid4(), 60) is not None
-        assert alerts.claim(other, "1", uuid4(), 60) is None
+        assert outbox.claim(one, "1", uuid4(), 60) is not None
+        assert outbox.claim(other, "1", uuid4(), 60) is None
     assert claim(engine) is None
 
 
@@ -59,12 +59,12 @@ def test_a_lease_that_ran_out_is_repeated_once_marked_and_then_left_unconfirmed(
     first = claim(engine, lease_seconds=0)
     assert first is not None
     assert not first.unsure
-    assert do(engine, alerts.sweep) == {"pending": 1}
+    assert do(engine, outbox.expire_due) == {"pending": 1}
     second = claim(engine, lease_seconds=0)
     assert second is not None
     assert second.unsure
-    assert not do(engine, alerts.settle, first, "sent", message_id=7)  # the first sender comes too late
-    assert do(engine, alerts.sweep) == {"unconfirmed": 1}
+    assert not do(engine, outbox.settle, first, "sent", message_id=7)  # the first sender comes too late
+    assert do(engine, outbox.expire_due) == {"unconfirmed": 1}
     assert claim(engine) is None
 
 
@@ -74,16 +74,16 @@ def test_a_lease_that_ran_out_is_repeated_once_marked_and_then_left_unconfirmed(
 def test_what_is_no_longer_fresh_is_not_sent(engine: Engine, unsure: bool, expected: str) -> None:
     put(engine, 1, ["1"])
     if unsure:
-        do(engine, alerts.doubt, claim(engine), "silence")
+        do(engine, outbox.mark_unconfirmed, claim(engine), "silence")
     age(engine, "UPDATE alerts SET send_until = now() - interval '1 second'")
     assert claim(engine) is None
-    assert do(engine, alerts.sweep) == {expected: 1}
+    assert do(engine, outbox.expire_due) == {expected: 1}
 
 
 def test_a_repeat_that_is_refused_may_still_have_arrived(engine: Engine) -> None:
     put(engine, 1, ["1"])
-    do(engine, alerts.doubt, claim(engine), "silence")
-    do(engine, alerts.settle, claim(engine), "refused", "blocked")
+    do(engine, outbox.mark_unconfirmed, claim(engine), "silence")
+    do(engine, outbox.settle, claim(engine), "refused", "blocked")
     assert states(engine) == {"unconfirmed": 1}
 
 
@@ -93,24 +93,24 @@ def test_a_pause_takes_what_falls_due_in_it_and_nothing_else(engine: Engine) -> 
     age(engine, "UPDATE deliveries SET next_try_at = now() + interval '3 hours' WHERE id = 2")
     age(engine, "INSERT INTO chats VALUES ('1', NULL, now() + interval '1 minute')")
     assert claim(engine) is None
-    assert do(engine, alerts.sweep) == {"paused": 1}
+    assert do(engine, outbox.expire_due) == {"paused": 1}
     assert states(engine) == {"paused": 1, "pending": 1}
 
 
 def test_an_outcome_waits_until_every_chat_has_its_signal_and_goes_to_all_of_them(engine: Engine) -> None:
     with engine.begin() as connection:
         recorded = predictions.record(connection, prediction(AS_OF))
-        told = Alert("signal", "ABC", AS_OF, recorded.id, "x", None, datetime.now(UTC) + timedelta(minutes=5))
-        alerts.write(connection, told, [Recipient("1"), Recipient("2")])
+        message = Alert("signal", "ABC", AS_OF, recorded.id, "x", None, datetime.now(UTC) + timedelta(minutes=5))
+        outbox.write(connection, message, [Recipient("1"), Recipient("2")])
         connection.execute(text("UPDATE predictions SET outcome = 'up', resolved_at = :t"), {"t": AS_OF})
-    do(engine, alerts.settle, claim(engine, "1"), "sent", message_id=7)
-    untold = (predictions.untold_outcomes, AS_OF - timedelta(hours=1), AS_OF)
-    assert do(engine, *untold) == []
+    do(engine, outbox.settle, claim(engine, "1"), "sent", message_id=7)
+    unconfirmed_failures = (predictions.unreported_outcomes, AS_OF - timedelta(hours=1), AS_OF)
+    assert do(engine, *unconfirmed_failures) == []
     held = claim(engine, "2")
-    assert do(engine, *untold) == []
-    do(engine, alerts.settle, held, "sent", message_id=8)
-    assert do(engine, *untold) == [recorded.id]
-    assert do(engine, alerts.heard_by, recorded.id) == [Recipient("1", 7), Recipient("2", 8)]
+    assert do(engine, *unconfirmed_failures) == []
+    do(engine, outbox.settle, held, "sent", message_id=8)
+    assert do(engine, *unconfirmed_failures) == [recorded.id]
+    assert do(engine, outbox.recipients_of, recorded.id) == [Recipient("1", 7), Recipient("2", 8)]
 
 
 def test_one_broken_claim_stops_neither_that_chat_nor_others(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,8 +124,8 @@ def test_one_broken_claim_stops_neither_that_chat_nor_others(engine: Engine, mon
             raise RuntimeError("the connection is gone")
         return whole(*given, **named)
 
-    whole = alerts.claim
-    monkeypatch.setattr(alerts, "claim", breaks_once)
+    whole = outbox.claim
+    monkeypatch.setattr(outbox, "claim", breaks_once)
     with bot_api() as api:
         send(engine, api)
     assert broken
@@ -176,7 +176,7 @@ def test_a_group_gets_what_is_alone_at_once(engine: Engine) -> None:
 def test_when_sending_fails_as_a_whole_no_message_is_under_way(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(8):
         put(engine, number, ["1"])
-    calls, whole = [], alerts.sweep
+    calls, whole = [], outbox.expire_due
 
     def breaks_later(connection: Any) -> dict[str, int]:
         calls.append(1)
@@ -184,7 +184,7 @@ def test_when_sending_fails_as_a_whole_no_message_is_under_way(engine: Engine, m
             raise RuntimeError("the database is gone")
         return whole(connection)
 
-    monkeypatch.setattr(alerts, "sweep", breaks_later)
+    monkeypatch.setattr(outbox, "expire_due", breaks_later)
     with bot_api() as api:
         api.orders.append(Fault("slow"))
         with pytest.raises(RuntimeError, match="is gone"):

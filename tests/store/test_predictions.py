@@ -72,8 +72,8 @@ def test_a_corrected_bar_keeps_both_answers_and_says_which_price_counted(engine:
     assert rows(engine, "SELECT close, reason FROM answers_not_counted") == [
         (101.0, "an earlier answer counts; the bar closed at 100.0 then")
     ]
-    told = "SELECT close, corrected_close, counted, close_then, outcome FROM predictions ORDER BY bar_time LIMIT 1"
-    assert rows(engine, told) == [(100.0, 101.0, "corrected", 100.5, "down")]
+    message = "SELECT close, corrected_close, counted, close_then, outcome FROM predictions ORDER BY bar_time LIMIT 1"
+    assert rows(engine, message) == [(100.0, 101.0, "corrected", 100.5, "down")]
 
 
 @pytest.mark.parametrize(
@@ -175,10 +175,10 @@ def test_one_statement_resolves_days_of_every_symbol_as_the_labels_do(engine: En
         grid = to_grid(bars, max_gap_minutes)
         truth = label(forward_returns(grid), 0.001)
         recorded = grid.index[grid.index.isin(bars["time"]).nonzero()[0]][::7]
-        asked = set(recorded)
+        request = set(recorded)
         expected |= {
             (symbol, time): CLASSES[truth[place]] if truth[place] >= 0 else None
-            for place, time in enumerate(grid.index) if time in asked
+            for place, time in enumerate(grid.index) if time in request
         }  # fmt: skip
         with engine.begin() as connection:
             for time in recorded:
@@ -202,22 +202,22 @@ def test_one_statement_resolves_days_of_every_symbol_as_the_labels_do(engine: En
 def test_what_would_another_margin_have_given(engine: Engine) -> None:
     """The gates column can be asked, for every answer and not only for signals."""
     from hybrid_ml.learning.evaluation import RecentRecord
-    from hybrid_ml.signals.gates import Circumstances, evaluate_gates, refused_by
+    from hybrid_ml.signals.gates import GateContext, evaluate_gates, refused_by
     from hybrid_ml.signals.penalty import NO_PENALTY
     from hybrid_ml.signals.presets import Bounds
 
     def verdicts(answer: Answer, margin: float) -> list:
         bounds = Bounds(min_confidence=0.45, min_prob_margin=margin, max_entropy=1.1)
-        return evaluate_gates(answer, Circumstances(bounds, NO_PENALTY, RecentRecord(0, None, None), 0.0, 15.0))
+        return evaluate_gates(answer, GateContext(bounds, NO_PENALTY, RecentRecord(0, None, None), 0.0, 15.0))
 
     answers = [Answer(0.5 - step / 100, 0.1, 0.4 + step / 100) for step in range(-15, 16)]
     with engine.begin() as connection:
         for place, answer in enumerate(answers):
-            told = verdicts(answer, 0.20)
-            asked = prediction(
-                AS_OF + timedelta(minutes=place), answer=answer, verdicts=told, signal=not refused_by(told)
+            message = verdicts(answer, 0.20)
+            request = prediction(
+                AS_OF + timedelta(minutes=place), answer=answer, verdicts=message, signal=not refused_by(message)
             )
-            predictions.record(connection, asked)
+            predictions.record(connection, request)
     looser = rows(
         engine,
         "SELECT count(*) FROM predictions WHERE NOT EXISTS (SELECT 1 FROM jsonb_array_elements(gates) AS gate WHERE "

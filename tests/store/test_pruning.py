@@ -11,7 +11,7 @@ from hybrid_ml.errors import ModelUnavailable
 from hybrid_ml.learning.model import Adapter, HybridModel
 from hybrid_ml.learning.model_bytes import pack
 from hybrid_ml.learning.promotion import Promotion
-from hybrid_ml.store import models as registry
+from hybrid_ml.store import model_registry as registry
 from hybrid_ml.store import predictions
 from hybrid_ml.store.pruning import Pruned, prune
 from tests.flows.running import rows

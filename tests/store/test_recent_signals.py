@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from hybrid_ml.market.labels import CLASSES
-from hybrid_ml.replay.registry import Ledger
+from hybrid_ml.replay.memory_store import Ledger
 from hybrid_ml.signals.gates import Answer
 from hybrid_ml.signals.penalty import RecentSignals
 from hybrid_ml.store import predictions
@@ -47,10 +47,10 @@ def test_replayed_and_live_records_are_equal_also_where_a_signal_replaces_a_row(
             before = (False, False)
             for _ in range(random.integers(1, 3)):  # some bars are asked about twice
                 signal, silenced = STATES[random.integers(3)]
-                asked = prediction(bar_time, float(random.uniform(0.6, 0.9)), signal=signal, silenced=silenced)
+                request = prediction(bar_time, float(random.uniform(0.6, 0.9)), signal=signal, silenced=silenced)
                 row = {"bar_time": bar_time, "outcome": outcome, "signal": signal, "silenced_by_penalty": silenced}
-                row |= {f"p_{name}": p for name, p in zip(CLASSES, asked.answer.probabilities, strict=True)}
-                assert predictions.record(connection, asked).new == ledger.records(row, degraded=False)
+                row |= {f"p_{name}": p for name, p in zip(CLASSES, request.answer.probabilities, strict=True)}
+                assert predictions.record(connection, request).new == ledger.records(row, degraded=False)
                 replaced += before == (False, True) and signal
                 before = (signal, silenced)
             connection.execute(
@@ -68,8 +68,8 @@ def test_replayed_and_live_records_are_equal_also_where_a_signal_replaces_a_row(
 def test_silenced_answers_count_for_the_penalty_but_are_not_told_as_sent(engine: Engine) -> None:
     with engine.begin() as connection:
         for minutes, (signal, silenced) in enumerate(STATES):
-            asked = prediction(START + timedelta(minutes=minutes), 0.75, signal=signal, silenced=silenced)
-            predictions.record(connection, asked)
+            request = prediction(START + timedelta(minutes=minutes), 0.75, signal=signal, silenced=silenced)
+            predictions.record(connection, request)
         connection.execute(text("UPDATE predictions SET outcome = CASE WHEN signal THEN 'up' ELSE 'down' END"))
         later = START + timedelta(hours=1)
         assert predictions.recent_signals(connection, "ABC", later) == RecentSignals(2, 0.5, 0.75)

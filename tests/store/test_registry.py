@@ -16,7 +16,7 @@ from hybrid_ml.learning.rows import Window, make_window
 from hybrid_ml.learning.training import train_base
 from hybrid_ml.market.bars import clean_bars
 from hybrid_ml.market.simulation import simulate_bars
-from hybrid_ml.store import models as registry
+from hybrid_ml.store import model_registry as registry
 
 AS_OF = datetime(2024, 2, 1, tzinfo=UTC)
 YES, NO = Promotion(True, "better"), Promotion(False, "worse")
@@ -182,7 +182,7 @@ def test_trainings_from_scratch_in_vain_count_from_the_base_that_serves(engine: 
     def tries(hours: float) -> tuple[int, float | None]:
         with engine.connect() as connection:
             found = registry.scratch_tries(connection, "ABC", AS_OF + timedelta(hours=hours))
-        return found.in_vain, None if found.newest is None else (found.newest - AS_OF) / timedelta(hours=1)
+        return found.failed_attempts, None if found.newest is None else (found.newest - AS_OF) / timedelta(hours=1)
 
     trained(0, YES, "base")
     assert tries(1) == (0, None)

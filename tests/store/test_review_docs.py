@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 from sqlalchemy import Engine
 
+from hybrid_ml.evaluation.threshold_search import advise
 from hybrid_ml.learning.evaluation import RecentRecord
 from hybrid_ml.market.labels import CLASSES
-from hybrid_ml.replay.advice import advise
-from hybrid_ml.review.measures import measures
-from hybrid_ml.signals.gates import Answer, Circumstances, evaluate_gates
+from hybrid_ml.review.ledger_metrics import measures
+from hybrid_ml.signals.gates import Answer, GateContext, evaluate_gates
 from hybrid_ml.signals.penalty import NO_PENALTY
 from hybrid_ml.signals.presets import PRESETS, Bounds
 from hybrid_ml.store.ledger import ledger_between
@@ -76,7 +76,7 @@ def test_another_margin_gives_what_the_gates_and_the_advice_say(engine: Engine, 
 
 
 def _passes(answers: pd.DataFrame, bounds: Bounds) -> np.ndarray:
-    around = Circumstances(bounds, NO_PENALTY, RecentRecord(200, 0.9, 0.5), 0.0, 15.0)
+    around = GateContext(bounds, NO_PENALTY, RecentRecord(200, 0.9, 0.5), 0.0, 15.0)
     chances = answers[[f"p_{name}" for name in CLASSES]].to_numpy()
     return np.array([all(verdict.passed for verdict in evaluate_gates(Answer.of(row), around)) for row in chances])
 

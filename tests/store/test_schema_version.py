@@ -4,8 +4,8 @@ import pytest
 from sqlalchemy import Engine, text
 
 import hybrid_ml.store.engine as store_engine
+from hybrid_ml.config.settings import load_settings
 from hybrid_ml.errors import StoreUnavailable
-from hybrid_ml.settings import load_settings
 from hybrid_ml.store.engine import connect_only, migrate, open_engine
 from hybrid_ml.store.schema_version import TABLES, newest_revision
 from tests.databases import administrate, role

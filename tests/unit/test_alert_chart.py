@@ -15,9 +15,9 @@ from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 from numpy.typing import NDArray
 
-from hybrid_ml.alert_chart import COLOURS, call_chart
-from hybrid_ml.charts import BLUE
 from hybrid_ml.market.bars import MAX_GAP_MINUTES, to_grid
+from hybrid_ml.reporting.charts import BLUE
+from hybrid_ml.reporting.signal_chart import COLOURS, call_chart
 from tests.simulated import bars_with_holes, simulated_bars
 
 START = datetime(2024, 3, 5, 9, tzinfo=UTC)
@@ -35,8 +35,8 @@ def wave(count: int = 120, level: float = 7_500.0) -> pd.DataFrame:
 
 
 def chart(frame: pd.DataFrame, **changes: Any) -> bytes:
-    asked = {"symbol": "BTCUSD", "direction": "up", "confidence": 0.75, "threshold": 4.2e-4, "zone": "Asia/Kolkata"}
-    return call_chart(frame, **(asked | changes))  # type: ignore[arg-type]
+    requested = {"symbol": "BTCUSD", "direction": "up", "confidence": 0.75, "threshold": 4.2e-4, "zone": "Asia/Kolkata"}
+    return call_chart(frame, **(requested | changes))  # type: ignore[arg-type]
 
 
 def pixels(png: bytes) -> NDArray[np.float64]:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from hybrid_ml.config.settings import Settings, load_settings
 from hybrid_ml.errors import BadInput
-from hybrid_ml.settings import Settings, load_settings
 from hybrid_ml.store.allowed_files import refuse_other_files
 
 

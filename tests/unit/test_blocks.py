@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from hybrid_ml.blocks import DATABASE_BLOCK, THRESHOLDS_VARIABLE, Block, offers_of
+from hybrid_ml.config.prefect_blocks import DATABASE_BLOCK, THRESHOLDS_VARIABLE, Block, offers_of
 from hybrid_ml.errors import BadInput
 from hybrid_ml.store.engine import parse_address
 
@@ -31,10 +31,10 @@ def offered(*blocks: Block, thresholds: Any = None) -> dict[str, tuple[str, str]
 def refusal(*blocks: Block, thresholds: Any = None) -> str:
     with pytest.raises(BadInput) as refused:
         offered(*blocks, thresholds=thresholds)
-    said = str(refused.value)
-    assert SECRET not in said
-    assert "\n" not in said
-    return said
+    text = str(refused.value)
+    assert SECRET not in text
+    assert "\n" not in text
+    return text
 
 
 @pytest.mark.parametrize("driver", ["psycopg2", "psycopg", "pg8000", "psycopg2cffi", "pypostgresql", "pygresql"])
@@ -72,7 +72,7 @@ def test_the_folder_of_a_socket_is_a_host_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("block", "said"),
+    ("block", "text"),
     [
         (
             database({**PARTS, "driver": "postgresql+asyncpg"}),
@@ -96,11 +96,11 @@ def test_the_folder_of_a_socket_is_a_host_too() -> None:
         ),
     ],
 )
-def test_a_database_block_that_cannot_be_used_is_named_with_the_remedy(block: Block, said: str) -> None:
+def test_a_database_block_that_cannot_be_used_is_named_with_the_remedy(block: Block, text: str) -> None:
     assert refusal(block).startswith("block hybrid-ml-database ") or refusal(block).startswith(
         "block hybrid-ml-database:"
     )
-    assert said in refusal(block)
+    assert text in refusal(block)
 
 
 def test_secrets_are_text_or_numbers_and_empty_ones_count_as_unset() -> None:
@@ -117,8 +117,8 @@ def test_secrets_are_text_or_numbers_and_empty_ones_count_as_unset() -> None:
 
 @pytest.mark.parametrize("value", [{"token": SECRET}, [SECRET], True])
 def test_a_secret_that_is_no_text_is_refused(value: Any) -> None:
-    said = refusal(Block("telegram-bot-token", "secret", {"value": value}))
-    assert said == f"block telegram-bot-token holds a {type(value).__name__}; write its value as plain text"
+    text = refusal(Block("telegram-bot-token", "secret", {"value": value}))
+    assert text == f"block telegram-bot-token holds a {type(value).__name__}; write its value as plain text"
 
 
 def test_of_two_blocks_by_one_name_the_one_of_the_right_type_counts() -> None:
@@ -139,7 +139,7 @@ def test_thresholds_are_offered_as_an_object_or_as_its_text(value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "message"),
     [
         ([1], " is [1], which is no object"),
         (0.7, " is 0.7, which is no object"),
@@ -161,12 +161,12 @@ def test_thresholds_are_offered_as_an_object_or_as_its_text(value: Any) -> None:
         ({"min_confidence": ["x" * 500]}, "…: input should be a valid number"),
     ],
 )
-def test_a_bad_variable_is_named_with_key_value_and_remedy(value: Any, said: str) -> None:
-    told = refusal(thresholds=value)
-    assert told.startswith(f"variable {THRESHOLDS_VARIABLE}")
-    assert said in told
-    assert "mend it in the Prefect UI under Variables" in told
-    assert len(told) < 320
+def test_a_bad_variable_is_named_with_key_value_and_remedy(value: Any, message: str) -> None:
+    text = refusal(thresholds=value)
+    assert text.startswith(f"variable {THRESHOLDS_VARIABLE}")
+    assert message in text
+    assert "mend it in the Prefect UI under Variables" in text
+    assert len(text) < 320
 
 
 def test_neither_blocks_nor_offers_show_what_they_hold() -> None:

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from hybrid_ml.config.settings import load_settings
 from hybrid_ml.errors import BadInput
-from hybrid_ml.settings import load_settings
 
 
 def chats(monkeypatch: pytest.MonkeyPatch, plain: str, wishes: object = "") -> list[tuple[str, float, list[str]]]:
@@ -30,7 +30,7 @@ def test_a_chat_may_have_several_wishes_and_they_replace_its_plain_mention(monke
 
 
 @pytest.mark.parametrize(
-    ("plain", "wishes", "said"),
+    ("plain", "wishes", "text"),
     [
         ("hello", "", "TELEGRAM_CHAT_ID: 'hello' is no chat: give its number"),
         ("1", "{bad", "TELEGRAM_CHATS: not JSON; write it like"),
@@ -40,11 +40,11 @@ def test_a_chat_may_have_several_wishes_and_they_replace_its_plain_mention(monke
     ],
 )
 def test_what_is_wrong_with_chats_is_named(
-    monkeypatch: pytest.MonkeyPatch, plain: str, wishes: object, said: str
+    monkeypatch: pytest.MonkeyPatch, plain: str, wishes: object, text: str
 ) -> None:
     with pytest.raises(BadInput) as refused:
         chats(monkeypatch, plain, wishes)
-    assert str(refused.value).startswith(said)
+    assert str(refused.value).startswith(text)
 
 
 @pytest.mark.parametrize("variable", ["TELEGRAM_CHAT_ID", "TELEGRAM_CHATS"])
@@ -62,9 +62,9 @@ def test_an_address_without_http_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_which_variable_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert load_settings().telegram_told == "TELEGRAM_BOT_TOKEN and TELEGRAM_CHAT_ID not set"
+    assert load_settings().missing_telegram_settings == "TELEGRAM_BOT_TOKEN and TELEGRAM_CHAT_ID not set"
     monkeypatch.setenv("TELEGRAM_BOT_TOKEN", "1:x")
-    assert load_settings().telegram_told == "TELEGRAM_CHAT_ID not set"
+    assert load_settings().missing_telegram_settings == "TELEGRAM_CHAT_ID not set"
     monkeypatch.setenv("TELEGRAM_CHATS", '[{"chat_id": 1}]')
-    assert load_settings().telegram_told == ""
+    assert load_settings().missing_telegram_settings == ""
     assert load_settings().telegram_configured

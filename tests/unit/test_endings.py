@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from flows.ending import ended
-from hybrid_ml.reports import Analysis, AnalysisReport, Failure, ReviewReport, Training, TrainingReport
+from flows.final_states import to_final_state
+from hybrid_ml.review.result import ReviewReport
+from hybrid_ml.schemas.reports import Analysis, AnalysisReport, Failure, Training, TrainingReport
 
 BROKEN, AT_WORK = Failure(symbol="XYZ", error="no bars"), Failure(symbol="XYZ", error="another run", busy=True)
 
@@ -42,7 +43,7 @@ def review(*found: str) -> ReviewReport:
     ],
 )
 def test_the_state_and_its_message(report: Any, name: str, words: str) -> None:
-    state = ended(report)
+    state = to_final_state(report)
     assert state.name == name
     assert state.type.value == ("FAILED" if name == "Failed" else "COMPLETED")
     assert words in state.message
@@ -60,10 +61,10 @@ def test_the_state_and_its_message(report: Any, name: str, words: str) -> None:
     ],
 )
 def test_nothing_to_say_is_a_plain_end(report: Any) -> None:
-    assert ended(report) is report
+    assert to_final_state(report) is report
 
 
 def test_what_an_earlier_attempt_finished_is_told() -> None:
     report = answers(answer(degraded=False))
     report.finished_before = ["ABC"]
-    assert ended(report).message == "finished by an earlier attempt: ABC"
+    assert to_final_state(report).message == "finished by an earlier attempt: ABC"

@@ -9,10 +9,10 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hybrid_ml.bot.commands import KNOWN, Stranger, understand
-from hybrid_ml.bot.facts import Request
+from hybrid_ml.bot.parsing import KNOWN, UnauthorizedChat, parse_command
 from hybrid_ml.errors import ModelUnavailable
 from hybrid_ml.learning.plain_pickle import load_plain
+from hybrid_ml.schemas.bot_status import BotCommand
 
 PLAIN = st.recursive(
     st.none()
@@ -63,8 +63,8 @@ def test_an_update_is_a_command_a_strangers_or_nothing(
     chat: dict[str, Any], message: dict[str, Any], number: int, kind: str
 ) -> None:
     update = {"update_id": number, kind: message | {"chat": chat}}
-    mine = understand(update, [str(chat["id"])], "bot")
-    assert mine is None or (isinstance(mine, Request) and mine.update_id == number)
-    assert isinstance(understand(update, ["42x"], "bot"), Stranger | None)
+    mine = parse_command(update, [str(chat["id"])], "bot")
+    assert mine is None or (isinstance(mine, BotCommand) and mine.update_id == number)
+    assert isinstance(parse_command(update, ["42x"], "bot"), UnauthorizedChat | None)
     if kind != "message" or not str(message.get("text", "")).strip().startswith("/"):
         assert mine is None

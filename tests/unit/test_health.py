@@ -7,23 +7,23 @@ from pathlib import Path
 import pytest
 
 from deployments.service.readiness import Readiness
-from hybrid_ml.diagnostics.disk import FreeDisk
+from hybrid_ml.config.settings import load_settings
+from hybrid_ml.diagnostics.settings_table import list_settings
 from hybrid_ml.errors import BadInput
-from hybrid_ml.health.looks import look_at_disks
+from hybrid_ml.health.checks import look_at_disks
+from hybrid_ml.health.disk import FreeDisk
 from hybrid_ml.health.problems import OpenProblem, Problem, Problems, report_text, spoken
 from hybrid_ml.health.running_time import RunningTime
 from hybrid_ml.health.state_file import State, monitored, only_one, read_state, write_state
-from hybrid_ml.settings import load_settings
-from hybrid_ml.settings_told import settings_told
 
 NOON = datetime(2026, 11, 29, 12, tzinfo=UTC)
 
 
 def test_a_problem_is_told_when_it_has_lasted_and_once_when_it_is_over() -> None:
     problems, slow = Problems(), Problem("the database is away", "start it", must_last_seconds=60)
-    told = [problems.update({"database": slow}, NOON + timedelta(seconds=at), at) for at in (0, 30, 60, 90)]
-    assert [len(reports) for reports in told] == [0, 0, 1, 0]
-    assert report_text(told[2][0]) == "⚠ hybrid-ml: the database is away, since 2026-11-29 12:00 UTC.\nStart it."
+    lines = [problems.update({"database": slow}, NOON + timedelta(seconds=at), at) for at in (0, 30, 60, 90)]
+    assert [len(reports) for reports in lines] == [0, 0, 1, 0]
+    assert report_text(lines[2][0]) == "⚠ hybrid-ml: the database is away, since 2026-11-29 12:00 UTC.\nStart it."
     assert problems.update({}, NOON, 95) == [], "what could not be looked at stays as it was"
     [over] = problems.update({"database": None}, NOON + timedelta(minutes=12), 100)
     assert report_text(over) == "✓ hybrid-ml: over after 12 min: the database is away."
@@ -43,10 +43,10 @@ def test_the_time_of_a_pause_does_not_count() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"), [(45, "45 s"), (720, "12 min"), (11_100, "3 h 5 min"), (187_200, "2 d 4 h")]
+    ("seconds", "text"), [(45, "45 s"), (720, "12 min"), (11_100, "3 h 5 min"), (187_200, "2 d 4 h")]
 )
-def test_how_long_it_lasted_is_said_briefly(seconds: int, said: str) -> None:
-    assert spoken(timedelta(seconds=seconds)) == said
+def test_how_long_it_lasted_is_said_briefly(seconds: int, text: str) -> None:
+    assert spoken(timedelta(seconds=seconds)) == text
 
 
 def test_the_state_is_kept_whole_and_told_as_old_when_it_is(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_the_state_is_kept_whole_and_told_as_old_when_it_is(tmp_path: Path) -> N
 
 def test_a_disk_at_its_bound_is_one_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     disk = FreeDisk(folder=Path("/srv"), free_mb=1_050, wanted_mb=1_000)
-    monkeypatch.setattr("hybrid_ml.health.looks.free_disks", lambda _: [disk])
+    monkeypatch.setattr("hybrid_ml.health.checks.free_disks", lambda _: [disk])
     settings = load_settings()
     assert look_at_disks(settings, set()) == {"disk of /srv": None}
     still = look_at_disks(settings, {"disk of /srv"})["disk of /srv"]
@@ -77,7 +77,7 @@ def test_a_disk_at_its_bound_is_one_problem(monkeypatch: pytest.MonkeyPatch) -> 
 def test_no_url_and_no_token_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HYBRID_ML_HEALTH_WEBHOOK_URL", "HYBRID_ML_HEARTBEAT_URL"):
         monkeypatch.setenv(name, "https://example.com/secret")
-        assert "secret" not in str(settings_told(load_settings()))
+        assert "secret" not in str(list_settings(load_settings()))
         monkeypatch.setenv(name, "secret without a scheme")
         with pytest.raises(BadInput, match=f"^{name}: no URL") as refused:
             load_settings()

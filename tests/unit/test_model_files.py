@@ -11,7 +11,7 @@ import pytest
 
 from hybrid_ml.errors import BadInput, ModelUnavailable
 from hybrid_ml.learning.model import HybridModel
-from hybrid_ml.learning.model_bytes import Seal, pack, pack_file, seal
+from hybrid_ml.learning.model_bytes import Checksum, pack, pack_file, seal
 from hybrid_ml.learning.rows import Window
 from hybrid_ml.store.model_files import MODEL_FILE, model_folder, read_model, write_atomically, write_model
 
@@ -27,11 +27,11 @@ def folder(tmp_path: Path, adapted: HybridModel) -> Path:
 
 
 @pytest.fixture
-def sealed(adapted: HybridModel) -> Seal:
+def sealed(adapted: HybridModel) -> Checksum:
     return seal(pack_file(adapted))
 
 
-def refusal(folder: Path, expected: Seal, symbol: str = "DEMO") -> str:
+def refusal(folder: Path, expected: Checksum, symbol: str = "DEMO") -> str:
     with pytest.raises(ModelUnavailable) as raised:
         read_model(folder, expected, symbol)
     assert str(folder / MODEL_FILE) in str(raised.value)
@@ -93,23 +93,23 @@ def test_metadata_that_is_there_is_left_alone(folder: Path, adapted: HybridModel
     assert path.read_text() == "a note of mine"
 
 
-def test_a_missing_model_is_said_to_be_missing(tmp_path: Path, sealed: Seal) -> None:
+def test_a_missing_model_is_said_to_be_missing(tmp_path: Path, sealed: Checksum) -> None:
     assert refusal(tmp_path, sealed).endswith("is missing")
 
 
-def test_a_model_that_cannot_be_read_says_why(tmp_path: Path, sealed: Seal) -> None:
+def test_a_model_that_cannot_be_read_says_why(tmp_path: Path, sealed: Checksum) -> None:
     (tmp_path / MODEL_FILE).mkdir()
     assert "cannot be read: Is a directory" in refusal(tmp_path, sealed)
 
 
-def test_a_truncated_copy_is_refused_wherever_it_ends(folder: Path, sealed: Seal) -> None:
+def test_a_truncated_copy_is_refused_wherever_it_ends(folder: Path, sealed: Checksum) -> None:
     whole = (folder / MODEL_FILE).read_bytes()
     for place in range(PLACES):
         (folder / MODEL_FILE).write_bytes(whole[: sealed.length * place // PLACES])
         assert "length check failed" in refusal(folder, sealed)
 
 
-def test_a_copy_with_one_bit_flipped_is_refused_wherever_it_is(folder: Path, sealed: Seal) -> None:
+def test_a_copy_with_one_bit_flipped_is_refused_wherever_it_is(folder: Path, sealed: Checksum) -> None:
     whole = (folder / MODEL_FILE).read_bytes()
     for place in range(PLACES):
         damaged = bytearray(whole)
@@ -118,7 +118,7 @@ def test_a_copy_with_one_bit_flipped_is_refused_wherever_it_is(folder: Path, sea
         assert "sha256 check failed" in refusal(folder, sealed)
 
 
-def test_a_hostile_file_is_refused_before_it_is_parsed(folder: Path, sealed: Seal, tmp_path: Path) -> None:
+def test_a_hostile_file_is_refused_before_it_is_parsed(folder: Path, sealed: Checksum, tmp_path: Path) -> None:
     class Hostile:
         def __reduce__(self) -> tuple:
             return os.mkdir, (str(tmp_path / "called"),)
@@ -130,7 +130,7 @@ def test_a_hostile_file_is_refused_before_it_is_parsed(folder: Path, sealed: Sea
     assert not (tmp_path / "called").exists()
 
 
-def test_the_model_of_another_symbol_is_refused(folder: Path, sealed: Seal) -> None:
+def test_the_model_of_another_symbol_is_refused(folder: Path, sealed: Checksum) -> None:
     assert "symbol check failed: the model was made for DEMO, not BTCUSD" in refusal(folder, sealed, "BTCUSD")
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
+from hybrid_ml.config.settings import Settings
 from hybrid_ml.errors import BadInput, ModelUnavailable
 from hybrid_ml.learning.evaluation import RecentRecord
 from hybrid_ml.learning.fine_tuning import refit_leaves
@@ -20,10 +21,9 @@ from hybrid_ml.learning.training import train_base
 from hybrid_ml.market.bars import clean_bars
 from hybrid_ml.market.rolling import Rolling
 from hybrid_ml.market.sources import read_bar_file
-from hybrid_ml.requests import BackfillRequest, Request
-from hybrid_ml.run import open_run
-from hybrid_ml.settings import Settings
-from hybrid_ml.signals.gates import Answer, Circumstances, evaluate_gates
+from hybrid_ml.pipeline.context import open_run
+from hybrid_ml.schemas.requests import BackfillRequest, Request
+from hybrid_ml.signals.gates import Answer, GateContext, evaluate_gates
 from hybrid_ml.signals.penalty import NO_PENALTY
 from hybrid_ml.signals.presets import Bounds
 from hybrid_ml.store.model_files import model_folder
@@ -101,7 +101,7 @@ def test_every_symbol_that_is_accepted_can_name_a_folder(symbol: str, tmp_path: 
 
 
 def test_the_bound_is_never_below_what_was_asked_for() -> None:
-    around = Circumstances(Bounds(1.0), NO_PENALTY, RecentRecord(0, None, None), 0.0, 15.0)
+    around = GateContext(Bounds(1.0), NO_PENALTY, RecentRecord(0, None, None), 0.0, 15.0)
     assert evaluate_gates(Answer(0.0, 0.005, 0.995), around)[1].bound == 1.0
 
 

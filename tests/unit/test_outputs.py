@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from hybrid_ml.errors import BadInput
-from hybrid_ml.outputs import refuse_unwritable_file, refuse_unwritable_folder, write_parquet
+from hybrid_ml.store.output_files import refuse_unwritable_file, refuse_unwritable_folder, write_parquet
 
 FRAME = pd.DataFrame({"a": [1, 2]})
 
@@ -47,4 +47,4 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: p
     with pytest.raises(BadInput, match="No space left on device"):
         write_parquet(FRAME, path, "--predictions_path")
     assert pd.read_parquet(path).equals(FRAME)
-    assert [each.name for each in tmp_path.iterdir()] == ["answers.parquet"]
+    assert [path.name for path in tmp_path.iterdir()] == ["answers.parquet"]

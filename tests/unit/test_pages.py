@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 from matplotlib.image import imread
 
 from hybrid_ml.learning.comparison import Comparison
-from hybrid_ml.markdown import inline
 from hybrid_ml.market.bars import to_grid
 from hybrid_ml.market.quality import DataQuality, measure_quality
-from hybrid_ml.pages import training as training_pages
-from hybrid_ml.pages.analysis import MOST_PICTURES, analysis_page, answer_picture, pictured, run_page
-from hybrid_ml.pages.keys import page_key
-from hybrid_ml.pages.quality import quality_page
-from hybrid_ml.pages.training import training_page, training_pictures, untrained_page
-from hybrid_ml.reports import (
+from hybrid_ml.reporting import training_artifact as training_pages
+from hybrid_ml.reporting.analysis_artifact import MOST_PICTURES, analysis_page, answer_picture, pictured, run_page
+from hybrid_ml.reporting.artifact_keys import page_key
+from hybrid_ml.reporting.markdown import inline
+from hybrid_ml.reporting.quality_artifact import quality_page
+from hybrid_ml.reporting.training_artifact import training_page, training_pictures, untrained_page
+from hybrid_ml.schemas.reports import (
     Analysis,
     AnalysisReport,
     Failure,
@@ -62,7 +62,7 @@ def an_analysis(**changes: Any) -> Analysis:
         "fallback": None,
         "degraded": False,
         "fine_tune_step": 0.0,
-        "refit_told": "gain -0.0200 nats, standard error 0.0100, 200 rows",
+        "refit_summary": "gain -0.0200 nats, standard error 0.0100, 200 rows",
         "alert": None,
         "stage_ms": {},
     }
@@ -72,7 +72,7 @@ def an_analysis(**changes: Any) -> Analysis:
 def a_training(**changes: Any) -> Training:
     values = {
         "symbol": "ABC", "version": "ABC@2", "kind": "base", "week": 1, "row_limit": 33_000, "rows": 33_000,
-        "trained_until": NOON,
+        "minutes": 40_000, "trained_until": NOON,
         "metrics": {
             "accuracy": 0.4, "majority_accuracy": 0.38, "log_loss": 1.05, "prior_log_loss": 1.09,
             "calibration_error": 0.02, "rows": 60, "confusion": [[10, 5, 5], [4, 12, 4], [0, 0, 20]],
@@ -113,15 +113,15 @@ def test_no_two_symbols_share_a_key_and_prefect_takes_each(symbols: list[str], k
 
 
 def test_an_answer_tells_chances_gates_model_and_what_unseen_rows_said() -> None:
-    told = analysis_page(an_analysis(stage_ms={"load": 20.0, "predict": 5.0}), None)
-    assert "# ABC: UP, no signal (confidence)" in told
-    assert "| flat | 0.300 | ██████ | it is between the two |" in told
-    assert "under 49.502492" in told
-    assert "| ✗ | confidence | 0.500 | 0.600 | top probability at least 0.600 |" in told
-    assert "accuracy 0.400 on 200 recent rows (most frequent class: 0.380)" in told
-    assert "fine-tuning kept the base; the whole refit on unseen rows: gain -0.0200 nats" in told
-    assert "Took 25 ms: load 20, predict 5." in told
-    assert not {"Degraded", "Fallback", "Alert", "Problem", "data:image"} & set(re.findall(r"[A-Za-z:]+", told))
+    text = analysis_page(an_analysis(stage_ms={"load": 20.0, "predict": 5.0}), None)
+    assert "# ABC: UP, no signal (confidence)" in text
+    assert "| flat | 0.300 | ██████ | it is between the two |" in text
+    assert "under 49.502492" in text
+    assert "| ✗ | confidence | 0.500 | 0.600 | top probability at least 0.600 |" in text
+    assert "accuracy 0.400 on 200 recent rows (most frequent class: 0.380)" in text
+    assert "fine-tuning kept the base; the whole refit on unseen rows: gain -0.0200 nats" in text
+    assert "Took 25 ms: load 20, predict 5." in text
+    assert not {"Degraded", "Fallback", "Alert", "Problem", "data:image"} & set(re.findall(r"[A-Za-z:]+", text))
 
 
 def test_fallback_degraded_alert_and_problems_stand_at_the_top() -> None:
@@ -129,19 +129,19 @@ def test_fallback_degraded_alert_and_problems_stand_at_the_top() -> None:
         fallback="accuracy 0.400 is under 0.45; trained from scratch", degraded=True, alert="sent", problems=["no disk"]
     )
     above, _ = analysis_page(poor, b"png").split("![")
-    for told in (
+    for message in (
         "**Alert**: sent.",
         "**Degraded**",
         "**Fallback**: accuracy 0.400 is under 0.45",
         "**Problem**: no disk",
     ):
-        assert told in above
+        assert message in above
 
 
 def test_a_long_meaning_is_broken_and_markup_in_words_stays_words() -> None:
     gate = Verdict("recent_accuracy", 0.4, 0.5, False, "accuracy on 200 recent rows at least 0.50, having been | under")
-    told = analysis_page(an_analysis(gates=[gate]), None)
-    row = next(line for line in told.splitlines() if "recent" in line and "✗" in line)
+    text = analysis_page(an_analysis(gates=[gate]), None)
+    row = next(line for line in text.splitlines() if "recent" in line and "✗" in line)
     assert "<br>" in row
     assert max(len(part) for part in row.split("|")[5].split("<br>")) <= 48
     assert "\\|" in row
@@ -160,7 +160,7 @@ def test_the_picture_of_an_answer_is_small_and_shows_the_chances() -> None:
 
 def test_a_large_run_draws_its_signals_only_and_not_too_many_of_them() -> None:
     many = [an_analysis(symbol=f"S{place}", signal=place % 9 == 0) for place in range(200)]
-    assert pictured(many[:MOST_PICTURES]) == {each.symbol for each in many[:MOST_PICTURES]}
+    assert pictured(many[:MOST_PICTURES]) == {item.symbol for item in many[:MOST_PICTURES]}
     assert pictured(many) == {f"S{place}" for place in range(0, 9 * MOST_PICTURES, 9)}
     assert pictured([]) == set()
 
@@ -168,35 +168,35 @@ def test_a_large_run_draws_its_signals_only_and_not_too_many_of_them() -> None:
 def test_the_page_of_a_run_has_signals_first_and_tells_busy_from_failed() -> None:
     analyses = [an_analysis(), an_analysis(symbol="A_B", signal=True, alert="sent", degraded=True)]
     failures = [Failure(symbol="XYZ", error="another run is at it", busy=True), Failure(symbol="N", error="no | bars")]
-    told = run_page(AnalysisReport(as_of=NOON, asleep=False, analyses=analyses, failures=failures))
-    assert "2 answers, 1 signals" in told
-    assert told.index("| A\\_B | UP | 0.500 | signal | sent | degraded |") < told.index("| ABC |")
-    assert told.index("## Failed\n\n- **N**: no \\| bars") < told.index("## Left to another run\n\n- **XYZ**")
+    text = run_page(AnalysisReport(as_of=NOON, asleep=False, analyses=analyses, failures=failures))
+    assert "2 answers, 1 signal." in text
+    assert text.index("| A\\_B | UP | 0.500 | signal | sent | degraded |") < text.index("| ABC |")
+    assert text.index("## Failed\n\n- **N**: no \\| bars") < text.index("## Left to another run\n\n- **XYZ**")
 
 
 def test_a_training_stands_beside_guessing_and_its_champion() -> None:
     compared = a_training(
         champion="ABC@1", challenger_log_loss=1.05, comparison=Comparison(-0.001, 0.0009, 1_900), promoted=False
     )
-    told = training_page(compared, a_scaling(), {})
-    assert "# ABC: the champion stays" in told
-    assert "| accuracy | 0.400 | 0.380 |" in told
-    assert "| log loss, nats | 1.0500 | 1.0900 |" in told
-    assert "| was down | 10 | 5 | 5 | 0.500 |" in told
-    assert "| precision | 0.714 | 0.706 | 0.690 |  |" in told
-    assert "| champion `ABC@1` | 1.0490 |" in told
-    assert "| gain of the challenger | -0.0010 |" in told
-    assert "| standard error of the gain | 0.0009 |" in told
-    assert "✗ The champion stays: log loss 1.0500 against the champion's 1.0490." in told
-    assert "ABC@4<br>ABC@3<br>ABC@2<br>and 2 before" in told
-    assert "data:image" not in told
+    text = training_page(compared, a_scaling(), {})
+    assert "# ABC: the champion stays" in text
+    assert "| accuracy | 0.400 | 0.380 |" in text
+    assert "| log loss, nats | 1.0500 | 1.0900 |" in text
+    assert "| was down | 10 | 5 | 5 | 0.500 |" in text
+    assert "| precision | 0.714 | 0.706 | 0.690 |  |" in text
+    assert "| champion `ABC@1` | 1.0490 |" in text
+    assert "| gain of the challenger | -0.0010 |" in text
+    assert "| standard error of the gain | 0.0009 |" in text
+    assert "✗ The champion stays: log loss 1.0500 against the champion's 1.0490." in text
+    assert "ABC@4<br>ABC@3<br>ABC@2<br>and 2 before" in text
+    assert "data:image" not in text
 
 
 def test_a_first_training_was_compared_with_nothing() -> None:
-    told = training_page(a_training(promoted=True, reason="there was no champion"), a_scaling(), {})
-    assert "# ABC: promoted" in told
-    assert "there was no champion." in told
-    assert "standard error" not in told
+    text = training_page(a_training(promoted=True, reason="there was no champion"), a_scaling(), {})
+    assert "# ABC: promoted" in text
+    assert "there was no champion." in text
+    assert "standard error" not in text
 
 
 def test_the_pictures_of_a_training_are_small_and_all_on_its_page() -> None:
@@ -213,18 +213,18 @@ def test_symbols_without_a_new_model_are_named() -> None:
 
 def test_bars_are_told_with_warnings_and_what_was_set_aside() -> None:
     quality = measure_quality(to_grid(simulated_bars(300)), NOON + timedelta(days=900))
-    told = quality_page("DEMO", quality, {"high | low": 3})
-    assert "# Bars of DEMO (simulated data)" in told
-    assert re.search(r"## Warnings\n\n- the newest bar is [\d.,]+ days old", told)
-    assert f"| minutes looked at | {quality.bars:,} |  |" in told
-    assert "| 3 | high \\| low |" in told
+    text = quality_page("DEMO", quality, {"high | low": 3})
+    assert "# Bars of DEMO (simulated data)" in text
+    assert re.search(r"## Warnings\n\n- the newest bar is [\d.,]+ days old", text)
+    assert f"| minutes looked at | {quality.bars:,} |  |" in text
+    assert "| 3 | high \\| low |" in text
 
 
-@pytest.mark.parametrize(("minutes", "told"), [(3.2, "3 minutes"), (600.0, "10.0 hours")])
-def test_good_bars_have_no_warnings_and_an_age(minutes: float, told: str) -> None:
+@pytest.mark.parametrize(("minutes", "message"), [(3.2, "3 minutes"), (600.0, "10.0 hours")])
+def test_good_bars_have_no_warnings_and_an_age(minutes: float, message: str) -> None:
     quality = DataQuality(1_000, NOON, NOON, 2, 0.031, 0.05, 0.1, minutes)
     page = quality_page("ABC", quality, {})
     assert "No warnings." in page
-    assert f"{told} before this look" in page
+    assert f"{message} before this look" in page
     assert "| without a bar | 31 | 3.1%" in page
     assert "None." in page

@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from hybrid_ml.evaluation.threshold_search import FEWEST_SIGNALS, Advice, Half, advise
 from hybrid_ml.learning.evaluation import RecentRecord
 from hybrid_ml.market.labels import CLASSES
-from hybrid_ml.replay.advice import FEWEST_SIGNALS, Advice, Half, advise
-from hybrid_ml.signals.gates import Answer, Circumstances, evaluate_gates, refused_by
+from hybrid_ml.signals.gates import Answer, GateContext, evaluate_gates, refused_by
 from hybrid_ml.signals.penalty import NO_PENALTY
 from hybrid_ml.signals.presets import PRESETS, Bounds
 from tests.unit.test_replay_worth import answers
@@ -36,16 +36,16 @@ def test_settings_give_what_the_gates_would_have_given(place: int) -> None:
     part = frame[early] if place == 0 else frame[frame["bar_time"] >= split]
     for setting in advice.settings[:: len(advice.settings) // 25]:
         bounds = Bounds(setting.min_confidence, setting.min_prob_margin, setting.max_entropy)
-        around = Circumstances(bounds, NO_PENALTY, RecentRecord(200, 0.9, 0.5), 0.0, 15.0)
+        around = GateContext(bounds, NO_PENALTY, RecentRecord(200, 0.9, 0.5), 0.0, 15.0)
         chances = part[[f"p_{name}" for name in CLASSES]].to_numpy()
         sent = np.array([not refused_by(evaluate_gates(Answer.of(row), around)) for row in chances])
         half = (setting.found, setting.shown)[place]
         assert half.count == sent.sum()
         assert half.coverage == pytest.approx(sent.mean())
         if half.count:
-            said = chances[sent].argmax(axis=1)
-            right = np.array(CLASSES)[said] == part["outcome"][sent]
-            gained = np.where(said == 2, 1, -1) * part["forward_return"][sent] * 1e4
+            text = chances[sent].argmax(axis=1)
+            right = np.array(CLASSES)[text] == part["outcome"][sent]
+            gained = np.where(text == 2, 1, -1) * part["forward_return"][sent] * 1e4
             assert half.precision == pytest.approx(right.mean())
             assert half.mean_return_bps == pytest.approx(gained.mean())
             assert half.mean_return_after_fee_bps == pytest.approx(gained.mean() - 3.0)
@@ -54,17 +54,17 @@ def test_settings_give_what_the_gates_would_have_given(place: int) -> None:
 def test_what_another_gate_refused_is_a_signal_under_no_setting() -> None:
     frame = replayed()
     none = advised(frame.assign(refused_by="margin,recent_accuracy"))
-    assert sum(each.found.count + each.shown.count for each in none.settings) == 0
+    assert sum(setting.found.count + setting.shown.count for setting in none.settings) == 0
     assert none.verdict.startswith("No setting had 20 separate signals")
-    assert max(each.found.count for each in advised(frame.assign(refused_by="confidence,margin")).settings) > 500
+    assert max(setting.found.count for setting in advised(frame.assign(refused_by="confidence,margin")).settings) > 500
 
 
 def test_skill_is_found_and_confirmed_where_it_lasts() -> None:
     advice = advised(replayed(8_000), wanted_precision=0.75)
     assert advice.advised is not None
     assert advice.advised.shown.precision == pytest.approx(advice.advised.found.precision, abs=0.05)
-    reaching = [each for each in advice.settings if each.surely is not None and each.surely >= 0.75]
-    assert advice.advised.found.count == max(each.found.count for each in reaching) > 100
+    reaching = [setting for setting in advice.settings if setting.surely is not None and setting.surely >= 0.75]
+    assert advice.advised.found.count == max(setting.found.count for setting in reaching) > 100
     assert "confirmed" in advice.verdict
 
 
@@ -73,11 +73,11 @@ def test_the_second_half_chooses_nothing_and_denies_what_did_not_last() -> None:
     ruined = frame.copy()
     later = frame.index >= 4_000
     ruined.loc[later, "outcome"] = np.roll(ruined.loc[later, "outcome"].to_numpy(), 1)
-    asked, spoilt = advised(frame, 0.75), advised(ruined, 0.75)
-    assert asked.advised is not None
+    requested, spoilt = advised(frame, 0.75), advised(ruined, 0.75)
+    assert requested.advised is not None
     assert spoilt.advised is not None
-    assert spoilt.advised.found == asked.advised.found
-    assert spoilt.advised.shown != asked.advised.shown
+    assert spoilt.advised.found == requested.advised.found
+    assert spoilt.advised.shown != requested.advised.shown
     assert spoilt.verdict.endswith("not confirmed. Do not rely on it.")
 
 
@@ -89,7 +89,9 @@ def test_luck_is_seldom_taken_for_precision() -> None:
         frame = replayed(500, seed)
         frame = frame.assign(outcome=np.array(["down", "up"])[random.integers(0, 2, len(frame))])
         advice = advised(frame)
-        precise = [each.found.precision or 0.0 for each in advice.settings if each.found.separate >= FEWEST_SIGNALS]
+        precise = [
+            setting.found.precision or 0.0 for setting in advice.settings if setting.found.separate >= FEWEST_SIGNALS
+        ]
         lucky += max(precise) >= 0.6
         claimed += advice.advised is not None
     assert lucky > 5
@@ -98,7 +100,7 @@ def test_luck_is_seldom_taken_for_precision() -> None:
 
 def loosest(frame: pd.DataFrame) -> Half:
     """What the loosest setting of all gave in the first half."""
-    found = [each.found for each in advised(frame).settings]
+    found = [setting.found for setting in advised(frame).settings]
     return max(found, key=lambda half: half.count)
 
 
@@ -116,7 +118,7 @@ def test_signals_of_the_same_ten_minutes_count_once() -> None:
 
 def test_the_bounds_as_asked_and_the_presets_are_always_shown() -> None:
     shown = advised(replayed(), bounds=Bounds(0.47, 0.11, 0.99)).shortened().settings
-    assert {each.name for each in shown} >= {*PRESETS, "as asked"}
+    assert {setting.name for setting in shown} >= {*PRESETS, "as asked"}
     assert len(shown) < 25
 
 

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hybrid_ml.replay.account import account, by_week, curves, weekly_curves
-from hybrid_ml.replay.pictures import draw
+from hybrid_ml.replay.baselines import empty_frame
+from hybrid_ml.replay.figures import draw
 from hybrid_ml.replay.report import report_markdown
-from hybrid_ml.replay.rivals import empty_frame
-from hybrid_ml.reports import ReplayReport
-from hybrid_ml.requests import ReplayRequest
+from hybrid_ml.replay.result import ReplayReport
+from hybrid_ml.replay.summary import account, by_week, curves, weekly_curves
+from hybrid_ml.schemas.requests import ReplayRequest
 from tests.unit.test_replay_standing import rival
 from tests.unit.test_replay_worth import NOON, answers
 
@@ -43,8 +43,8 @@ def rows_of(markdown: str, title: str) -> list[list[str]]:
 
 def test_every_week_and_all_stand_beside_guessing() -> None:
     report = an_account(replayed())
-    told = report_markdown(report, {})
-    head, *weeks = rows_of(told, "Week by week")
+    text = report_markdown(report, {})
+    head, *weeks = rows_of(text, "Week by week")
     assert [row[0] for row in weeks] == ["2024-03-05", "2024-03-12", "2024-03-19"]
     for row, worth in zip(weeks[:2], report.weekly[:2], strict=True):
         by_name = dict(zip(head, row, strict=True))
@@ -53,11 +53,11 @@ def test_every_week_and_all_stand_beside_guessing() -> None:
         assert by_name["class prior"] == f"{worth['prior_log_loss']:.4f}"
     assert weeks[2][1:3] == ["0", "–"]
     assert weeks[1][-2:] == ["0", "2"]
-    assert f"class prior {report.overall['prior_log_loss']:.4f}" in told
-    assert f"majority {report.overall['majority_accuracy']:.3f}" in told
-    signals = rows_of(told, "Signals")
+    assert f"class prior {report.overall['prior_log_loss']:.4f}" in text
+    assert f"majority {report.overall['majority_accuracy']:.3f}" in text
+    signals = rows_of(text, "Signals")
     assert signals[1][1] == f"{report.overall['signals']['count']:,}"
-    confusion = rows_of(told, "What was answered, and what came true")
+    confusion = rows_of(text, "What was answered, and what came true")
     assert sum(int(cell) for cell in confusion[1][1:]) == 336
 
 
@@ -71,10 +71,10 @@ def test_signals_of_a_single_day_have_no_interval_of_days() -> None:
 
 def test_the_words_promise_nothing_and_name_simulated_data() -> None:
     real, simulated = (report_markdown(an_account(replayed(), symbol=name), {}) for name in ("ABC", "DEMO"))
-    for told in (real, simulated):
-        assert "nothing here is a promise of profit" in told
-        assert told.index("## What the figures mean") < told.index("## In all")
-        assert "a fee of 7 bps" in told
+    for message in (real, simulated):
+        assert "nothing here is a promise of profit" in message
+        assert message.index("## What the figures mean") < message.index("## In all")
+        assert "a fee of 7 bps" in message
     assert "simulated" not in real
     assert "# Replay of DEMO (simulated data)" in simulated
     assert "no figure here says anything about a market" in simulated
@@ -87,21 +87,21 @@ def test_other_methods_and_the_larger_window_are_told() -> None:
         [rival(name, frame, even) for name in ("23,000 rows", "80,000 rows")]
         + [rival("persistence", frame, np.eye(3)[np.zeros(len(frame), dtype=int)])]
     )
-    told = report_markdown(an_account(frame, rivals), {})
-    assert "| gain of 80,000 over 23,000 rows, nats | +0.0000 |" in told
-    head, *methods = rows_of(told, "Beside other methods")
+    text = report_markdown(an_account(frame, rivals), {})
+    assert "| gain of 80,000 over 23,000 rows, nats | +0.0000 |" in text
+    head, *methods = rows_of(text, "Beside other methods")
     assert [row[0] for row in methods] == ["hybrid-ml", "base alone", "23,000 rows", "80,000 rows", "persistence"]
     assert dict(zip(head, methods[-1], strict=True))["log loss"] == "–"
-    assert "80,000 over 23,000 rows (90 %)" in rows_of(told, "Week by week")[0]
+    assert "80,000 over 23,000 rows (90 %)" in rows_of(text, "Week by week")[0]
 
 
 def test_advice_stands_in_the_report_with_its_verdict() -> None:
     report = an_account(replayed())
-    told = report_markdown(report, {})
+    text = report_markdown(report, {})
     assert report.advice is not None
-    assert f"**{report.advice.verdict}**" in told
-    assert "penalty after poor recent signals and the most signals of one run are not replayed again" in told
-    assert "balanced" in {row[0] for row in rows_of(told, "Which setting gives a precision of 0.60?")}
+    assert f"**{report.advice.verdict}**" in text
+    assert "penalty after poor recent signals and the most signals of one run are not replayed again" in text
+    assert "balanced" in {row[0] for row in rows_of(text, "Which setting gives a precision of 0.60?")}
 
 
 def test_answers_without_outcomes_are_said_to_tell_nothing() -> None:
@@ -120,8 +120,8 @@ def test_charts_are_the_same_png_each_time_and_stand_where_they_are_said_to() ->
         height, width, _ = matplotlib.image.imread(BytesIO(picture)).shape
         assert 200 < height < 1_000
         assert 500 < width < 1_700
-    told = report_markdown(report, {name: f"here/{name}" for name in first})
-    assert all(f"](here/{name})" in told for name in first)
+    text = report_markdown(report, {name: f"here/{name}" for name in first})
+    assert all(f"](here/{name})" in text for name in first)
 
 
 def test_charts_stand_weeks_without_outcome_signals_or_interval() -> None:

@@ -1,6 +1,8 @@
 """However a replay is cut and spread, its answers are the same bit by bit."""
 
 import os
+import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -8,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pandas as pd
+import psutil
 import pytest
 from distributed import Client
 
@@ -16,12 +19,14 @@ from hybrid_ml.learning.model import HybridModel
 from hybrid_ml.learning.promotion import Promotion
 from hybrid_ml.market.bars import MAX_GAP_MINUTES, clean_bars
 from hybrid_ml.market.simulation import simulate_bars
-from hybrid_ml.replay import looks, registry
+from hybrid_ml.replay import lookahead, memory_store
 from hybrid_ml.replay.engine import Service, train
-from hybrid_ml.replay.past import Past
-from hybrid_ml.replay.registry import Trained
-from hybrid_ml.replay.spread import IN_TURN, Spread, spread_over
-from hybrid_ml.requests import AnalysisRequest
+from hybrid_ml.replay.executors import IN_TURN, Spread, spread_over
+from hybrid_ml.replay.history import Past
+from hybrid_ml.replay.memory_store import Trained
+from hybrid_ml.schemas.requests import AnalysisRequest
+from tests.conftest import ROOT
+from tests.up import wait_for
 
 START = datetime(2024, 2, 4, 18, tzinfo=UTC)
 """An hour and a half before quiet hours."""
@@ -48,7 +53,7 @@ def often_trained(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("hybrid_ml.learning.fallback.MINIMUM_RECENT_ACCURACY", 0.62)
     monkeypatch.setattr("hybrid_ml.learning.fallback.RECOVERED_RECENT_ACCURACY", 0.66)
     monkeypatch.setattr("hybrid_ml.learning.fallback.LONGEST_SCRATCH_PERIOD", timedelta(hours=1))
-    monkeypatch.setattr(looks, "STRETCH_CYCLES", 16)
+    monkeypatch.setattr(lookahead, "STRETCH_CYCLES", 16)
 
     def decide(challenger: HybridModel, champion: HybridModel | None, *_: Any, **__: Any) -> Promotion:
         hours = (challenger.base.as_of - START) // timedelta(hours=1)
@@ -56,7 +61,7 @@ def often_trained(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
         return Promotion(chosen, "for the test")
 
     if request.param != "as they deserve":
-        monkeypatch.setattr(registry, "decide", decide)
+        monkeypatch.setattr(memory_store, "decide", decide)
     return str(request.param)
 
 
@@ -84,22 +89,22 @@ def test_two_processes_answer_as_one_also_when_the_champion_changes_in_mid_stret
     assert before.ledger == after.ledger
     assert replace(before.registry, champion=None) == replace(after.registry, champion=None)
     changed = alone.index[alone["fell_back"]].to_numpy()
-    assert (changed % looks.STRETCH_CYCLES > 0).any()
+    assert (changed % lookahead.STRETCH_CYCLES > 0).any()
     if often_trained != "as they deserve":
         assert before.registry.replaced > 1
         assert (before.registry.kept > 1) == (often_trained == "every third is promoted")
 
 
-@pytest.mark.parametrize("asked", [{}, {"fast_mode": True, "disable_sleep_window": True}], ids=["asleep", "fast"])
+@pytest.mark.parametrize("requested", [{}, {"fast_mode": True, "disable_sleep_window": True}], ids=["asleep", "fast"])
 def test_where_stretches_are_cut_makes_no_difference(
-    past: Past, trained: Trained, monkeypatch: pytest.MonkeyPatch, asked: dict[str, Any]
+    past: Past, trained: Trained, monkeypatch: pytest.MonkeyPatch, requested: dict[str, Any]
 ) -> None:
     found = []
     for cycles in (1, 7, CYCLES):
-        monkeypatch.setattr(looks, "STRETCH_CYCLES", cycles)
-        found.append(replayed(past, trained, IN_TURN, **asked)[0])
+        monkeypatch.setattr(lookahead, "STRETCH_CYCLES", cycles)
+        found.append(replayed(past, trained, IN_TURN, **requested)[0])
     assert len(found[0]) > 20
-    assert found[0]["kind"].eq("adapter").any() == (not asked.get("fast_mode"))
+    assert found[0]["kind"].eq("adapter").any() == (not requested.get("fast_mode"))
     pd.testing.assert_frame_equal(found[0], found[2], check_exact=True)
     pd.testing.assert_frame_equal(found[1], found[2], check_exact=True)
 
@@ -117,8 +122,8 @@ def test_nobody_else_may_send_work_to_a_cluster_of_our_own() -> None:
     with spread_over("dask", 1) as cluster:
         address = cluster.executor._client.scheduler.address
         assert address.startswith("tls://127.0.0.1:")
-        for stranger in (address, address.replace("tls://", "tcp://")):
-            with pytest.raises((OSError, TypeError)), Client(stranger, timeout="2s"):
+        for other_address in (address, address.replace("tls://", "tcp://")):
+            with pytest.raises((OSError, TypeError)), Client(other_address, timeout="2s"):
                 pass
 
 
@@ -141,6 +146,22 @@ def test_a_worker_that_dies_is_said() -> None:
         list(spread.in_order(os._exit, [(1,)]))
 
 
+def test_processes_end_with_the_one_that_is_killed() -> None:
+    program = """
+import os, signal
+from hybrid_ml.replay.executors import spread_over
+
+with spread_over("processes", 2) as spread:
+    print(*spread.in_order(os.getpid, [()] * 4), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    pids = [int(word) for word in done.stdout.split()]
+    assert len(pids) == 4
+    wait_for("the end of the pool", lambda: not any(psutil.pid_exists(pid) for pid in pids))
+
+
 def test_pieces_are_made_only_when_there_is_room() -> None:
     made: list[int] = []
 
@@ -159,8 +180,8 @@ def test_pieces_are_made_only_when_there_is_room() -> None:
 def test_a_penalty_that_silences_the_service_ends_when_the_silenced_answers_come_true(
     past: Past, trained: Trained
 ) -> None:
-    asked = {"min_confidence": 0.65, "min_prob_margin": 0.0, "max_entropy": 1.1, "fast_mode": True}
-    request = AnalysisRequest(symbols=["ABC"], disable_sleep_window=True, enable_recent_penalty=True, **asked)
+    requested = {"min_confidence": 0.65, "min_prob_margin": 0.0, "max_entropy": 1.1, "fast_mode": True}
+    request = AnalysisRequest(symbols=["ABC"], disable_sleep_window=True, enable_recent_penalty=True, **requested)
     service = Service("ABC", request, lambda _: (0, 3_000), 1)
     service.weekly(trained)
     yesterday = START - timedelta(hours=10)
@@ -175,6 +196,6 @@ def test_a_penalty_that_silences_the_service_ends_when_the_silenced_answers_come
     assert not (silenced & signal).any()
     assert set(rows["refused_by"][silenced]) == {"confidence"}
     assert (rows[["p_down", "p_up"]].max(axis=1)[silenced] >= 0.65).all()
-    assert [each[0] for each in service.ledger.signals] == [
-        *(each[0] for each in poor), *rows["bar_time"][silenced | signal],
+    assert [item[0] for item in service.ledger.signals] == [
+        *(answer[0] for answer in poor), *rows["bar_time"][silenced | signal],
     ]  # fmt: skip

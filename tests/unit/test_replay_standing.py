@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from hybrid_ml.market.labels import CLASSES
-from hybrid_ml.replay.rivals import CHANCES, PRIORS, empty_frame
-from hybrid_ml.replay.standing import compare_methods, gain_of_larger_window
+from hybrid_ml.replay.baselines import CHANCES, PRIORS, empty_frame
+from hybrid_ml.replay.method_comparison import compare_methods, gain_of_larger_window
 from tests.unit.test_replay_worth import answers
 
 

@@ -6,16 +6,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from hybrid_ml.learning.evaluation import calibration_error, reliability
-from hybrid_ml.market.labels import CLASSES
-from hybrid_ml.replay.worth import (
-    Known,
+from hybrid_ml.evaluation.outcome_metrics import (
+    ResolvedAnswers,
     blind_precision,
     interval,
     measure,
     precision_at,
     precision_by_coverage,
 )
+from hybrid_ml.learning.evaluation import calibration_error, reliability
+from hybrid_ml.market.labels import CLASSES
 
 NOON = datetime(2024, 3, 5, 12, tzinfo=UTC)
 
@@ -55,10 +55,10 @@ def test_measures_are_those_made_by_hand() -> None:
     assert worth["persistence_accuracy"] == pytest.approx(np.mean(np.roll(truth, 1) == truth))
     assert np.sum(worth["confusion"]) == len(frame)
     sent = frame[frame["signal"]]
-    said = sent[[f"p_{name}" for name in CLASSES]].to_numpy().argmax(axis=1)
+    text = sent[[f"p_{name}" for name in CLASSES]].to_numpy().argmax(axis=1)
     assert worth["signals"]["count"] == len(sent)
-    assert worth["signals"]["precision"] == np.mean(said == truth[sent.index])
-    expected = np.mean(np.where(said == 2, 1, -1) * sent["forward_return"]) * 1e4
+    assert worth["signals"]["precision"] == np.mean(text == truth[sent.index])
+    expected = np.mean(np.where(text == 2, 1, -1) * sent["forward_return"]) * 1e4
     assert worth["signals"]["mean_return_bps"] == pytest.approx(expected)
     assert worth["signals"]["mean_return_after_fee_bps"] == pytest.approx(expected - 3.0)
     assert worth["fell_back"] == 6
@@ -102,7 +102,7 @@ def test_precision_at_a_coverage_takes_the_surest_directions() -> None:
 
 
 def test_the_curve_of_precision_ends_at_all_rows_and_knows_the_coin() -> None:
-    known = Known.of(answers(2_000))
+    known = ResolvedAnswers.of(answers(2_000))
     chances, truth = known.chances(), known.truth
     curve = precision_by_coverage(chances, truth)
     assert curve["rows"].iloc[[0, -1]].tolist() == [10, 2_000]
@@ -117,7 +117,7 @@ def test_the_curve_of_precision_ends_at_all_rows_and_knows_the_coin() -> None:
 
 
 def test_reliability_bins_are_those_of_the_calibration_error() -> None:
-    known = Known.of(answers(2_000))
+    known = ResolvedAnswers.of(answers(2_000))
     bins = reliability(known.chances(), known.truth)
     assert bins["rows"].sum() == 2_000
     gap = (bins["rows"] * (bins["stated"] - bins["came_true"]).abs()).sum() / 2_000

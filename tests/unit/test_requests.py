@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from hybrid_ml.requests import AnalysisRequest, BackfillRequest, ReplayRequest, Request, ReviewRequest, TrainingRequest
+from hybrid_ml.schemas.requests import (
+    AnalysisRequest,
+    BackfillRequest,
+    ReplayRequest,
+    Request,
+    ReviewRequest,
+    TrainingRequest,
+)
 from hybrid_ml.signals.presets import PRESETS, Bounds
 
 TEN_TWENTY = datetime(2018, 6, 1, 10, 20, tzinfo=UTC)
@@ -235,33 +242,33 @@ def test_a_field_left_empty_has_no_default_in_the_form_and_any_other_has_that_of
 
 def test_quiet_hours_are_the_night_in_india_unless_told_otherwise() -> None:
     assert str(AnalysisRequest().quiet_hours) == "01:00-09:00 Asia/Kolkata"
-    asked = AnalysisRequest(sleep_window="22:00-06:30", sleep_timezone="America/New_York", disable_sleep_window=True)
-    assert str(asked.quiet_hours) == "22:00-06:30 America/New_York"
+    request = AnalysisRequest(sleep_window="22:00-06:30", sleep_timezone="America/New_York", disable_sleep_window=True)
+    assert str(request.quiet_hours) == "22:00-06:30 America/New_York"
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "text"),
     [
         ({"sleep_window": "9-17"}, "--sleep_window '9-17' is no window"),
         ({"sleep_window": "09:00-09:00", "disable_sleep_window": True}, "--disable_sleep_window"),
         ({"sleep_timezone": "Kolkata"}, "did you mean Asia/Kolkata"),
     ],
 )
-def test_quiet_hours_that_cannot_be_meant_are_refused_before_the_run(flags: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValidationError, match=said):
+def test_quiet_hours_that_cannot_be_meant_are_refused_before_the_run(flags: dict[str, Any], text: str) -> None:
+    with pytest.raises(ValidationError, match=text):
         AnalysisRequest(**flags)
 
 
 @pytest.mark.parametrize("year", ["0001", "1899", "2201", "9999"])
 def test_a_year_without_bars_is_refused_in_every_request(year: str) -> None:
-    told = rf"{year}-01-05: no bars are of that year; give one of 1900 to 2200"
-    with pytest.raises(ValidationError, match=told):
+    message = rf"{year}-01-05: no bars are of that year; give one of 1900 to 2200"
+    with pytest.raises(ValidationError, match=message):
         Request(as_of=f"{year}-01-05")
-    with pytest.raises(ValidationError, match=told):
+    with pytest.raises(ValidationError, match=message):
         ReviewRequest(as_of=f"{year}-01-05")
-    with pytest.raises(ValidationError, match=told):
+    with pytest.raises(ValidationError, match=message):
         ReplayRequest(start=f"{year}-01-05")
-    with pytest.raises(ValidationError, match=told):
+    with pytest.raises(ValidationError, match=message):
         BackfillRequest(source="demo", until=f"{year}-01-05")
 
 

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hybrid_ml.config.settings import Settings
 from hybrid_ml.errors import BadInput, DataUnavailable
 from hybrid_ml.learning.evaluation import RecentRecord
 from hybrid_ml.learning.model import HybridModel
 from hybrid_ml.learning.rows import Window
-from hybrid_ml.requests import AnalysisRequest, Request, TrainingRequest
-from hybrid_ml.run import Answering, Proposal, Run, limit_signals, open_run
-from hybrid_ml.settings import Settings
-from hybrid_ml.signals.gates import Answer, Circumstances, evaluate_gates
+from hybrid_ml.pipeline.context import ModelInfo, Proposal, Run, limit_signals, open_run
+from hybrid_ml.schemas.requests import AnalysisRequest, Request, TrainingRequest
+from hybrid_ml.signals.gates import Answer, GateContext, evaluate_gates
 from hybrid_ml.signals.penalty import NO_PENALTY
 from hybrid_ml.signals.presets import PRESETS
 
@@ -53,7 +53,7 @@ def test_the_moment_of_a_run_is_in_utc() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "configured", "with_bars", "symbols", "default"),
+    ("requested", "configured", "with_bars", "symbols", "default"),
     [
         ("B,A", "C", ("D",), ["B", "A"], "C"),
         ("", "C,D", ("A", "B"), ["C", "D"], "C"),
@@ -67,9 +67,9 @@ def test_the_moment_of_a_run_is_in_utc() -> None:
     ],
 )
 def test_symbols_are_those_asked_for_else_configured_else_all_with_real_bars(
-    asked: str, configured: str, with_bars: tuple[str, ...], symbols: list[str], default: str
+    requested: str, configured: str, with_bars: tuple[str, ...], symbols: list[str], default: str
 ) -> None:
-    run = opened(Request(symbols=asked or []), configured, with_bars)
+    run = opened(Request(symbols=requested or []), configured, with_bars)
     assert (run.symbols, run.default_symbol) == (symbols, default)
 
 
@@ -109,14 +109,14 @@ def test_the_default_symbols_model_lies_in_the_models_folder_itself() -> None:
 
 def proposal(symbol: str, answer: Answer, model: HybridModel, window: Window, accuracy: float = 0.6) -> Proposal:
     recent = RecentRecord(200, accuracy, 0.4)
-    around = Circumstances(PRESETS["balanced"], NO_PENALTY, recent, 1.0, 15.0)
+    around = GateContext(PRESETS["balanced"], NO_PENALTY, recent, 1.0, 15.0)
     verdicts = evaluate_gates(answer, around)
     return Proposal(
         symbol,
         window.bar_time,
         window.close,
         window.grid[["close"]].tail(120),
-        Answering.of(model),
+        ModelInfo.of(model),
         recent,
         None,
         answer,

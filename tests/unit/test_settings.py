@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from hybrid_ml.config.overrides import SettingOverride, set_overrides
+from hybrid_ml.config.settings import Settings, load_settings
+from hybrid_ml.diagnostics.settings_table import format_overrides, list_settings
 from hybrid_ml.errors import BadInput, StoreUnavailable
-from hybrid_ml.offers import Offer, offer
-from hybrid_ml.requests import AnalysisRequest
-from hybrid_ml.settings import Settings, load_settings
-from hybrid_ml.settings_told import settings_in_a_line, settings_told
+from hybrid_ml.schemas.requests import AnalysisRequest
 from hybrid_ml.store.engine import open_engine
 
 SECRET = "s3cr3t-and-more"
@@ -24,7 +24,7 @@ def apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
     yield
-    offer({})
+    set_overrides({})
 
 
 def stated(tmp_path: Path, *lines: str) -> None:
@@ -32,14 +32,14 @@ def stated(tmp_path: Path, *lines: str) -> None:
 
 
 def rows() -> dict[str, tuple[str, str]]:
-    return {row.name: (row.shown, row.origin) for row in settings_told(load_settings())}
+    return {row.name: (row.shown, row.origin) for row in list_settings(load_settings())}
 
 
 def test_environment_wins_over_env_file_over_block_over_default(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert rows()["NEON_CONN_STR"] == ("the embedded PostgreSQL", "default")
-    offer({"neon_conn_str": Offer(BLOCK, "block hybrid-ml-database")})
+    set_overrides({"neon_conn_str": SettingOverride(BLOCK, "block hybrid-ml-database")})
     assert rows()["NEON_CONN_STR"] == ("from-block:5433/db", "block hybrid-ml-database")
     stated(tmp_path, f"NEON_CONN_STR=postgresql://me:{SECRET}@from-file/db")
     assert rows()["NEON_CONN_STR"] == ("from-file:5432/db", ".env")
@@ -54,7 +54,7 @@ def test_an_empty_variable_hides_the_env_file_and_lets_the_block_through(
     stated(tmp_path, f"NEON_CONN_STR=postgresql://me:{SECRET}@from-file/db")
     monkeypatch.setenv("NEON_CONN_STR", empty)
     assert load_settings().uses_embedded_database
-    offer({"neon_conn_str": Offer(BLOCK, "block hybrid-ml-database")})
+    set_overrides({"neon_conn_str": SettingOverride(BLOCK, "block hybrid-ml-database")})
     assert load_settings().origin("neon_conn_str") == "block hybrid-ml-database"
     stated(tmp_path, "NEON_CONN_STR=")
     monkeypatch.delenv("NEON_CONN_STR")
@@ -67,23 +67,24 @@ def test_an_empty_number_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_what_is_withdrawn_counts_no_more_and_blocks_can_be_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    offer({"neon_conn_str": Offer(BLOCK, "block hybrid-ml-database")})
+    set_overrides({"neon_conn_str": SettingOverride(BLOCK, "block hybrid-ml-database")})
     monkeypatch.setenv("HYBRID_ML_BLOCKS", "false")
     assert load_settings().uses_embedded_database
     monkeypatch.delenv("HYBRID_ML_BLOCKS")
     assert not load_settings().uses_embedded_database
-    offer({})
+    set_overrides({})
     assert load_settings().uses_embedded_database
 
 
 def test_every_setting_has_a_row_and_no_row_shows_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    offer(
+    set_overrides(
         {
-            "neon_conn_str": Offer(f"{BLOCK}?sslpassword={SECRET}", "block hybrid-ml-database"),
-            "telegram_bot_token": Offer(SECRET, "block telegram-bot-token"),
-            "telegram_chat_id": Offer("4242,4343", "block telegram-chat-id"),
+            "neon_conn_str": SettingOverride(f"{BLOCK}?sslpassword={SECRET}", "block hybrid-ml-database"),
+            "telegram_bot_token": SettingOverride(SECRET, "block telegram-bot-token"),
+            "telegram_chat_id": SettingOverride("4242,4343", "block telegram-chat-id"),
             **{
-                f"hybrid_ml_{name}": Offer(value, "variable hybrid_ml_thresholds") for name, value in THRESHOLDS.items()
+                f"hybrid_ml_{name}": SettingOverride(value, "variable hybrid_ml_thresholds")
+                for name, value in THRESHOLDS.items()
             },
         }
     )
@@ -95,31 +96,33 @@ def test_every_setting_has_a_row_and_no_row_shows_a_secret(monkeypatch: pytest.M
     assert found["TELEGRAM_CHATS"] == ("not set", "default")
     assert found["HYBRID_ML_MIN_CONFIDENCE"] == ("0.71", "variable hybrid_ml_thresholds")
     assert found["HYBRID_ML_MAX_ENTROPY"] == ("0.9", "environment")
-    assert "HYBRID_ML_MAX_ENTROPY 0.9 (environment)" in settings_in_a_line(load_settings())
-    assert SECRET not in str(found) + repr(load_settings()) + settings_in_a_line(load_settings())
+    assert "HYBRID_ML_MAX_ENTROPY 0.9 (environment)" in format_overrides(load_settings())
+    assert SECRET not in str(found) + repr(load_settings()) + format_overrides(load_settings())
     assert "4242" not in str(found)
 
 
 def test_an_address_that_cannot_be_read_is_masked_as_a_whole() -> None:
-    offer({"neon_conn_str": Offer(SECRET, "block hybrid-ml-database")})
+    set_overrides({"neon_conn_str": SettingOverride(SECRET, "block hybrid-ml-database")})
     assert rows()["NEON_CONN_STR"] == ("********", "block hybrid-ml-database")
 
 
 def test_an_error_names_the_block_and_not_what_it_holds() -> None:
-    offer({"telegram_chat_id": Offer(f"42, {SECRET}", "block telegram-chat-id")})
+    set_overrides({"telegram_chat_id": SettingOverride(f"42, {SECRET}", "block telegram-chat-id")})
     with pytest.raises(
         BadInput, match=r"^block telegram-chat-id: what it holds is no chat: give its number"
     ) as refused:
         load_settings()
     assert SECRET not in str(refused.value)
-    offer({"neon_conn_str": Offer(f"postgresql://me:{SECRET}@127.0.0.1:1/db", "block hybrid-ml-database")})
+    set_overrides(
+        {"neon_conn_str": SettingOverride(f"postgresql://me:{SECRET}@127.0.0.1:1/db", "block hybrid-ml-database")}
+    )
     with pytest.raises(StoreUnavailable, match=r"127\.0\.0\.1:1/db.*check block hybrid-ml-database and") as away:
         open_engine(load_settings())
     assert SECRET not in str(away.value)
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("name", "value", "text"),
     [
         ("HYBRID_ML_MIN_CONFIDENCE", "1.5", "HYBRID_ML_MIN_CONFIDENCE 1.5: Input should be less than or equal to 1"),
         ("HYBRID_ML_MIN_PROB_MARGIN", "nan", "HYBRID_ML_MIN_PROB_MARGIN nan: Input should be less than or equal to 1"),
@@ -129,16 +132,16 @@ def test_an_error_names_the_block_and_not_what_it_holds() -> None:
     ],
 )
 def test_a_bad_threshold_in_the_environment_is_named_with_its_value(
-    name: str, value: str, said: str, monkeypatch: pytest.MonkeyPatch
+    name: str, value: str, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(BadInput) as refused:
         load_settings()
-    assert str(refused.value).startswith(said)
+    assert str(refused.value).startswith(text)
 
 
 def test_bounds_of_a_run_and_of_a_setting_are_the_same() -> None:
     for name in THRESHOLDS:
-        asked = AnalysisRequest.model_json_schema()["properties"][name]
+        requested = AnalysisRequest.model_json_schema()["properties"][name]
         number, _ = Settings.model_json_schema()["properties"][f"hybrid_ml_{name}"]["anyOf"]
-        assert {word: asked[word] for word in number} == number
+        assert {word: requested[word] for word in number} == number

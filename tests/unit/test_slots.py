@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from hybrid_ml.slots import ANALYSIS_MINUTES, REVIEW_MINUTES, TRAINING_MINUTES, lateness_told, too_late
+from hybrid_ml.pipeline.schedule import ANALYSIS_MINUTES, REVIEW_MINUTES, TRAINING_MINUTES, format_lateness, too_late
 
 DUE = datetime(2024, 2, 4, tzinfo=UTC)
 
@@ -21,6 +21,6 @@ def test_a_slot_is_worth_beginning_until_its_time_is_over(worth: int) -> None:
     [(timedelta(minutes=61), "61 minutes late"), (timedelta(hours=5), "5 hours late"), (timedelta(days=7), "7 days 0")],
 )
 def test_the_message_says_when_it_was_and_how_late(late: timedelta, words: str) -> None:
-    told = lateness_told(DUE, DUE + late)
-    assert "2024-02-04 00:00 UTC" in told
-    assert words in told
+    text = format_lateness(DUE, DUE + late)
+    assert "2024-02-04 00:00 UTC" in text
+    assert words in text

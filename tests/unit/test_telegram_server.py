@@ -99,9 +99,16 @@ def test_what_a_client_learns_of_each_fault(
     assert (first.fault, first.text, first.chat_id) == (kind, "one", "42")
     assert (first.message_id is None) == (kind in LOST | REFUSED)
     assert first.acknowledged == (kind == "slow")
-    told = {"error_500": 500, "too_many": 429, "bad_gateway": 502, "drop_half_way": "half", "garbage": 200, "slow": 200}
-    assert first.told == told.get(kind, "nothing")
-    assert (second.text, second.acknowledged, second.told) == ("two", True, 200)
+    facts = {
+        "error_500": 500,
+        "too_many": 429,
+        "bad_gateway": 502,
+        "drop_half_way": "half",
+        "garbage": 200,
+        "slow": 200,
+    }
+    assert first.answered_with == facts.get(kind, "nothing")
+    assert (second.text, second.acknowledged, second.answered_with) == ("two", True, 200)
 
 
 def test_every_fault_is_in_one_of_the_named_sets() -> None:
@@ -123,7 +130,7 @@ def test_retry_after_says_how_long_and_coming_sooner_is_seen() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "chat_id", "more", "error", "said"),
+    ("text", "chat_id", "more", "error", "message"),
     [
         ("x", 7, {}, BadRequest, "Chat not found"),
         ("x", "name", {}, BadRequest, "Chat not found"),
@@ -146,15 +153,15 @@ def test_retry_after_says_how_long_and_coming_sooner_is_seen() -> None:
     ],
 )
 def test_what_telegram_refuses(
-    text: str, chat_id: int | str, more: dict[str, Any], error: type[Exception], said: str
+    text: str, chat_id: int | str, more: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     with bot_api() as api:
         api.known_chats, api.blocked_chats, api.migrated_chats = {"42", "13", "-5"}, {"13"}, {"-5": -1005}
         with pytest.raises(error) as raised:
             ask(api, send(text, chat_id, **more))
-    assert said.lower() in str(raised.value).lower()
+    assert message.lower() in str(raised.value).lower()
     assert not api.messages
-    assert api.rows[0].told in (400, 403)
+    assert api.rows[0].answered_with in (400, 403)
 
 
 def test_what_telegram_takes() -> None:
@@ -187,15 +194,15 @@ def test_wrong_tokens() -> None:
             with pytest.raises(InvalidToken):
                 ask(api, send("x"), token=token)
         assert ask(api, lambda bot: bot.get_me()).username == "loopback_bot"
-    assert [row.told for row in api.rows] == [401, 404, 200]
+    assert [row.answered_with for row in api.rows] == [401, 404, 200]
 
 
 def test_updates_come_again_until_confirmed() -> None:
     with bot_api() as api:
-        ids = [api.say(f"/status {each}") for each in range(3)]
+        ids = [api.say(f"/status {number}") for number in range(3)]
 
         def poll(offset: int | None) -> list[int]:
-            return [each.update_id for each in ask(api, lambda bot: bot.get_updates(offset=offset, timeout=0))]
+            return [item.update_id for item in ask(api, lambda bot: bot.get_updates(offset=offset, timeout=0))]
 
         assert poll(None) == poll(0) == ids
         assert poll(ids[1]) == ids[1:]
@@ -237,9 +244,9 @@ def test_limits_are_telegrams() -> None:
     assert [limits.wait_seconds("1", 100.0) for _ in range(4)] == [0, 0, 0, 1]
     assert limits.wait_seconds("1", 101.0) == 0
     assert limits.wait_seconds("1", 101.0) == 1
-    assert [limits.wait_seconds("-9", 200.0 + each) for each in range(21)] == [0] * 20 + [40]
+    assert [limits.wait_seconds("-9", 200.0 + number) for number in range(21)] == [0] * 20 + [40]
     assert limits.wait_seconds("-9", 260.1) == 0
-    assert [limits.wait_seconds(str(each), 500.0) for each in range(31)] == [0] * 30 + [1]
+    assert [limits.wait_seconds(str(number), 500.0) for number in range(31)] == [0] * 30 + [1]
 
 
 def test_thirty_connections_at_once_lose_nothing(tmp_path: Path) -> None:
@@ -247,8 +254,8 @@ def test_thirty_connections_at_once_lose_nothing(tmp_path: Path) -> None:
 
     async def use(bot: Bot) -> None:
         async def chat(chat_id: int) -> None:
-            for each in range(20):
-                await bot.send_message(chat_id, f"{chat_id}-{each}")
+            for number in range(20):
+                await bot.send_message(chat_id, f"{chat_id}-{number}")
 
         await asyncio.gather(*(chat(chat_id) for chat_id in range(1, 31)))
 
@@ -259,7 +266,7 @@ def test_thirty_connections_at_once_lose_nothing(tmp_path: Path) -> None:
     rows = [json.loads(line) for line in log.read_text().splitlines()]
     assert len(rows) == len(api.rows) == 600
     assert all(row["acknowledged"] for row in rows)
-    assert {row["text"] for row in rows} == {f"{chat}-{each}" for chat in range(1, 31) for each in range(20)}
+    assert {row["text"] for row in rows} == {f"{chat}-{number}" for chat in range(1, 31) for number in range(20)}
     assert len({row["message_id"] for row in rows}) == 600
 
 
@@ -285,11 +292,11 @@ def test_it_runs_alone(tmp_path: Path) -> None:
     process = subprocess.Popen([*program, "--faults", "too_many=1"], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
-        said = dict(each.split("=") for each in process.stdout.readline().split())
-        api = BotApi(base_url=said["TELEGRAM_BASE_URL"])
+        answer = dict(part.split("=") for part in process.stdout.readline().split())
+        api = BotApi(base_url=answer["TELEGRAM_BASE_URL"])
         with pytest.raises(RetryAfter):
-            ask(api, send("x"), token=said["TELEGRAM_BOT_TOKEN"])
-        assert json.loads(log.read_text())["told"] == 429
+            ask(api, send("x"), token=answer["TELEGRAM_BOT_TOKEN"])
+        assert json.loads(log.read_text())["answered_with"] == 429
     finally:
         process.kill()
         process.wait()

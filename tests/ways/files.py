@@ -14,6 +14,8 @@ DOCKERFILE = ROOT / "Dockerfile"
 SET_UP = ROOT / ".github" / "actions" / "set-up" / "action.yml"
 UNITS = sorted((ROOT / "deployments" / "systemd").glob("*.service"))
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+SERVICE_WORKFLOWS = [path for path in WORKFLOWS if path.stem in ("analysis", "weekly-training")]
+"""Those that run the service; the others check a change and make a release."""
 PAGE = ROOT / "docs" / "other_ways.md"
 SECRETS = ("NEON_CONN_STR", "TELEGRAM_BOT_TOKEN", "TELEGRAM_CHAT_ID")
 
@@ -26,8 +28,8 @@ def read(path: Path) -> dict[Any, Any]:
 
 
 def steps(workflow: Path) -> list[dict[str, Any]]:
-    """The steps of a workflow's only job."""
-    (job,) = read(workflow)["jobs"].values()
+    """The steps of a workflow's only job; a job that calls another workflow has none."""
+    (job,) = (job for job in read(workflow)["jobs"].values() if "steps" in job)
     return job["steps"]
 
 

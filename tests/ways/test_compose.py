@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from deployments.server import SERVER_SETTINGS
+from deployments.service.server import SERVER_SETTINGS
 from tests.conftest import ROOT
 from tests.ways.files import COMPOSE, DOCKERFILE, read
 
@@ -65,8 +65,8 @@ def test_services_start_in_order_and_come_back() -> None:
 
 def test_the_two_databases_are_those_the_services_ask_for() -> None:
     created = (ROOT / "deployments" / "compose" / "create_prefect_database.sql").read_text()
-    asked = SERVICES["server"]["environment"]["PREFECT_SERVER_DATABASE_CONNECTION_URL"]
-    assert f"CREATE DATABASE {asked.rsplit('/', 1)[1]};" in created
+    requested = SERVICES["server"]["environment"]["PREFECT_SERVER_DATABASE_CONNECTION_URL"]
+    assert f"CREATE DATABASE {requested.rsplit('/', 1)[1]};" in created
     ours = SERVICES["worker"]["environment"]["NEON_CONN_STR"].rsplit("/", 1)[1]
     assert ours == SERVICES["database"]["environment"]["POSTGRES_DB"]
 
@@ -91,12 +91,12 @@ def test_the_image_holds_what_the_service_needs_and_no_secret() -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "said"), [("", "PREFECT_API_URL is not set"), ("http://127.0.0.1:9/api", "not answer")]
+    ("url", "text"), [("", "PREFECT_API_URL is not set"), ("http://127.0.0.1:9/api", "not answer")]
 )
-def test_a_worker_that_cannot_be_asked_for_is_not_healthy(url: str, said: str) -> None:
+def test_a_worker_that_cannot_be_asked_for_is_not_healthy(url: str, text: str) -> None:
     done = _health(url)
     assert done.returncode == 1
-    assert said in done.stderr
+    assert text in done.stderr
 
 
 def test_a_container_is_healthy_while_the_server_hears_of_a_worker(prefect_api: str) -> None:
@@ -111,7 +111,7 @@ def test_a_container_is_healthy_while_the_server_hears_of_a_worker(prefect_api: 
 
 def _health(url: str, *pool: str) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, ROOT / "deployments" / "worker_health.py", *pool],
+        [sys.executable, ROOT / "deployments" / "service" / "worker_health.py", *pool],
         env={**os.environ, "PREFECT_API_URL": url},
         capture_output=True,
         text=True,

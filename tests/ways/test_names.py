@@ -11,9 +11,21 @@ import pytest
 from prefect.settings import Settings as PrefectSettings
 from prefect.settings.legacy import _get_settings_fields
 
-from hybrid_ml.settings import Settings
+from hybrid_ml.config.settings import Settings
 from tests.conftest import ROOT
-from tests.ways.files import COMPOSE, DOCKERFILE, PAGE, UNITS, WORKFLOWS, code, commands_named, read, steps, unit
+from tests.ways.files import (
+    COMPOSE,
+    DOCKERFILE,
+    PAGE,
+    SERVICE_WORKFLOWS,
+    UNITS,
+    WORKFLOWS,
+    code,
+    commands_named,
+    read,
+    steps,
+    unit,
+)
 
 FILES = [COMPOSE, DOCKERFILE, *UNITS, *WORKFLOWS]
 TYPED = re.findall(r"^\$ (?:.* )?(hybrid-ml [a-z].*?)(?: +#.*)?$", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)
@@ -38,7 +50,7 @@ def test_they_are_the_commands_to_operate_it() -> None:
     assert set(NAMED) >= {"up", "deploy", "worker", "bot", "migrate", "train", "analyze", "backfill"}
 
 
-@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", SERVICE_WORKFLOWS, ids=lambda path: path.stem)
 def test_the_commands_of_a_workflow_have_its_flags(path: Path) -> None:
     script = steps(path)[-1]["run"]
     ((command),) = commands_named(script)

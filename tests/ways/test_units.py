@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from deployments.server import SERVER_SETTINGS
+from deployments.service.server import SERVER_SETTINGS
 from tests.ways.files import UNITS, unit
 
 FOLDER = "/var/lib/hybrid-ml"

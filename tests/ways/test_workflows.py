@@ -5,33 +5,44 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine
 
+from hybrid_ml.config.settings import load_settings
 from hybrid_ml.market.bars import clean_bars
 from hybrid_ml.market.simulation import simulate_bars
-from hybrid_ml.settings import load_settings
 from hybrid_ml.store.bars import store_bars
 from hybrid_ml.store.engine import connect_only, migrate
 from tests.conftest import ROOT
 from tests.flows.running import rows
 from tests.telegram_server import TOKEN, bot_api
-from tests.ways.files import SECRETS, SET_UP, WORKFLOWS, read, steps
+from tests.ways.files import SECRETS, SERVICE_WORKFLOWS, SET_UP, WORKFLOWS, read, steps
 
 BY_NAME = {path.stem: path for path in WORKFLOWS}
 NOT_IN_A_CHECKOUT = (".git", ".venv", ".data", "*.pkl", "*.json", ".*_cache", "__pycache__", "*.egg-info")
 
 
-def test_both_are_there() -> None:
-    assert set(BY_NAME) == {"analysis", "weekly-training"}
+FORMS = sorted(path for path in (ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml") if path.stem != "config")
+
+
+def test_all_are_there() -> None:
+    assert set(BY_NAME) == {"analysis", "weekly-training", "checks", "release"}
+    assert {path.stem for path in SERVICE_WORKFLOWS} == {"analysis", "weekly-training"}
+    assert {path.stem for path in FORMS} == {"bug", "feature"}
 
 
 @pytest.mark.parametrize(
     ("schema", "path"),
-    [*(("vendor.github-workflows", path) for path in WORKFLOWS), ("vendor.github-actions", SET_UP)],
+    [
+        *(("vendor.github-workflows", path) for path in WORKFLOWS),
+        ("vendor.github-actions", SET_UP),
+        *(("vendor.github-issue-forms", path) for path in FORMS),
+        ("vendor.github-issue-config", FORMS[0].with_name("config.yml")),
+    ],
     ids=lambda value: value if isinstance(value, str) else value.stem,
 )
 def test_schemas_hold(schema: str, path: Path) -> None:
@@ -41,17 +52,41 @@ def test_schemas_hold(schema: str, path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
-def test_rights_are_few_and_runs_do_not_cut_each_other_off(path: Path) -> None:
+def test_rights_are_few_and_time_is_bounded(path: Path) -> None:
     workflow = read(path)
     assert workflow["permissions"] == {"contents": "read"}
+    more = {name: job["permissions"] for name, job in workflow["jobs"].items() if "permissions" in job}
+    assert more == ({"release": {"contents": "write"}} if path.stem == "release" else {})
+    for job in workflow["jobs"].values():
+        assert job.get("uses") == "./.github/workflows/checks.yml" or 0 < job["timeout-minutes"] <= 90
+
+
+@pytest.mark.parametrize("path", SERVICE_WORKFLOWS, ids=lambda path: path.stem)
+def test_runs_of_the_service_do_not_cut_each_other_off(path: Path) -> None:
+    workflow = read(path)
     assert workflow["concurrency"] == {"group": f"hybrid-ml-{path.stem}", "cancel-in-progress": False}
-    (job,) = workflow["jobs"].values()
-    assert 0 < job["timeout-minutes"] <= 90
+    assert len(workflow["jobs"]) == 1
     assert set(workflow[True]) == {"schedule", "workflow_dispatch"}
 
 
+def test_a_change_is_checked_by_the_commands_that_must_hold_before_it_lands() -> None:
+    workflow = read(BY_NAME["checks"])
+    assert workflow["concurrency"] == {"group": "hybrid-ml-checks-${{ github.ref }}", "cancel-in-progress": True}
+    assert set(workflow[True]) == {"pull_request", "workflow_call"}
+    assert steps(BY_NAME["checks"])[-1]["run"] == ".ci/run"
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)
+
+
+def test_a_release_is_of_a_tag_that_has_passed_the_checks() -> None:
+    workflow = read(BY_NAME["release"])
+    assert workflow["concurrency"] == {"group": "hybrid-ml-release-${{ github.ref }}", "cancel-in-progress": False}
+    assert workflow[True] == {"push": {"tags": ["v*"]}}
+    assert workflow["jobs"]["checks"] == {"uses": "./.github/workflows/checks.yml"}
+    assert workflow["jobs"]["release"]["needs"] == "checks"
+
+
 def test_the_schedules_are_those_promised() -> None:
-    crons = {name: [each["cron"] for each in read(path)[True]["schedule"]] for name, path in BY_NAME.items()}
+    crons = {path.stem: [entry["cron"] for entry in read(path)[True]["schedule"]] for path in SERVICE_WORKFLOWS}
     assert crons == {"analysis": ["*/10 * * * *"], "weekly-training": ["0 0 * * 0"]}
 
 
@@ -59,9 +94,8 @@ def test_the_schedules_are_those_promised() -> None:
 def test_foreign_actions_are_pinned_to_a_commit(path: Path) -> None:
     used = re.findall(r"uses: (\S+)", path.read_text())
     assert used
-    assert [
-        name for name in used if not re.fullmatch(r"actions/[\w-]+@[0-9a-f]{40}|\./\.github/actions/set-up", name)
-    ] == []
+    own = r"\./\.github/(?:actions/set-up|workflows/checks\.yml)"
+    assert [name for name in used if not re.fullmatch(rf"actions/[\w-]+@[0-9a-f]{{40}}|{own}", name)] == []
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
@@ -78,14 +112,100 @@ def test_secrets_reach_environments_only_and_only_of_steps_that_run_our_own_comm
 
 @pytest.mark.parametrize("missing", SECRETS)
 def test_a_missing_secret_is_named_with_where_to_set_it_and_no_value_is_shown(missing: str) -> None:
-    environment = {"PATH": os.environ["PATH"], **dict.fromkeys(SECRETS, "hush"), missing: ""}
-    for path in WORKFLOWS:
+    environment = {"PATH": os.environ["PATH"], **dict.fromkeys(SECRETS, "s3cret"), missing: ""}
+    for path in SERVICE_WORKFLOWS:
         step = next(step for step in steps(path) if step["name"] == "Are the secrets set?")
         done = _bash(step["run"], ROOT, environment)
         assert done.returncode == 1
         assert f"not set: {missing}." in done.stdout
         assert "Settings > Secrets and variables > Actions" in done.stdout
-        assert "hush" not in done.stdout + done.stderr
+        assert "s3cret" not in done.stdout + done.stderr
+
+
+@pytest.fixture
+def released(tmp_path: Path) -> Path:
+    """A copy of the checkout as it is when version 1.2.3 is released."""
+    folder = tmp_path / "checkout"
+    shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(*NOT_IN_A_CHECKOUT, "build"), symlinks=True)
+    for name, before, after in (
+        ("pyproject.toml", r'^version = ".*"$', 'version = "1.2.3"'),
+        ("prefect.yaml", r"^    version: .*$", "    version: 1.2.3"),
+        ("CHANGELOG.md", r"^## .*$", "## 1.2.3, 2027-01-31\n\n- First line.\n- Second line.\n\n## 1.2.2, 2027-01-01"),
+    ):
+        text, count = re.subn(before, after, (folder / name).read_text(), flags=re.MULTILINE)
+        assert count
+        (folder / name).write_text(text)
+    return folder
+
+
+def test_a_release_has_the_whole_wheel_and_the_section_of_its_version(released: Path, tmp_path: Path) -> None:
+    """The steps in bash, in order; `gh` is a stand-in that writes down how it was called."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / "gh").write_text('#!/bin/sh\nprintf "%s\\n" "$@" > called\n')
+    (programs / "gh").chmod(0o755)
+    path = f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {"PATH": path, "HOME": str(tmp_path), "GITHUB_REF_NAME": "v1.2.3", "GH_TOKEN": "s3cret"}
+    for step in steps(BY_NAME["release"]):
+        if "run" in step:
+            done = _bash(step["run"], released, environment)
+            assert done.returncode == 0, f"{step['name']}: {done.stdout}{done.stderr}"
+    wheel = "dist/hybrid_ml-1.2.3-py3-none-any.whl"
+    called = (released / "called").read_text().split("\n")
+    assert called[:3] == ["release", "create", "v1.2.3"]
+    assert {"--verify-tag", wheel, "requirements.lock"} <= set(called)
+    assert (released / "notes.md").read_text() == "- First line.\n- Second line.\n"
+    packed = set(zipfile.ZipFile(released / wheel).namelist())
+    packages = ("hybrid_ml", "flows", "tasks", "deployments")
+    wanted = {path for name in packages for kind in ("*.py", "*.sql") for path in (ROOT / name).rglob(kind)}
+    missing = {path.relative_to(ROOT).as_posix() for path in wanted} - packed
+    assert missing <= {"deployments/compose/create_prefect_database.sql"}  # compose.yaml mounts it from the checkout
+
+
+@pytest.mark.parametrize(
+    ("tag", "name", "before", "after", "problem"),
+    [
+        ("v1.2.4", "", "", "", "tag v1.2.4 is not version 1.2.3 of pyproject.toml"),
+        (
+            "v1.2.3",
+            "CHANGELOG.md",
+            "1.2.3, 2027-01-31",
+            "1.2.3, unreleased",
+            "section 1.2.3 of CHANGELOG.md is unreleased",
+        ),
+        ("v1.2.3", "CHANGELOG.md", "## 1.2.3,", "## 1.3.0,", "CHANGELOG.md has no section 1.2.3"),
+        ("v1.2.3", "CHANGELOG.md", "- First line.\n- Second line.\n", "", "section 1.2.3 of CHANGELOG.md is empty"),
+        ("v1.2.3", "prefect.yaml", "version: 1.2.3", "version: 1.2.2", "prefect.yaml has deployments of version 1.2.2"),
+    ],
+)
+def test_a_release_that_is_not_ready_is_refused_in_a_line(
+    released: Path, tag: str, name: str, before: str, after: str, problem: str
+) -> None:
+    if name:
+        (released / name).write_text((released / name).read_text().replace(before, after))
+    program = ROOT / ".github" / "release_notes.py"
+    done = subprocess.run([sys.executable, program, tag], cwd=released, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith(f"release: {problem}")
+    assert done.stderr.count("\n") == 1
+
+
+def test_pre_commit_runs_what_make_lint_runs_with_the_tools_of_this_project() -> None:
+    (repo,) = read(ROOT / ".pre-commit-config.yaml")["repos"]
+    assert repo["repo"] == "local"
+    assert {hook["language"] for hook in repo["hooks"]} == {"system"}
+    hooks = {tuple(_plain_words(hook["entry"])) for hook in repo["hooks"]}
+    recipe = re.search(r"^lint:.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    assert recipe is not None
+    assert hooks == {tuple(_plain_words(line.replace("$(BIN)", ".venv/bin"))) for line in recipe[1].splitlines()}
+    for program, *_ in hooks:
+        assert Path(sys.executable).with_name(Path(program).name).is_file()
+
+
+def _plain_words(command: str) -> list[str]:
+    """A command without what its caller adds: the flag that heeds exclusions, and the folder."""
+    return [word for word in command.split() if word not in ("--force-exclude", ".")]
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ SELECT
                 ),
                 '-infinity'
             )
-    ) AS in_vain,
+    ) AS failed_attempts,
     max(as_of) AS newest
 FROM model_versions
 WHERE symbol = :symbol AND kind = 'scratch' AND as_of <= :as_of

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hybrid_ml.bot import answers
-from hybrid_ml.bot.facts import LastAnswer, PastSignal, Pause, Status, SymbolRecord, SymbolStatus
+from hybrid_ml.alerts.html import escaped
+from hybrid_ml.bot import replies
 from hybrid_ml.learning.intervals import wilson
-from hybrid_ml.signals.markup import escaped
+from hybrid_ml.schemas.bot_status import LastAnswer, PastSignal, Pause, Status, SymbolRecord, SymbolStatus
 from tests.telegram_rules import problem_with_text, visible
 
 NOW = datetime(2024, 5, 1, 12, 0, tzinfo=UTC)
@@ -41,8 +41,8 @@ def signal(name: str = "BTCUSD", **changes: Any) -> PastSignal:
 
 def test_status_says_what_there_is_how_old_and_why_nothing_was_sent() -> None:
     counts = {"pending": 2, "sending": 1, "sent": 14, "expired": 3}
-    said = visible(answers.status(Status([symbol()], counts, None), NOW), "HTML").splitlines()
-    assert said == [
+    lines = visible(replies.status(Status([symbol()], counts, None), NOW), "HTML").splitlines()
+    assert lines == [
         "Status 2024-05-01 12:00 UTC",
         "",
         "BTCUSD",
@@ -59,7 +59,7 @@ def test_status_warns_of_what_is_old_or_missing() -> None:
     old = symbol("OLD", newest_bar=NOW - timedelta(hours=5), last=last(signal=True, bar_time=NOW - timedelta(days=2)))
     bare = symbol("NEW", newest_bar=None, model_version=None, model_trained_until=None, last=None)
     sick = symbol("SICK", last=last(degraded=True, refused_by=["recent_accuracy"]))
-    said = answers.status(Status([old, bare, sick], {}, Pause(NOW + timedelta(hours=1)), 2), NOW)
+    text = replies.status(Status([old, bare, sick], {}, Pause(NOW + timedelta(hours=1)), 2), NOW)
     for part in (
         "⚠ newest bar 07:00, closed 5 hours ago",
         "last answer 2024-04-29 12:00 ▲ UP 62%: signal",
@@ -71,22 +71,22 @@ def test_status_warns_of_what_is_old_or_missing() -> None:
         "⏸ This chat is paused until 18:30 Kolkata, 13:00 UTC",
         "2 other chats paused",
     ):
-        assert part in said
-    assert "backfill" in answers.status(Status([], {}, None), NOW)
+        assert part in text
+    assert "backfill" in replies.status(Status([], {}, None), NOW)
 
 
 def test_the_edge_of_a_stale_bar_is_that_of_an_analysis() -> None:
     def marked(minutes: float) -> bool:
         facts = symbol(newest_bar=NOW - timedelta(minutes=minutes + 1))
-        return "⚠" in answers.status(Status([facts], {}, None), NOW)
+        return "⚠" in replies.status(Status([facts], {}, None), NOW)
 
-    assert not marked(answers.STALE_MINUTES)
-    assert marked(answers.STALE_MINUTES + 0.1)
+    assert not marked(replies.STALE_MINUTES)
+    assert marked(replies.STALE_MINUTES + 0.1)
 
 
 def test_signals_say_what_came_of_them() -> None:
-    said = visible(
-        answers.signals(
+    lines = visible(
+        replies.signals(
             [
                 signal(),
                 signal(direction="down", outcome="flat", forward_return=-0.0001),
@@ -97,43 +97,43 @@ def test_signals_say_what_came_of_them() -> None:
         ),
         "HTML",
     ).splitlines()
-    assert said == [
+    assert lines == [
         "Last 4 signals (UTC)",
         "11:40 ▲ BTCUSD UP 71% ✓ up +12.3 bps",
         "11:40 ▼ BTCUSD DOWN 71% ✗ flat -1.0 bps",
         "11:58 ▲ BTCUSD UP 71% … waiting",
         "11:40 ▲ BTCUSD UP 71% – no outcome: the session ended",
     ]
-    assert "No signals yet" in answers.signals([], NOW)
+    assert "No signals yet" in replies.signals([], NOW)
 
 
 def test_a_record_stands_beside_the_blind_guess_with_its_interval() -> None:
     low, high = wilson(13, 20)
-    said = visible(answers.record([record(), record("B", signals=0, right=0, mean_return_bps=None)], 30), "HTML")
-    assert f"right 13 of 20: 65% (90 %: {low:.0%} to {high:.0%})" in said
-    assert "always saying up: 35% of 100 answers" in said
-    assert "mean return +3.2 bps before fees" in said
-    assert "1 waiting, 2 void" in said
-    assert "no signal with an outcome yet" in said
-    assert answers.record([], 30) == "No answers in the last 30 days."
+    text = visible(replies.record([record(), record("B", signals=0, right=0, mean_return_bps=None)], 30), "HTML")
+    assert f"right 13 of 20: 65% (90 %: {low:.0%} to {high:.0%})" in text
+    assert "always saying up: 35% of 100 answers" in text
+    assert "mean return +3.2 bps before fees" in text
+    assert "1 waiting, 2 void" in text
+    assert "no signal with an outcome yet" in text
+    assert replies.record([], 30) == "No answers in the last 30 days."
 
 
 def test_pauses_in_words() -> None:
-    said = answers.paused(Pause(NOW + timedelta(minutes=90)), NOW)
-    assert "paused until 19:00 Kolkata, 13:30 UTC" in said
-    assert "/resume ends it" in said
-    tomorrow = answers.paused(Pause(NOW + timedelta(hours=24)), NOW)
+    text = replies.paused(Pause(NOW + timedelta(minutes=90)), NOW)
+    assert "paused until 19:00 Kolkata, 13:30 UTC" in text
+    assert "/resume ends it" in text
+    tomorrow = replies.paused(Pause(NOW + timedelta(hours=24)), NOW)
     assert "paused until 2024-05-02 17:30 Kolkata, 2024-05-02 12:00 UTC" in tomorrow
-    assert "was over" in answers.paused(None, NOW)
+    assert "was over" in replies.paused(None, NOW)
 
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_no_name_breaks_an_answer(name: str) -> None:
     texts = [
-        answers.status(Status([symbol(name, last=last(refused_by=[name]))], {}, None), NOW),
-        answers.signals([signal(name, outcome=None, void_reason=name)], NOW),
-        answers.record([record(name)], 30),
-        answers.misunderstood(name),
+        replies.status(Status([symbol(name, last=last(refused_by=[name]))], {}, None), NOW),
+        replies.signals([signal(name, outcome=None, void_reason=name)], NOW),
+        replies.record([record(name)], 30),
+        replies.misunderstood(name),
     ]
     for text in texts:
         assert problem_with_text(text, "HTML", caption=False) is None
@@ -149,9 +149,9 @@ def test_no_name_breaks_an_answer(name: str) -> None:
 def test_no_answer_is_refused_or_cut_in_the_middle(names: list[str], repeated: int) -> None:
     names = (names * repeated)[:500]
     texts = [
-        answers.status(Status([symbol(name) for name in names], {}, None), NOW),
-        answers.signals([signal(name) for name in names], NOW),
-        answers.record([record(name) for name in names], 30),
+        replies.status(Status([symbol(name) for name in names], {}, None), NOW),
+        replies.signals([signal(name) for name in names], NOW),
+        replies.record([record(name) for name in names], 30),
     ]
     for text in texts:
         assert problem_with_text(text, "HTML", caption=False) is None
@@ -161,6 +161,6 @@ def test_no_answer_is_refused_or_cut_in_the_middle(names: list[str], repeated: i
 
 
 def test_help_names_every_command() -> None:
-    assert problem_with_text(answers.HELP, "HTML", caption=False) is None
+    assert problem_with_text(replies.HELP, "HTML", caption=False) is None
     for name in ("status", "signals", "record", "pause", "resume", "help"):
-        assert f"/{name}" in answers.HELP
+        assert f"/{name}" in replies.HELP

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from hybrid_ml.bot.commands import Stranger, understand
-from hybrid_ml.bot.facts import Request
+from hybrid_ml.bot.parsing import UnauthorizedChat, parse_command
+from hybrid_ml.schemas.bot_status import BotCommand
 
 ALLOWED = ["42", "-100777", "@OurGroup"]
 PRIVATE = {"id": 42, "type": "private"}
@@ -19,8 +19,8 @@ def update(text: str | None, chat: dict[str, Any] | None = None, **more: Any) ->
     return {"update_id": 5, "message": message if text is None else {**message, "text": text}}
 
 
-def ask(given: dict[str, Any]) -> Request | Stranger | None:
-    return understand(given, ALLOWED, "Our_Bot")
+def ask(given: dict[str, Any]) -> BotCommand | UnauthorizedChat | None:
+    return parse_command(given, ALLOWED, "Our_Bot")
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def ask(given: dict[str, Any]) -> Request | Stranger | None:
 )
 def test_what_is_a_command(text: str | None, chat: dict[str, Any], expected: str | None) -> None:
     found = ask(update(text, chat))
-    assert (found.command if isinstance(found, Request) else found) == expected
+    assert (found.command if isinstance(found, BotCommand) else found) == expected
 
 
 @pytest.mark.parametrize("kind", ["edited_message", "channel_post", "edited_channel_post", "my_chat_member"])
@@ -55,7 +55,7 @@ def test_other_updates_are_nothing(kind: str) -> None:
 
 def test_a_request_knows_when_it_was_sent_and_where_it_is_answered() -> None:
     found = ask(update("/help", {"id": -5, "type": "supergroup", "username": "ourgroup"}))
-    assert found == Request(5, "@OurGroup", -5, "help", datetime.fromtimestamp(1_700_000_000, UTC), 9, in_group=True)
+    assert found == BotCommand(5, "@OurGroup", -5, "help", datetime.fromtimestamp(1_700_000_000, UTC), 9, in_group=True)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_a_request_knows_who_wrote_it_and_in_whose_name(
 ) -> None:
     more = {} if sender is None else {"sender_chat": {"id": sender, "type": "channel"}}
     found = ask(update("/pause", chat, **more))
-    assert isinstance(found, Request)
+    assert isinstance(found, BotCommand)
     assert (found.user_id, found.in_group, found.as_group) == (user_id, in_group, as_group)
 
 
@@ -86,10 +86,10 @@ def test_a_request_knows_who_wrote_it_and_in_whose_name(
     ],
 )
 def test_strangers_are_known_by_number_alone(chat: dict[str, Any]) -> None:
-    assert ask(update("/pause", chat)) == Stranger(chat["id"], 9)
+    assert ask(update("/pause", chat)) == UnauthorizedChat(chat["id"], 9)
     anonymous = update("/pause", chat)
     del anonymous["message"]["from"]
-    assert ask(anonymous) == Stranger(chat["id"], None)
+    assert ask(anonymous) == UnauthorizedChat(chat["id"], None)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_strangers_are_known_by_number_alone(chat: dict[str, Any]) -> None:
 )
 def test_arguments(text: str, minutes: int, count: int, problem: str) -> None:
     found = ask(update(text))
-    assert isinstance(found, Request)
+    assert isinstance(found, BotCommand)
     assert (found.minutes, found.count) == (minutes, count)
     assert found.problem.startswith(problem)
     assert bool(found.problem) == bool(problem)

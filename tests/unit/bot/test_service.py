@@ -12,13 +12,13 @@ import pytest
 from sqlalchemy import Engine, create_engine, text
 from telegram.error import Conflict, NetworkError
 
-from hybrid_ml.away import away
+from hybrid_ml.alerts.background import run_in_daemon_thread
 from hybrid_ml.bot import service
-from hybrid_ml.bot.line import Line
-from hybrid_ml.bot.service import Beside, Service, allowed_chat_ids, run_service
+from hybrid_ml.bot.client import BotClient
+from hybrid_ml.bot.service import BackgroundTask, Service, allowed_chat_ids, run_service
+from hybrid_ml.config.settings import Settings, load_settings
 from hybrid_ml.errors import BadInput, ServiceBusy
-from hybrid_ml.settings import Settings, load_settings
-from hybrid_ml.store.bot import ServiceLock
+from hybrid_ml.store.bot_queries import ServiceLock
 from tests.telegram_server import TOKEN, BotApi, bot_api
 
 CLOCK = partial(datetime.now, UTC)
@@ -31,7 +31,7 @@ def settings(monkeypatch: pytest.MonkeyPatch) -> Settings:
     return load_settings()
 
 
-def serve(engine: Engine, api: BotApi, beside: Beside | None, meanwhile: Callable[[], Awaitable[None]]) -> None:
+def serve(engine: Engine, api: BotApi, beside: BackgroundTask | None, meanwhile: Callable[[], Awaitable[None]]) -> None:
     """Let a service run while `meanwhile` does, then cancel it; raises what the service raises."""
 
     async def run() -> None:
@@ -123,16 +123,18 @@ def test_who_lost_the_lock_to_another_ends(engine: Engine, api: BotApi, monkeypa
 
 
 def test_one_chats_trouble_does_not_hold_up_another(engine: Engine, api: BotApi) -> None:
-    asked = 6
-    api.orders.append((429, {"ok": False, "error_code": 429, "description": "x", "parameters": {"retry_after": asked}}))
+    requested = 6
+    api.orders.append(
+        (429, {"ok": False, "error_code": 429, "description": "x", "parameters": {"retry_after": requested}})
+    )
 
     async def meanwhile() -> None:
         api.say("/help", chat_id=42)
-        await until(lambda: api.rows and api.rows[-1].told == 429)
+        await until(lambda: api.rows and api.rows[-1].answered_with == 429)
         started = time.monotonic()
         api.say("/help", chat_id=43)
         await until(lambda: api.messages)
-        assert time.monotonic() - started < asked - 0.5
+        assert time.monotonic() - started < requested - 0.5
         await until(lambda: len(api.messages) == 2)
 
     serve(engine, api, None, meanwhile)
@@ -153,7 +155,7 @@ def test_an_answer_that_cannot_be_made_is_said_so(engine: Engine, api: BotApi, m
     def broken(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(service.Desk, "words", broken)
+    monkeypatch.setattr(service.CommandHandler, "words", broken)
 
     async def meanwhile() -> None:
         api.say("/status")
@@ -164,9 +166,9 @@ def test_an_answer_that_cannot_be_made_is_said_so(engine: Engine, api: BotApi, m
 
 
 def test_nothing_said_of_an_error_shows_the_token(settings: Settings) -> None:
-    line = Line(settings)
-    said = line.problem(NetworkError(f"httpx.ConnectError: https://host/bot{TOKEN}/getMe"))
-    assert said == "NetworkError: httpx.ConnectError: https://host/bot<TELEGRAM_BOT_TOKEN>/getMe"
+    line = BotClient(settings)
+    message = line.problem(NetworkError(f"httpx.ConnectError: https://host/bot{TOKEN}/getMe"))
+    assert message == "NetworkError: httpx.ConnectError: https://host/bot<TELEGRAM_BOT_TOKEN>/getMe"
     assert "@BotFather" in line.problem(Conflict("Conflict: terminated by other getUpdates request"))
     assert "deleteWebhook" in line.problem(Conflict("Conflict: can't use getUpdates method while webhook is active"))
 
@@ -183,11 +185,11 @@ def test_work_that_hangs_is_left_alone_and_does_not_keep_the_program() -> None:
 
     async def run() -> tuple[int, bool]:
         with pytest.raises(ZeroDivisionError):
-            await away(lambda: 1 // 0)
+            await run_in_daemon_thread(lambda: 1 // 0)
         with pytest.raises(TimeoutError):
-            await away(held.wait, patience_seconds=0.1)
+            await run_in_daemon_thread(held.wait, patience_seconds=0.1)
         others = [thread for thread in threading.enumerate() if thread.name == "database"]
-        return await away(lambda: 7), all(thread.daemon for thread in others) and bool(others)
+        return await run_in_daemon_thread(lambda: 7), all(thread.daemon for thread in others) and bool(others)
 
     started = time.monotonic()
     assert asyncio.run(run()) == (7, True)

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from hybrid_ml.checkup import check_up
-from hybrid_ml.diagnostics.disk import free_disks
+from hybrid_ml.config.settings import load_settings
+from hybrid_ml.diagnostics.checks import check_up
 from hybrid_ml.diagnostics.sizes import folder_bytes
-from hybrid_ml.settings import load_settings
+from hybrid_ml.health.disk import free_disks
 
 
 def test_a_disk_is_named_once_and_measured_where_its_folder_is_still_to_be_made(

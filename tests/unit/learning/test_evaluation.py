@@ -95,8 +95,8 @@ def test_judging_uses_the_threshold_and_prior_the_model_was_made_with(model: Hyb
     found = judge(model, rows)
     assert found.pop("confusion") == expected.pop("confusion")
     bins, expected_bins = found.pop("reliability"), expected.pop("reliability")
-    assert sum(each["rows"] for each in bins) == len(rows)
-    assert bins == [pytest.approx(each) for each in expected_bins]
+    assert sum(bin_metrics["rows"] for bin_metrics in bins) == len(rows)
+    assert bins == [pytest.approx(expected_bin) for expected_bin in expected_bins]
     assert found == pytest.approx(expected)
 
 

@@ -9,7 +9,7 @@ from hybrid_ml.learning.fallback import (
     MINIMUM_RECENT_ACCURACY,
     RECOVERED_RECENT_ACCURACY,
     fallback_reason,
-    is_under_the_bar,
+    is_below_threshold,
     next_scratch,
 )
 
@@ -31,7 +31,7 @@ def record(rows: int, accuracy: float | None) -> RecentRecord:
     ],
 )
 def test_a_model_is_under_the_bar_when_enough_rows_say_so(rows: int, accuracy: float | None, under: bool) -> None:
-    assert is_under_the_bar(record(rows, accuracy)) is under
+    assert is_below_threshold(record(rows, accuracy)) is under
     assert (fallback_reason(None, record(rows, accuracy)) is not None) is under
 
 
@@ -50,15 +50,15 @@ def test_without_problem_or_record_there_is_no_reason() -> None:
 
 def test_leaving_the_degraded_state_takes_more_than_entering_it() -> None:
     between = record(200, (MINIMUM_RECENT_ACCURACY + RECOVERED_RECENT_ACCURACY) / 2)
-    assert not is_under_the_bar(between, was_degraded=False)
-    assert is_under_the_bar(between, was_degraded=True)
+    assert not is_below_threshold(between, was_degraded=False)
+    assert is_below_threshold(between, was_degraded=True)
     assert fallback_reason(None, between, was_degraded=False) is None
     assert f"is under {RECOVERED_RECENT_ACCURACY:.2f}" in str(fallback_reason(None, between, was_degraded=True))
-    assert not is_under_the_bar(record(200, RECOVERED_RECENT_ACCURACY), was_degraded=True)
+    assert not is_below_threshold(record(200, RECOVERED_RECENT_ACCURACY), was_degraded=True)
 
 
 def test_trainings_in_vain_come_more_and_more_rarely_and_never_within_the_hour() -> None:
     newest = datetime(2024, 3, 5, 12, tzinfo=UTC)
-    waits = [(next_scratch(newest, in_vain) or newest) - newest for in_vain in range(9)]
+    waits = [(next_scratch(newest, failed_attempts) or newest) - newest for failed_attempts in range(9)]
     assert [wait / timedelta(hours=1) for wait in waits] == [1, 1, 2, 4, 8, 16, 24, 24, 24]
     assert next_scratch(None, 0) is None

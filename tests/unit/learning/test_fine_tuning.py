@@ -10,8 +10,8 @@ from sklearn.metrics import log_loss
 
 from hybrid_ml.learning.comparison import Comparison
 from hybrid_ml.learning.fine_tuning import (
-    DOUBT,
     JUDGING_ROWS,
+    MAX_REGRESSION_Z,
     MINIMUM_FINE_TUNE_ROWS,
     REFIT_L2,
     UNDECIDED_STEP,
@@ -104,7 +104,7 @@ def test_an_adapter_serves_unless_the_judging_rows_speak_against_it(
         assert trial.base_log_loss == pytest.approx(base, abs=1e-9)
         assert trial.adapted_log_loss == pytest.approx(adapted, abs=1e-5)
         assert (trial.refit.gain > 0) == (trial.adapter.step == 1.0)
-        doubtful = trial.refit.gain <= -DOUBT * trial.refit.standard_error
+        doubtful = trial.refit.gain <= -MAX_REGRESSION_Z * trial.refit.standard_error
         assert doubtful == (trial.adapter.leaf_values is None) == (trial.adapter.step == 0.0)
 
 
@@ -154,7 +154,7 @@ def test_where_the_judges_agree_the_whole_way_is_gone_and_where_they_do_not_the_
     stayed = tune(model, judged_by(model, market.rows, 0))
     assert (stayed.adapter.step, stayed.adapter.leaf_values) == (0.0, None)
     assert stayed.adapted_log_loss == stayed.base_log_loss == stayed.adapter.metrics["base_log_loss"]
-    assert stayed.refit.z < -DOUBT
+    assert stayed.refit.z < -MAX_REGRESSION_Z
 
 
 def test_the_judging_rows_have_no_part_in_the_refit(model: HybridModel, market: Window) -> None:
@@ -238,7 +238,7 @@ def test_features_that_are_all_unknown_can_be_fine_tuned_on(model: HybridModel, 
 def test_rows_that_are_not_labelled_yet_are_left_out(model: HybridModel, market: Window) -> None:
     rows = always_rising(market.rows, model.base.label_threshold)
     assert np.isnan(rows.forward_returns[-10:]).all()
-    labelled, everything = (tune(model, each).adapter.leaf_values for each in (rows.labelled(), rows))
+    labelled, everything = (tune(model, item).adapter.leaf_values for item in (rows.labelled(), rows))
     assert labelled is not None
     np.testing.assert_array_equal(labelled, everything)
 

@@ -13,7 +13,7 @@ import pytest
 from hybrid_ml.errors import ModelUnavailable
 from hybrid_ml.learning.model import Adapter, Base, HybridModel
 from hybrid_ml.learning.model_bytes import (
-    Seal,
+    Checksum,
     build,
     check_seal,
     pack,
@@ -111,11 +111,11 @@ def test_any_other_content_is_another_version(model: HybridModel, change: dict[s
 def test_sealed_bytes_pass_their_own_seal_and_no_other(data: bytes) -> None:
     check_seal(data, seal(data))
     with pytest.raises(ModelUnavailable, match="sha256 check failed"):
-        check_seal(data, Seal(len(data), "0" * 64))
+        check_seal(data, Checksum(len(data), "0" * 64))
     with pytest.raises(
         ModelUnavailable, match=f"length check failed: {len(data):,} bytes instead of {len(data) + 1:,}"
     ):
-        check_seal(data, Seal(len(data) + 1, seal(data).sha256))
+        check_seal(data, Checksum(len(data) + 1, seal(data).sha256))
 
 
 @pytest.mark.parametrize("place", range(PLACES))
@@ -142,7 +142,7 @@ def test_no_bytes_and_more_bytes_fail_the_seal(data: bytes, extra: bytes) -> Non
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "text"),
     [
         (b"", "pickle check failed: ValueError: pickle exhausted"),
         (b"tree\nversion=v4\n", "pickle check failed"),
@@ -158,8 +158,8 @@ def test_no_bytes_and_more_bytes_fail_the_seal(data: bytes, extra: bytes) -> Non
         (file_of(pickle.dumps({"format": 1, "part": "base"})), "format check failed: not the base"),
     ],
 )
-def test_what_is_no_model_is_refused(content: bytes, said: str) -> None:
-    assert refusal(content).startswith(said)
+def test_what_is_no_model_is_refused(content: bytes, text: str) -> None:
+    assert refusal(content).startswith(text)
 
 
 class Hostile:
@@ -212,7 +212,7 @@ def test_a_model_of_another_symbol_is_refused(data: bytes, model: HybridModel) -
 
 
 @pytest.mark.parametrize(
-    ("names", "said"),
+    ("names", "message"),
     [
         (FEATURE_NAMES[:-1], FEATURE_NAMES[-1]),
         ((*FEATURE_NAMES, "moon_phase"), "moon_phase"),
@@ -220,10 +220,10 @@ def test_a_model_of_another_symbol_is_refused(data: bytes, model: HybridModel) -
         ((), "autocorrelation_120"),
     ],
 )
-def test_a_model_of_other_features_is_refused(model: HybridModel, names: tuple[str, ...], said: str) -> None:
-    told = refusal(file_of(pack(replace(model.base, feature_names=names)).packed))
-    assert told.startswith("feature check failed")
-    assert said in told
+def test_a_model_of_other_features_is_refused(model: HybridModel, names: tuple[str, ...], message: str) -> None:
+    text = refusal(file_of(pack(replace(model.base, feature_names=names)).packed))
+    assert text.startswith("feature check failed")
+    assert message in text
 
 
 @pytest.mark.parametrize("classes", [("up", "flat", "down"), ("down", "up"), ("down", "flat", "up", "sideways")])
@@ -233,8 +233,8 @@ def test_a_model_of_other_classes_is_refused(model: HybridModel, classes: tuple[
 
 def test_an_adapter_of_another_base_is_refused(model: HybridModel, adapted: HybridModel) -> None:
     other = pack(replace(model.base, rows=model.base.rows + 1))
-    told = refusal(file_of(other.packed, adapter_of(adapted).packed))
-    assert told == f"parent check failed: the adapter belongs to {model.version}, not {other.version}"
+    text = refusal(file_of(other.packed, adapter_of(adapted).packed))
+    assert text == f"parent check failed: the adapter belongs to {model.version}, not {other.version}"
 
 
 @pytest.mark.parametrize(("trees", "leaves"), [(3, 0), (-3, 0), (0, 1), (0, 1_000), (0, -1), (300, -1)])

@@ -97,12 +97,12 @@ def test_too_few_rows_unseen_by_both_promote_nobody(
     """The champion is hopelessly sure of itself, so that only the number of rows can refuse the challenger."""
     hold_out = trained.hold_out
     hopeless = 50 * model.base.leaf_values
-    seen_until = hold_out.times[len(hold_out) - unseen - 1].to_pydatetime() + timedelta(minutes=1)
-    promotion = decide(model, changed(model, leaf_values=hopeless, trained_until=seen_until), hold_out)
+    data_cutoff = hold_out.times[len(hold_out) - unseen - 1].to_pydatetime() + timedelta(minutes=1)
+    promotion = decide(model, changed(model, leaf_values=hopeless, trained_until=data_cutoff), hold_out)
     assert promotion.promoted is judged
     assert (promotion.comparison.rows if promotion.comparison else 0) == (unseen if judged else 0)
     if not judged:
-        assert promotion.reason == f"only {unseen} rows are unseen by both, fewer than 200"
+        assert promotion.reason == f"unseen by both: only {unseen} rows, fewer than 200"
 
 
 def test_rows_the_champion_was_trained_on_do_not_judge(

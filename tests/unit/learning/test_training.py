@@ -26,6 +26,7 @@ from hybrid_ml.learning.training import (
 )
 from hybrid_ml.market.features import mirror
 from hybrid_ml.market.labels import DOWN, FLAT, UP, tercile_threshold
+from hybrid_ml.text.counts import counted
 from tests.simulated import NOON, moment, with_returns
 from tests.unit.conftest import ROW_LIMIT, TRAINING_MINUTES, Trained
 
@@ -159,7 +160,7 @@ def test_too_few_rows_are_refused_naming_the_minimum(trained: Trained, count: in
     rows = trained.offered.labelled().last(count)
     with pytest.raises(DataUnavailable, match="DEMO") as raised:
         train(rows)
-    assert f"{count:,} labelled rows leave {max(0, count - 470):,} to train on" in str(raised.value)
+    assert f"{counted(count, 'labelled row')}, {max(0, count - 470):,} of them to train on" in str(raised.value)
     assert "fewer than the minimum of 2,000" in str(raised.value)
     assert "hybrid-ml backfill" in str(raised.value)
 
@@ -219,10 +220,10 @@ def test_the_lean_text_gives_the_same_answers_bit_by_bit(trained: Trained) -> No
 def test_every_other_row_is_seen_upside_down(trained: Trained) -> None:
     features = trained.offered.labelled().features[-6:]
     labels = np.array([DOWN, DOWN, FLAT, FLAT, UP, UP])
-    seen, told = mirror_every_other(features, labels)
+    seen, text = mirror_every_other(features, labels)
     assert np.array_equal(seen[::2], features[::2], equal_nan=True)
     assert np.array_equal(seen[1::2], mirror(features[1::2]), equal_nan=True)
-    assert told.tolist() == [DOWN, UP, FLAT, FLAT, UP, DOWN]
+    assert text.tolist() == [DOWN, UP, FLAT, FLAT, UP, DOWN]
     assert labels.tolist() == [DOWN, DOWN, FLAT, FLAT, UP, UP]
 
 

@@ -68,9 +68,9 @@ def test_nothing_of_a_file_that_is_no_table_is_repeated(tmp_path: Path, name: st
 def test_names_beside_those_of_bars_are_shortened(tmp_path: Path) -> None:
     path = tmp_path / "bars.csv"
     path.write_text(f"time,open,high,{'x' * 500}\n1,2,3,4\n")
-    said = refusal(path)
-    assert "columns low, close, volume are missing (found: time, open, high, x" in said
-    assert len(said) < 400 + len(str(path))
+    text = refusal(path)
+    assert "columns low, close, volume are missing (found: time, open, high, x" in text
+    assert len(text) < 400 + len(str(path))
 
 
 def test_what_is_kept_of_a_row_set_aside_is_short(tmp_path: Path) -> None:
@@ -98,8 +98,8 @@ def test_archives_are_read_and_no_further_than_they_may_expand(
     text = io.StringIO()
     bars.to_csv(text, index=False)
     pd.testing.assert_frame_equal(read_bar_file(packed(tmp_path, kind, text.getvalue().encode())).bars, bars)
-    said = refusal(packed(tmp_path, kind, HEADER + b"1,1,1,1,1,1\n" * 60_000))
-    assert "expands to more than 100 times its size" in said
+    message = refusal(packed(tmp_path, kind, HEADER + b"1,1,1,1,1,1\n" * 60_000))
+    assert "expands to more than 100 times its size" in message
 
 
 def test_an_archive_of_a_hundred_kilobytes_costs_no_gigabytes(tmp_path: Path, faults: FaultRows) -> None:
@@ -147,7 +147,7 @@ def test_too_many_rows_that_cannot_be_used_are_no_bars(tmp_path: Path, monkeypat
 
 
 @pytest.mark.parametrize(
-    ("columns", "said"),
+    ("columns", "text"),
     [
         ({"time": pa.array([0] * 2_000_000)}, "more than 10,000 rows"),
         ({"time": pa.array(["x" * 5_000] * 100)}, "holds a text of 5,000 bytes"),
@@ -155,12 +155,12 @@ def test_too_many_rows_that_cannot_be_used_are_no_bars(tmp_path: Path, monkeypat
         ({"time": None}, "columns time are missing"),
     ],
 )
-def test_parquet_has_the_same_limits(tmp_path: Path, columns: dict[str, pa.Array], said: str) -> None:
+def test_parquet_has_the_same_limits(tmp_path: Path, columns: dict[str, pa.Array], text: str) -> None:
     count = len(columns["time"] or [0])
     values = {name: pa.array(np.ones(count)) for name in ("open", "high", "low", "close", "volume")}
     path = tmp_path / "bars.parquet"
     pq.write_table(pa.table({name: one for name, one in {**columns, **values}.items() if one is not None}), path)
-    assert said in refusal(path, FileLimits(1))
+    assert text in refusal(path, FileLimits(1))
 
 
 def test_text_and_categories_in_parquet_are_read(tmp_path: Path) -> None:

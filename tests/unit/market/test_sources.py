@@ -90,12 +90,12 @@ def test_a_file_that_does_not_exist_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "text"),
     [
         ("bars.csv", b"", "cannot be read"),
         ("bars.csv", HEADER.encode(), "holds no rows"),
-        ("bars.csv", HEADER.encode() + b"1,2,3\n", "1 rows, none with as many fields as the header"),
-        ("bars.csv", b"PK\x03\x04\xff\xfe,\n\x00\x01,,,\n", "which name no bars"),
+        ("bars.csv", HEADER.encode() + b"1,2,3\n", "1 row, none with as many fields as the header"),
+        ("bars.csv", b"PK\x03\x04\xff\xfe,\n\x00\x01,,,\n", "no bars have these names"),
         ("bars.csv.gz", b"not compressed", "cannot be read"),
         ("bars.parquet", b"", "cannot be read"),
         ("bars.parquet", b"PAR1 but nothing else", "cannot be read"),
@@ -105,11 +105,11 @@ def test_a_file_that_does_not_exist_is_named(tmp_path: Path) -> None:
     ],
 )
 def test_a_file_that_is_not_what_it_claims_is_refused_by_name(
-    tmp_path: Path, name: str, content: bytes, said: str
+    tmp_path: Path, name: str, content: bytes, text: str
 ) -> None:
     path = tmp_path / name
     path.write_bytes(content)
-    with pytest.raises(BadInput, match=said) as raised:
+    with pytest.raises(BadInput, match=text) as raised:
         read_bar_file(path)
     assert f"--csv_path {path}" in str(raised.value)
     assert "\n" not in str(raised.value)

@@ -12,7 +12,7 @@ from scipy.stats import binom
 from hybrid_ml.market import simulation
 from hybrid_ml.market.bars import MAX_GAP_MINUTES, clean_bars
 from hybrid_ml.market.simulation import simulate_bars
-from hybrid_ml.review.drift import (
+from hybrid_ml.review.feature_drift import (
     CALENDAR,
     JUDGED,
     FeatureDrift,
@@ -69,7 +69,9 @@ def test_a_level_that_moved_is_found_and_named(correlation: float) -> None:
         summaries = days(seed, correlation)
         summaries[-RECENT_DAYS:, 7] += 0.5
         drift = judged(summaries)
-        found += drift.alarm and any(each.feature == "f7" and each.now > each.before for each in drift.moved)
+        found += drift.alarm and any(
+            feature.feature == "f7" and feature.now > feature.before for feature in drift.moved
+        )
     assert found >= 95
 
 
@@ -83,7 +85,7 @@ def test_too_few_days_cannot_tell() -> None:
     few = judged(days(0, 0.0, 19))
     assert few.p is None
     assert not few.alarm
-    assert few.told == "cannot tell: 19 days with enough bars, 20 are needed"
+    assert few.verdict == "cannot tell: 19 days with enough bars, 20 are needed"
     assert judged(days(0, 0.0, 20)).p is not None
     assert judged(days(0, 0.0, 59), recent_days=10).p is None
     assert judged(days(0, 0.0, 60), recent_days=10).p is not None
@@ -135,7 +137,7 @@ def test_doubled_volatility_is_found_and_named(steady: pd.DataFrame) -> None:
     drift = drift_of(bars)
     assert drift.p == pytest.approx(1 / DAYS)
     assert str(drift.moved[0]).endswith(" higher")
-    assert all("volatility" in each.feature or "range" in each.feature for each in drift.moved)
+    assert all("volatility" in feature.feature or "range" in feature.feature for feature in drift.moved)
 
 
 def test_minutes_without_trades_are_found_and_named(steady: pd.DataFrame) -> None:
@@ -148,11 +150,11 @@ def test_minutes_without_trades_are_found_and_named(steady: pd.DataFrame) -> Non
 def test_volume_that_went_missing_is_found_and_one_that_never_was_is_not(steady: pd.DataFrame) -> None:
     gone = drift_of(steady.assign(volume=steady["volume"].mask(steady["time"] >= SINCE, 0.0)))
     assert gone.alarm
-    assert any("volume" in each.feature or "traded" in each.feature for each in gone.moved)
+    assert any("volume" in feature.feature or "traded" in feature.feature for feature in gone.moved)
     never = drift_of(steady.assign(volume=0.0))
     assert never.p is not None
     assert never.p > 0.05
-    assert not any("volume" in each.feature for each in never.moved)
+    assert not any("volume" in feature.feature for feature in never.moved)
 
 
 def test_an_exchange_with_sessions_is_judged_by_its_days() -> None:
@@ -163,9 +165,9 @@ def test_an_exchange_with_sessions_is_judged_by_its_days() -> None:
 
 
 def test_bars_that_stopped_or_never_were_cannot_tell(steady: pd.DataFrame) -> None:
-    assert drift_of(steady.iloc[:0]).told.startswith("cannot tell: no bar since")
+    assert drift_of(steady.iloc[:0]).verdict.startswith("cannot tell: no bar since")
     stopped = drift_of(steady[steady["time"] < REVIEWED_AT - timedelta(days=9)])
-    assert stopped.told == "cannot tell: the newest whole day ended 9 days ago"
+    assert stopped.verdict == "cannot tell: the newest whole day ended 9 days ago"
     weekend = drift_of(steady[steady["time"] < REVIEWED_AT - timedelta(days=2)])
     assert weekend.p is not None
 

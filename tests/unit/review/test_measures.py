@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from hybrid_ml.market.labels import CLASSES
-from hybrid_ml.review.measures import majority_until_then, measures, running_accuracy
+from hybrid_ml.review.ledger_metrics import majority_until_then, measures, running_accuracy
 from tests.ledgers import simulated_ledger
 
 
@@ -37,7 +37,7 @@ def test_figures_are_those_made_by_hand() -> None:
         assert part["signals"]["mean_return_after_fee_bps"] == pytest.approx(gained.mean() - 3)
         assert part["blind_precision"] == max((frame["outcome"] == name).mean() for name in ("down", "up"))
         assert sum(part["shares"].values()) == pytest.approx(1)
-        assert sum(each["rows"] for each in part["reliability"]) == len(frame)
+        assert sum(item["rows"] for item in part["reliability"]) == len(frame)
 
 
 def test_void_and_open_answers_are_counted_and_judge_nothing() -> None:

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy.stats import binom
 
-from hybrid_ml.review.record import changes, correctness, signal_record
+from hybrid_ml.review.accuracy_drift import changes, correctness, signal_record
 from tests.ledgers import simulated_ledger
 
 
@@ -22,8 +22,8 @@ def test_streams_that_stay_as_they_are_are_rarely_cut() -> None:
 
 def test_a_fall_of_fifteen_points_is_found_where_it_is() -> None:
     found = [changes(stream(seed, (500, 0.45), (1_000, 0.30))) for seed in range(100)]
-    assert sum(bool(each) for each in found) >= 90
-    assert np.median([each[-1] for each in found if each]) == pytest.approx(500, abs=40)
+    assert sum(bool(item) for item in found) >= 90
+    assert np.median([item[-1] for item in found if item]) == pytest.approx(500, abs=40)
 
 
 def test_edges_of_streams() -> None:
@@ -59,10 +59,10 @@ def test_answers_that_share_minutes_count_once() -> None:
 def test_signals_are_held_against_what_they_stated() -> None:
     answers = simulated_ledger(count=1_000)
     sent = answers[answers["signal"]]
-    told = signal_record(answers)
-    assert told.signals == len(sent)
-    assert told.right == (sent["direction"] == sent["outcome"]).sum()
-    assert told.mean_confidence == pytest.approx(sent["confidence"].mean())
+    text = signal_record(answers)
+    assert text.signals == len(sent)
+    assert text.right == (sent["direction"] == sent["outcome"]).sum()
+    assert text.mean_confidence == pytest.approx(sent["confidence"].mean())
     alone = sent.assign(confidence=0.7).iloc[::10]  # further than an hour from one another
     few = signal_record(alone)
     assert few.blocks == few.signals == len(alone)
@@ -91,9 +91,9 @@ def test_false_alarms_of_signals_in_clusters_are_as_rare_as_said(count: int, run
 
 def test_few_blocks_that_went_wrong_alike_are_no_alarm() -> None:
     hours = signals_in_runs(0, 12, 6).assign(outcome="down", confidence=0.7)
-    told = signal_record(hours)
-    assert (told.signals, told.right, told.blocks) == (12, 0, 2)
-    assert not told.alarm  # a chance of 0.09, were each hour one signal; of independent ones 5e-7
+    text = signal_record(hours)
+    assert (text.signals, text.right, text.blocks) == (12, 0, 2)
+    assert not text.alarm  # a chance of 0.09, were each hour one signal; of independent ones 5e-7
 
 
 def test_signals_that_state_certainty_and_keep_it_are_no_alarm() -> None:

@@ -11,20 +11,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from hybrid_ml.console.review_tables import show_review
+from hybrid_ml.console.terminal import out
 from hybrid_ml.errors import DataUnavailable
-from hybrid_ml.reports import Failure, ReviewReport
-from hybrid_ml.requests import ReviewRequest
-from hybrid_ml.review.account import account
-from hybrid_ml.review.deliveries import Deliveries
-from hybrid_ml.review.drift import FeatureDrift, Moved
+from hybrid_ml.review.accuracy_drift import correctness, signal_record
+from hybrid_ml.review.build import account
+from hybrid_ml.review.feature_drift import FeatureDrift, Moved
+from hybrid_ml.review.figures import draw
 from hybrid_ml.review.findings import Watch, chance, findings
-from hybrid_ml.review.pictures import draw
-from hybrid_ml.review.record import correctness, signal_record
 from hybrid_ml.review.report import report_markdown
+from hybrid_ml.review.result import ReviewReport
 from hybrid_ml.review.scope import settle_scope
 from hybrid_ml.review.summary import LONGEST_SUMMARY, summary_text
-from hybrid_ml.review_console import show_review
-from hybrid_ml.terminal import out
+from hybrid_ml.schemas.delivery_stats import Deliveries
+from hybrid_ml.schemas.reports import Failure
+from hybrid_ml.schemas.requests import ReviewRequest
 from tests.ledgers import REVIEWED_AT, simulated_ledger
 
 ODD = "A|B<i>*x*&$"
@@ -75,13 +76,13 @@ def read(html: str) -> str:
 
 def test_the_verdict_stands_first() -> None:
     calm, _ = reviewed(simulated_ledger())
-    told = report_markdown(calm, {})
+    text = report_markdown(calm, {})
     assert calm.found == []
-    assert told.index("**Nothing found:**") < told.index("## What the answers were worth")
+    assert text.index("**Nothing found:**") < text.index("## What the answers were worth")
     alarming, _ = reviewed(simulated_ledger(count=2_000, honesty=0.0, honest_until=1_000), features=MOVED)
     assert len(alarming.found) == 3
-    told = report_markdown(alarming, {})
-    assert told.index("**Found:**") < told.index("traded\\_share\\_30 lower") < told.index("## What the answers")
+    text = report_markdown(alarming, {})
+    assert text.index("**Found:**") < text.index("traded\\_share\\_30 lower") < text.index("## What the answers")
 
 
 def test_each_alarm_is_a_sentence_with_its_figures() -> None:
@@ -96,12 +97,12 @@ def test_each_alarm_is_a_sentence_with_its_figures() -> None:
 
 def test_tables_hold_what_was_measured_also_for_odd_names() -> None:
     report, _ = reviewed(simulated_ledger(ODD, 600), simulated_ledger("DEMO", 500, preset="aggressive"))
-    told = report_markdown(report, {})
-    assert "| A\\|B\\<i\\>\\*x\\*&\\$ | balanced | 600 | 600 | 0 | 0 |" in told
-    assert "| DEMO (simulated data) | aggressive | 500 |" in told
+    text = report_markdown(report, {})
+    assert "| A\\|B\\<i\\>\\*x\\*&\\$ | balanced | 600 | 600 | 0 | 0 |" in text
+    assert "| DEMO (simulated data) | aggressive | 500 |" in text
     sent = report.overall["signals"]
-    assert f"{sent['precision']:.3f} ({sent['precision_interval'][0]:.3f}" in told
-    lines = [line.replace("\\|", "") for line in told.splitlines() if line.startswith("|")]
+    assert f"{sent['precision']:.3f} ({sent['precision_interval'][0]:.3f}" in text
+    lines = [line.replace("\\|", "") for line in text.splitlines() if line.startswith("|")]
     widths = [line.count("|") for line in lines]
     heads = [place for place, line in enumerate(lines) if set(line) <= set("| -")]
     assert all(widths[place] == widths[place - 1] == widths[place + 1] for place in heads)
@@ -110,9 +111,9 @@ def test_tables_hold_what_was_measured_also_for_odd_names() -> None:
 def test_what_could_not_be_judged_is_said() -> None:
     blind = FeatureDrift(4, 3, None, None, [], "cannot tell: 4 days with enough bars, 20 are needed")
     report, _ = reviewed(simulated_ledger(), features=blind, failures=[Failure(symbol="X", error="out of order")])
-    told = report_markdown(report, {})
-    assert "- ABC: features cannot tell: 4 days" in told
-    assert "- X failed: out of order" in told
+    text = report_markdown(report, {})
+    assert "- ABC: features cannot tell: 4 days" in text
+    assert "- X failed: out of order" in text
 
 
 def test_an_empty_ledger_says_so_everywhere(capsys: pytest.CaptureFixture) -> None:
@@ -131,9 +132,9 @@ def test_alerts_are_told_by_kind_chat_and_state(capsys: pytest.CaptureFixture) -
         Deliveries("outcome", "", "logged", 3, 0, None, None),
     ]
     report, _ = reviewed(simulated_ledger(), deliveries=deliveries)
-    told = report_markdown(report, {})
-    assert "| signal | -100 | sent | 12 | 2 | 1.5 | 70.0 |" in told
-    assert "| outcome | log | logged | 3 | 0 | – | – |" in told
+    text = report_markdown(report, {})
+    assert "| signal | -100 | sent | 12 | 2 | 1.5 | 70.0 |" in text
+    assert "| outcome | log | logged | 3 | 0 | – | – |" in text
     assert "alerts: 1 expired, 12 sent; 2 of them late" in summary_text(report)
     show_review(report)
     assert "expired" in capsys.readouterr().out
@@ -166,8 +167,8 @@ def test_charts_are_png_and_stand_where_they_are_said_to() -> None:
         height, width, _ = matplotlib.image.imread(BytesIO(picture)).shape
         assert 200 < height < 1_000
         assert 500 < width < 1_000
-    told = report_markdown(report, {name: f"here/{name}" for name in first})
-    assert all(f"](here/{name})" in told for name in first)
+    text = report_markdown(report, {name: f"here/{name}" for name in first})
+    assert all(f"](here/{name})" in text for name in first)
     few, answers = reviewed(simulated_ledger(count=150).assign(signal=False))
     assert set(draw(few, answers)) == {"reliability.png", "coverage.png"}
 
@@ -201,9 +202,9 @@ def test_nothing_found_is_said_only_where_everything_was_judged(capsys: pytest.C
         (silent, "Nothing could be judged."),
     ):
         show_review(report)
-        told = (report_markdown(report, {}).replace("*", ""), read(summary_text(report)), capsys.readouterr().out)
-        assert all(verdict in each for each in told)
-        assert report is calm or not any("Nothing found:" in each for each in told)
+        lines = (report_markdown(report, {}).replace("*", ""), read(summary_text(report)), capsys.readouterr().out)
+        assert all(verdict in item for item in lines)
+        assert report is calm or not any("Nothing found:" in item for item in lines)
     assert f"❔ not judged: {ODD} (features cannot tell: the newest whole day ended 9 days ago)" in read(
         summary_text(outage)
     )
@@ -227,22 +228,22 @@ def test_every_figure_can_be_read_on_eighty_columns(
     many = simulated_ledger(long, 4_000, preset="conservative", honesty=0.0, honest_until=2_000)
     report, _ = reviewed(many, features=MOVED, deliveries=deliveries)
     show_review(report)
-    told = capsys.readouterr().out
+    text = capsys.readouterr().out
     sent = report.overall["signals"]
     low, high = sent["precision_interval"]
     figures = [f"{sent['precision']:.2f} ({low:.2f}-{high:.2f})", f"{sent['false_positive_rate']:.3f}", "12,345.6",
                f"{sent['mean_return_bps']:+.1f}", f"{report.overall['majority_accuracy']:.3f}", "1,234", "p < 0.001",
                f"{report.watches[0].signals.right} of {report.watches[0].signals.signals}", "-1001234567890",
                f"changed {report.watches[0].correctness.changes[-1].at:%Y-%m-%d}", "p = 0.016"]  # fmt: skip
-    assert [figure for figure in figures if figure not in told] == []
-    assert "…" not in told
-    table = told[told.index("symbol ") : told.index("Which setting")]
+    assert [figure for figure in figures if figure not in text] == []
+    assert "…" not in text
+    table = text[text.index("symbol ") : text.index("Which setting")]
     assert max(len(line.rstrip()) for line in table.splitlines()) <= 80
 
 
 def test_a_named_symbol_that_nobody_knows_is_refused_with_those_there_are() -> None:
-    told = "--symbol TYPO: neither bars nor answers of it (there are those of: ABC, XYZ)"
-    with pytest.raises(DataUnavailable, match=re.escape(told)):
+    message = "--symbol TYPO: neither bars nor answers of it (there are those of: ABC, XYZ)"
+    with pytest.raises(DataUnavailable, match=re.escape(message)):
         settle_scope(ReviewRequest(symbols=["ABC", "TYPO"]), [], ["XYZ", "ABC"], 30, REVIEWED_AT)
     with pytest.raises(DataUnavailable, match="none yet"):
         settle_scope(ReviewRequest(symbols=["TYPO"]), ["TYPO"], [], 30, REVIEWED_AT)
@@ -253,9 +254,9 @@ def test_answers_recorded_late_are_told_as_such() -> None:
     report, _ = reviewed(answers)
     assert "- Every answer was recorded before its outcome was known. **Void**" in report_markdown(report, {})
     report, _ = reviewed(answers.assign(recorded_late=answers.index < 7))
-    told = report_markdown(report, {})
-    assert "Every answer was recorded before" not in told
-    assert "**7 of 1,000 answers were recorded after their ten minutes were over**" in told
+    text = report_markdown(report, {})
+    assert "Every answer was recorded before" not in text
+    assert "**Recorded after their ten minutes were over: 7 of 1,000 answers**" in text
 
 
 def test_the_majority_of_the_newest_day_knows_the_days_before() -> None:

@@ -1,13 +1,15 @@
 """Which crashed runs are worth repeating: slots with minutes left, never runs by hand."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
-from uuid import uuid4
+from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
-from prefect.client.schemas.objects import FlowRun
-from prefect.states import AwaitingRetry
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.states import AwaitingRetry, Crashed
 
-from deployments.run_watcher.repeats import REPEATED, is_stale_repeat, is_worth_repeating
+from deployments.run_watcher.repeats import REPEATED, is_stale_repeat, is_worth_repeating, repeat_crashed_slots
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -43,3 +45,36 @@ def test_a_repeat_that_nobody_took_in_time_is_set_aside_and_one_that_a_person_wa
     in_time, too_late = (run_of("analysis", ago).model_copy(update={"state": again}) for ago in (9.5, 10.5))
     assert not is_stale_repeat(in_time, NOW)
     assert is_stale_repeat(too_late, NOW) is stale
+
+
+class OneCrashedRun:
+    """In the place of the client of a server that has one crashed run, and no later one."""
+
+    def __init__(self, run: FlowRun) -> None:
+        self.run = run
+        self.set_states: list[State] = []
+
+    async def read_flow_runs(self, **_: Any) -> list[FlowRun]:
+        return [self.run]
+
+    async def read_flow_run_states(self, _: UUID) -> list[State]:
+        return [self.run.state]
+
+    async def read_flow_run(self, _: UUID) -> FlowRun:
+        return self.run
+
+    async def set_flow_run_state(self, _: UUID, state: State) -> None:
+        self.set_states.append(state)
+
+
+@pytest.mark.parametrize("minutes_ago, begins_minutes_ago", [(2, 0), (-0.2, -0.2)])
+def test_a_run_that_crashed_before_it_was_due_is_not_repeated_before_its_time(
+    minutes_ago: float, begins_minutes_ago: float
+) -> None:
+    client = OneCrashedRun(
+        run_of("analysis", minutes_ago).model_copy(update={"state": Crashed(), "deployment_id": uuid4()})
+    )
+    asyncio.run(repeat_crashed_slots(client, NOW, set()))
+    (state,) = client.set_states
+    assert state.name == "AwaitingRetry"
+    assert state.state_details.scheduled_time == NOW - timedelta(minutes=begins_minutes_ago)

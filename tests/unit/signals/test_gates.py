@@ -11,7 +11,7 @@ from hybrid_ml.learning.evaluation import RecentRecord
 from hybrid_ml.signals.gates import (
     GATES,
     Answer,
-    Circumstances,
+    GateContext,
     as_record,
     evaluate_gates,
     max_signals_verdict,
@@ -35,11 +35,11 @@ def around(
     recent: RecentRecord = UNKNOWN,
     age: float = 0.0,
     oldest: float = 15.0,
-) -> Circumstances:
-    return Circumstances(bounds=bounds, penalty=penalty, recent=recent, bar_age_minutes=age, max_bar_age_minutes=oldest)
+) -> GateContext:
+    return GateContext(bounds=bounds, penalty=penalty, recent=recent, bar_age_minutes=age, max_bar_age_minutes=oldest)
 
 
-def refusals(answer: Answer, circumstances: Circumstances) -> list[str]:
+def refusals(answer: Answer, circumstances: GateContext) -> list[str]:
     return refused_by(evaluate_gates(answer, circumstances))
 
 
@@ -150,9 +150,7 @@ def test_a_penalty_never_lowers_the_bound_nor_puts_it_out_of_reach(stated: float
     ],
     ids=["silenced", "at the bound", "under it anyway", "no penalty", "margin too", "stale", "flat", "a signal"],
 )
-def test_silenced_is_what_only_the_penalty_refuses(
-    answer: Answer, circumstances: Circumstances, silenced: bool
-) -> None:
+def test_silenced_is_what_only_the_penalty_refuses(answer: Answer, circumstances: GateContext, silenced: bool) -> None:
     assert silenced_by_penalty(evaluate_gates(answer, circumstances)) is silenced
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hybrid_ml.signals.markup import CAPTION_LIMIT, REPEAT, TEXT_LIMIT, escaped, fit, length, repeat_mark, visible
+from hybrid_ml.alerts.html import CAPTION_LIMIT, REPEAT, TEXT_LIMIT, escaped, fit, length, repeat_mark, visible
 
 ALLOWED = {"b", "strong", "i", "em", "u", "ins", "s", "strike", "del", "code", "pre", "a", "span", "blockquote"}
 FOREIGN = st.text(st.characters(), max_size=64) | st.text(
@@ -84,7 +84,7 @@ def test_length_is_counted_as_telegram_counts() -> None:
 
 
 LINES = st.lists(
-    FOREIGN.map(escaped) | FOREIGN.map(lambda each: f"<b>{escaped(each)}</b>: <code>{escaped(each)}</code>"),
+    FOREIGN.map(escaped) | FOREIGN.map(lambda item: f"<b>{escaped(item)}</b>: <code>{escaped(item)}</code>"),
     min_size=1, max_size=12,
 )  # fmt: skip
 

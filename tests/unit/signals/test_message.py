@@ -8,10 +8,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from hybrid_ml.alerts.html import CAPTION_LIMIT, TEXT_LIMIT, escaped, fit, length, visible
+from hybrid_ml.alerts.message import age, alert_message, outcome_message, record_lines
 from hybrid_ml.learning.evaluation import RecentRecord
-from hybrid_ml.signals.gates import Answer, Circumstances, evaluate_gates, max_signals_verdict
-from hybrid_ml.signals.markup import CAPTION_LIMIT, TEXT_LIMIT, escaped, fit, length, visible
-from hybrid_ml.signals.message import age, alert_message, outcome_message, record_lines
+from hybrid_ml.signals.gates import Answer, GateContext, evaluate_gates, max_signals_verdict
 from hybrid_ml.signals.penalty import NO_PENALTY, Penalty, RecentSignals, confidence_penalty
 from hybrid_ml.signals.presets import PRESETS
 from tests.unit.signals.test_markup import FOREIGN, read
@@ -51,8 +51,8 @@ fine-tuned on bars until 11 min ago
 
 
 def message(answer: Answer = UP, *, penalty: Penalty = NO_PENALTY, accuracy: float | None = 0.5, **changes: Any) -> str:
-    around = Circumstances(PRESETS["balanced"], penalty, RecentRecord(200, accuracy, 0.4), 1.0, 15.0)
-    told = {
+    around = GateContext(PRESETS["balanced"], penalty, RecentRecord(200, accuracy, 0.4), 1.0, 15.0)
+    facts = {
         "symbol": "BTCUSD",
         "simulated": False,
         "close": 7_512.35,
@@ -67,11 +67,11 @@ def message(answer: Answer = UP, *, penalty: Penalty = NO_PENALTY, accuracy: flo
         "now": NOW,
         "zone": "Asia/Kolkata",
     }
-    return alert_message(answer=answer, **(told | changes))  # type: ignore[arg-type]
+    return alert_message(answer=answer, **(facts | changes))  # type: ignore[arg-type]
 
 
 def outcome(direction: str = "up", came: str | None = "up", moved_bps: float = 10.3, **changes: Any) -> str:
-    told = {
+    facts = {
         "symbol": "BTCUSD",
         "simulated": False,
         "close": 7_512.35,
@@ -80,14 +80,14 @@ def outcome(direction: str = "up", came: str | None = "up", moved_bps: float = 1
         "void_reason": None,
         "recent": RECORD,
     }
-    return outcome_message(direction=direction, outcome=came, **(told | changes))  # type: ignore[arg-type]
+    return outcome_message(direction=direction, outcome=came, **(facts | changes))  # type: ignore[arg-type]
 
 
 def test_an_alert_says_everything_in_lines_short_enough_for_a_phone() -> None:
-    told = message(penalty=confidence_penalty(RecentSignals(30, 0.3, 0.65)))
-    assert told == EXPECTED
-    assert max(len(line) for line in visible(told).splitlines()) <= 45
-    assert length(told) <= CAPTION_LIMIT
+    text = message(penalty=confidence_penalty(RecentSignals(30, 0.3, 0.65)))
+    assert text == EXPECTED
+    assert max(len(line) for line in visible(text).splitlines()) <= 45
+    assert length(text) <= CAPTION_LIMIT
 
 
 def test_an_alert_on_simulated_bars_says_so_in_its_first_line() -> None:
@@ -126,21 +126,21 @@ def test_prices_of_any_size_are_told_from_their_band(close: float, threshold: fl
 
 
 def test_a_model_that_cannot_be_judged_yet_and_a_symbol_without_record_are_told() -> None:
-    told = message(accuracy=None, recent=RecentSignals(0, 0.0, 0.0))
-    assert "recent accuracy not known yet" in told
-    assert "no resolved signal yet" in told
+    text = message(accuracy=None, recent=RecentSignals(0, 0.0, 0.0))
+    assert "recent accuracy not known yet" in text
+    assert "no resolved signal yet" in text
     assert record_lines(RecentSignals(1, 1.0, 0.7)) == ["one resolved signal so far: right"]
 
 
 def test_the_base_that_answers_alone_is_told_with_its_kind_and_age() -> None:
-    told = message(base_kind="scratch", fine_tuned_until=None)
-    assert "model from scratch, 1 day 2 h old" in told
-    assert "fine-tuned" not in told
+    text = message(base_kind="scratch", fine_tuned_until=None)
+    assert "model from scratch, 1 day 2 h old" in text
+    assert "fine-tuned" not in text
 
 
 def test_a_change_of_the_clock_within_the_ten_minutes_is_told() -> None:
-    told = message(zone="Europe/Berlin", bar_time=datetime(2026, 10, 25, 0, 49, tzinfo=UTC)).splitlines()[-3:]
-    assert told == [
+    text = message(zone="Europe/Berlin", bar_time=datetime(2026, 10, 25, 0, 49, tzinfo=UTC)).splitlines()[-3:]
+    assert text == [
         "2026-10-25 02:50 CEST Berlin",
         "2026-10-25 00:50 UTC",
         "<b>valid until 02:00 CET Berlin, 01:00 UTC</b>",
@@ -154,7 +154,7 @@ def test_in_utc_the_time_is_told_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("span", "told"),
+    ("span", "text"),
     [
         (timedelta(hours=-1), "0 min"),
         (timedelta(minutes=59, seconds=59), "59 min"),
@@ -163,8 +163,8 @@ def test_in_utc_the_time_is_told_once() -> None:
         (timedelta(days=12), "12 days 0 h"),
     ],
 )
-def test_a_models_age_is_told_in_days_and_hours(span: timedelta, told: str) -> None:
-    assert age(span) == told
+def test_a_models_age_is_told_in_days_and_hours(span: timedelta, text: str) -> None:
+    assert age(span) == text
 
 
 def test_an_outcome_says_right_or_wrong_and_the_return_along_the_call() -> None:
@@ -183,8 +183,8 @@ def test_an_outcome_on_a_corrected_bar_says_which_price_counted() -> None:
 
 
 def test_a_call_without_outcome_says_why() -> None:
-    told = outcome(came=None, close_then=None, forward_return=None, void_reason="a break of 51 minutes & <more>")
-    assert read(told).splitlines() == [
+    text = outcome(came=None, close_then=None, forward_return=None, void_reason="a break of 51 minutes & <more>")
+    assert read(text).splitlines() == [
         "○ No outcome: BTCUSD UP",
         "a break of 51 minutes & <more>",
         "It counts neither as right nor as wrong.",
@@ -210,7 +210,7 @@ def test_any_symbol_and_any_numbers_make_a_message_that_telegram_takes(
     symbol: str, close: float, threshold: float, chances: list[float], count: int, share: float, zone: str
 ) -> None:
     recent = RecentSignals(count, round(share * count) / max(count, 1), share)
-    told = message(
+    lines = message(
         Answer(*chances), penalty=confidence_penalty(recent), symbol=symbol, close=close, threshold=threshold,
         recent=recent, model_version=f"{symbol}@base", zone=zone,
     )  # fmt: skip
@@ -219,7 +219,7 @@ def test_any_symbol_and_any_numbers_make_a_message_that_telegram_takes(
     )
     void = outcome(came=None, symbol=symbol, void_reason=symbol)
     name = visible(escaped(symbol))
-    for text in (told, after, void):
+    for text in (lines, after, void):
         assert name in read(text).splitlines()[0]
         for limit in (CAPTION_LIMIT, TEXT_LIMIT):
             cut = fit(text, limit)

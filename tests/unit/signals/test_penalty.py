@@ -45,7 +45,7 @@ def test_the_shortfall_counts_beyond_what_chance_explains(
 
 def test_a_penalty_says_what_it_is_for_and_none_says_nothing() -> None:
     penalty = confidence_penalty(RecentSignals(30, 9 / 30, 0.65))
-    assert penalty.told == "9 of the last 30 sure answers right, 0.65 stated, up to 0.16 may be chance"
+    assert penalty.explanation == "9 of the last 30 sure answers right, 0.65 stated, up to 0.16 may be chance"
     assert confidence_penalty(RecentSignals(30, 0.6, 0.65)) == NO_PENALTY == Penalty(0.0, "")
 
 

@@ -1,0 +1,1 @@
+"""What stands and what runs, for `hybrid-ml status`."""

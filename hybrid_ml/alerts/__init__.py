@@ -1,0 +1,1 @@
+"""From a signal to a message in the chats: its words, its outbox, Telegram."""

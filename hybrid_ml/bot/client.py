@@ -1,0 +1,137 @@
+"""The bot's line to Telegram: updates come in by long polling, answers go out at most once."""
+
+import asyncio
+import logging
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from hybrid_ml.alerts.telegram import NEVER_SENT, PUBLIC_BASE_URL, UNKNOWN_BOT, asked_wait_seconds, silence_http_loggers
+from hybrid_ml.config.settings import Settings
+from hybrid_ml.errors import AlertRefused, HybridMLError
+
+if TYPE_CHECKING:
+    from telegram import Bot
+    from telegram.request import HTTPXRequest
+
+TIMEOUT_SECONDS = 10.0
+POLL_SECONDS = 25
+LONGEST_WAIT_SECONDS = 60.0
+ANSWER_TRIES = 5
+ELSEWHERE = (
+    "another program asks Telegram for this bot's updates: stop it, or give this service a bot of its own "
+    "(a new TELEGRAM_BOT_TOKEN from @BotFather)"
+)
+WEBHOOK = (
+    "a webhook takes this bot's updates: if nothing needs it, open "
+    "https://api.telegram.org/bot<TELEGRAM_BOT_TOKEN>/deleteWebhook once"
+)
+logger = logging.getLogger(__name__)
+
+
+class BotClient:
+    """One bot on one event loop. Nothing it says or raises shows the token."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._token = settings.telegram_bot_token.get_secret_value().strip()
+        self._requests = [_request(), _request()]
+        self._bot = _bot(self._token, settings.telegram_base_url, self._requests)
+
+    async def name(self) -> str:
+        """The bot's user name; raises AlertRefused for a bad token and TelegramError for what may pass."""
+        from telegram.error import InvalidToken
+
+        try:
+            return str((await self._bot.get_me()).username)
+        except InvalidToken:
+            raise AlertRefused(UNKNOWN_BOT) from None
+
+    async def poll(self, offset: int | None, wait_seconds: int = POLL_SECONDS) -> list[dict[str, Any]]:
+        """New messages, as they are, waited for up to `wait_seconds`; `offset` confirms those with lower ids.
+
+        As they are: python-telegram-bot reads a whole answer or none, so that one update it cannot read
+        would come again for a day and keep all others out. Raises as `name` does.
+        """
+        from telegram.error import EndPointNotFound, InvalidToken
+
+        requested = {"timeout": wait_seconds, "allowed_updates": ["message"]}
+        try:
+            found = await self._bot.do_api_request(
+                "getUpdates",
+                api_kwargs=requested if offset is None else {**requested, "offset": offset},
+                read_timeout=wait_seconds + TIMEOUT_SECONDS,
+            )
+        except (InvalidToken, EndPointNotFound):
+            raise AlertRefused(UNKNOWN_BOT) from None
+        return list(found)
+
+    async def administrators(self, chat_id: int) -> frozenset[int]:
+        """The user ids of a group's administrators, its owner among them; raises TelegramError."""
+        found = await self._bot.do_api_request("getChatAdministrators", api_kwargs={"chat_id": chat_id})
+        return frozenset(int(member["user"]["id"]) for member in found)
+
+    async def say(self, chat_id: int, text: str) -> bool:
+        """Answer in HTML; whether Telegram confirmed it.
+
+        Tried again only where Telegram surely has not taken it. An answer that may have arrived is not
+        repeated: whoever misses it asks again.
+        """
+        from telegram import LinkPreviewOptions
+        from telegram.error import TelegramError
+
+        for attempt in range(ANSWER_TRIES):
+            try:
+                await self._bot.send_message(
+                    chat_id, text, parse_mode="HTML", link_preview_options=LinkPreviewOptions(is_disabled=True)
+                )
+            except TelegramError as error:
+                seconds = _seconds_to_next_try(error, attempt)
+                logger.warning("answer to chat %s: %s", chat_id, self.problem(error))
+                if seconds is None or seconds > LONGEST_WAIT_SECONDS:
+                    return False
+                await asyncio.sleep(seconds)
+            else:
+                return True
+        return False
+
+    def problem(self, error: BaseException) -> str:
+        """What went wrong, for a person, without the token and with the remedy where there is one."""
+        from telegram.error import Conflict, TelegramError
+
+        # The text of other errors may hold more than a log should: statements with their values, addresses.
+        text = str(error) if isinstance(error, TelegramError | HybridMLError) else "what it says may hold secrets"
+        if isinstance(error, Conflict):
+            text = f"{text}: {WEBHOOK if 'webhook' in text else ELSEWHERE}"
+        cause = f" ({type(error.__cause__).__name__})" if error.__cause__ else ""
+        return f"{type(error).__name__}{cause}: {text}".replace(self._token, "<TELEGRAM_BOT_TOKEN>")
+
+    async def close(self) -> None:
+        """Hang up."""
+        await asyncio.gather(*(request.shutdown() for request in self._requests), return_exceptions=True)
+
+
+def _seconds_to_next_try(error: BaseException, attempt: int) -> float | None:
+    """None: Telegram refused, or may have taken it; an answer is sent again only where it surely has not."""
+    if request := asked_wait_seconds(error):
+        return request
+    return 2.0**attempt if type(error.__cause__).__name__ in NEVER_SENT else None
+
+
+def _request() -> "HTTPXRequest":
+    from telegram.request import HTTPXRequest
+
+    return HTTPXRequest(
+        connect_timeout=TIMEOUT_SECONDS,
+        read_timeout=TIMEOUT_SECONDS,
+        write_timeout=TIMEOUT_SECONDS,
+        pool_timeout=TIMEOUT_SECONDS,
+    )
+
+
+def _bot(token: str, base_url: str, requests: "list[HTTPXRequest]") -> "Bot":
+    silence_http_loggers()
+    from telegram import Bot
+    from telegram.warnings import PTBUserWarning
+
+    # `poll` says why it asks for updates as they are.
+    warnings.filterwarnings("ignore", "Please use 'Bot.getUpdates'", PTBUserWarning)
+    return Bot(token, base_url=base_url or PUBLIC_BASE_URL, get_updates_request=requests[0], request=requests[1])

@@ -1,0 +1,116 @@
+"""`hybrid-ml models COMMAND`: the flags of what a person does to the registry by hand."""
+
+import os
+from pathlib import Path
+
+from pydantic import BaseModel, Field
+from pydantic_settings import CliApp, CliSubCommand
+
+from hybrid_ml.schemas.fields import Symbol
+
+
+class Output(BaseModel):
+    """How a command answers."""
+
+    json_output: bool = Field(
+        False, validation_alias="json", description="one JSON document on standard output and nothing else there"
+    )
+
+
+class Quiet(BaseModel):
+    """How much a command that runs flows tells of them."""
+
+    quiet: bool = Field(False, description="only warnings and errors while it runs, on standard error; then the answer")
+
+    def silence_info_lines(self) -> None:
+        """Takes effect if it comes before Prefect is imported; the log in the Prefect UI stays whole."""
+        if self.quiet:
+            os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "WARNING"
+
+
+class ListModels(Output):
+    """List what the registry holds, newest first, and say which version serves now.
+
+    examples: hybrid-ml models list
+              hybrid-ml models list --symbol BTCUSD --all
+    """
+
+    symbol: Symbol | None = Field(None, description="symbol to look at; empty: every one")
+    adapters: bool = Field(False, validation_alias="all", description="also the newest 50 adapters")
+
+    def cli_cmd(self) -> None:
+        from hybrid_ml.cli import registry_commands
+
+        registry_commands.list_models(self.symbol, adapters=self.adapters, json_output=self.json_output)
+
+
+class ShowModel(Output):
+    """Show everything about one version: metrics, parent, events, predictions, and whether its bytes are sound.
+
+    examples: hybrid-ml models show --version BTCUSD@20240204T000000Z-base-1a2b3c4d
+    """
+
+    version: str = Field(description="version to show, as `models list` names it")
+
+    def cli_cmd(self) -> None:
+        from hybrid_ml.cli import registry_commands
+
+        registry_commands.show(self.version, json_output=self.json_output)
+
+
+class RollBack(Output):
+    """Make an earlier base the champion again; it takes effect at the next analysis.
+
+    examples: hybrid-ml models rollback --to BTCUSD@20240204T000000Z-base-1a2b3c4d
+              hybrid-ml models rollback --to BTCUSD@20240204T000000Z-base-1a2b3c4d --reason "too sure since Sunday"
+    """
+
+    to: str = Field(description="version of the base that shall serve")
+    reason: str = Field("", description="why, for whoever reads the events later")
+
+    def cli_cmd(self) -> None:
+        from hybrid_ml.cli import registry_commands
+
+        registry_commands.rollback(self.to, self.reason, json_output=self.json_output)
+
+
+class ExportModel(Output):
+    """Write one version to a file that another registry can import: a base, or an adapter with its base.
+
+    examples: hybrid-ml models export --version BTCUSD@20240204T000000Z-base-1a2b3c4d --path btcusd.model
+    """
+
+    version: str = Field(description="version to export")
+    path: Path = Field(description="file to write; one that is there already stays as it is")
+
+    def cli_cmd(self) -> None:
+        from hybrid_ml.cli import registry_commands
+
+        registry_commands.export_to_file(self.version, self.path, json_output=self.json_output)
+
+
+class ImportModel(Output):
+    """Bring an exported model into the registry; it serves at once only where nothing serves yet.
+
+    examples: hybrid-ml models import --path btcusd.model
+    """
+
+    path: Path = Field(description="file made with `hybrid-ml models export`")
+
+    def cli_cmd(self) -> None:
+        from hybrid_ml.cli import registry_commands
+
+        registry_commands.import_from_file(self.path, json_output=self.json_output)
+
+
+class Models(BaseModel):
+    """Look at the models in the registry, choose which one serves, carry one from registry to registry."""
+
+    listing: CliSubCommand[ListModels] = Field(alias="list", description="what there is, and which serves now")
+    show: CliSubCommand[ShowModel] = Field(description="everything about one version")
+    rollback: CliSubCommand[RollBack] = Field(description="make an earlier base serve again")
+    export: CliSubCommand[ExportModel] = Field(description="write one to a file")
+    bring: CliSubCommand[ImportModel] = Field(alias="import", description="bring one in from a file")
+
+    def cli_cmd(self) -> None:
+        CliApp.run_subcommand(self)

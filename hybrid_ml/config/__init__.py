@@ -1,0 +1,1 @@
+"""Settings of the environment, thresholds, and what Prefect blocks put in their place."""

@@ -1,0 +1,1 @@
+"""What answers with an outcome were worth, and which thresholds would have given more."""

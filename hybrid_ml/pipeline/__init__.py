@@ -1,0 +1,1 @@
+"""One run: its moment, its symbols, its bounds, and when a slot is worth beginning."""

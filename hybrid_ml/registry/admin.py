@@ -1,0 +1,201 @@
+"""What a person does to the registry by hand: roll back, carry a model elsewhere, bring one in."""
+
+import shlex
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DataError, IntegrityError
+
+from hybrid_ml.config.settings import Settings
+from hybrid_ml.errors import BadInput, ModelUnavailable, one_line
+from hybrid_ml.learning.model import HybridModel
+from hybrid_ml.learning.model_bytes import Checksum, build, check_seal, pack_file, seal, unpack_file
+from hybrid_ml.pipeline.context import open_run
+from hybrid_ml.registry.import_checks import check_particulars
+from hybrid_ml.registry.sandbox import try_in_child
+from hybrid_ml.schemas.registry_reports import Export, Import, Rollback
+from hybrid_ml.schemas.requests import Request
+from hybrid_ml.store import bars as stored_bars
+from hybrid_ml.store import model_registry as registry
+from hybrid_ml.store.model_export import read_model_file, write_model_file
+from hybrid_ml.store.model_files import write_model
+from hybrid_ml.store.registry_events import record_event
+from hybrid_ml.store.registry_listing import unknown_version
+
+
+@dataclass(frozen=True)
+class Row:
+    """What the registry says about a version, with its bytes, None where they are pruned."""
+
+    version: str
+    symbol: str
+    kind: str
+    parent: str | None
+    status: str
+    part: Checksum
+    data: bytes | None
+
+    def checked(self) -> bytes:
+        """The bytes; raises ModelUnavailable unless they are there and what was sealed."""
+        if self.data is None:
+            raise ModelUnavailable(
+                f"the bytes of {self.version} are pruned; only a file from `hybrid-ml models export` brings it back"
+            )
+        try:
+            check_seal(self.data, self.part)
+        except ModelUnavailable as error:
+            raise ModelUnavailable(f"the bytes of {self.version} in the registry are damaged: {error}") from None
+        return self.data
+
+
+def find_row(connection: Connection, version: str) -> Row:
+    """The row of `version`, held until the transaction ends; raises ModelUnavailable when there is none."""
+    found = connection.execute(
+        text(
+            "SELECT version, symbol, kind, parent, status, sha256, length, bytes FROM model_versions "
+            "WHERE version = :version FOR UPDATE"
+        ),
+        {"version": version},
+    ).one_or_none()
+    if found is None:
+        raise unknown_version(connection, version)
+    data = None if found.bytes is None else bytes(found.bytes)
+    return Row(
+        version, found.symbol, found.kind, found.parent, found.status, Checksum(found.length, found.sha256), data
+    )
+
+
+def find_symbol(connection: Connection, version: str) -> str:
+    """The symbol that `version` belongs to; raises ModelUnavailable when it is not in the registry."""
+    statement = text("SELECT symbol FROM model_versions WHERE version = :version")
+    symbol = connection.execute(statement, {"version": version}).scalar()
+    if symbol is None:
+        raise unknown_version(connection, version)
+    return str(symbol)
+
+
+def roll_back(engine: Engine, settings: Settings, version: str, reason: str, now: datetime) -> Rollback:
+    """Make the base `version` the champion, whatever became of it before; one transaction.
+
+    Raises BadInput for an adapter or the champion itself, ModelUnavailable for a version that is
+    unknown or whose bytes are pruned or damaged; then nothing has changed.
+    """
+    with engine.begin() as connection:
+        # The symbol's lock comes before any row's, as everywhere; else two might wait for each other.
+        registry.lock_registry(connection, find_symbol(connection, version))
+        row = find_row(connection, version)
+        if row.kind == "adapter":
+            raise BadInput(f"{version} is an adapter; roll back to its base with {_rollback_command(str(row.parent))}")
+        if row.status == "champion":
+            raise BadInput(f"{version} is the champion of {row.symbol} already")
+        build(row.checked(), None, row.symbol)
+        message = f"rolled back by hand: {reason}" if reason else "rolled back by hand"
+        previous = registry.promote(connection, row.symbol, version, message, "rolled back")
+        model = _serving_model(connection, row, now)
+        folder = _folder(connection, settings, row.symbol, now)
+    path = _write_copy(folder, model)
+    return Rollback(symbol=row.symbol, version=version, previous=previous, serving=model.version, path=path)
+
+
+def _serving_model(connection: Connection, row: Row, now: datetime) -> HybridModel:
+    """What answers with the new champion: the base, or with it the newest adapter that it has."""
+    serving = registry.find_serving(connection, row.symbol, now)
+    if serving is None or serving.base.version != row.version:
+        raise BadInput(f"{row.version} has seen bars later than {now:%Y-%m-%d %H:%M} UTC; it cannot serve yet")
+    return registry.fetch(connection, serving)
+
+
+def _folder(connection: Connection, settings: Settings, symbol: str, now: datetime) -> Path:
+    request = Request(symbols=[symbol])
+    return open_run(request, settings, stored_bars.symbols(connection), now).folder(symbol)
+
+
+def _write_copy(folder: Path, model: HybridModel) -> Path:
+    """The local copy, after the registry has changed: a folder that cannot be written undoes nothing."""
+    try:
+        return write_model(folder, model)
+    except BadInput as error:
+        raise BadInput(f"{model.version} serves from the next analysis on, but {error}") from error
+
+
+def _rollback_command(version: str) -> str:
+    return f"`hybrid-ml models rollback --to {shlex.quote(version)}`"
+
+
+def export_model(engine: Engine, version: str, path: Path) -> Export:
+    """Write `version` to the new file `path`: a base, or an adapter with its base.
+
+    Raises ModelUnavailable when it is unknown or its bytes are pruned or damaged, BadInput when the
+    file is there already or cannot be written.
+    """
+    with engine.begin() as connection:
+        row = find_row(connection, version)
+        base = row if row.parent is None else find_row(connection, row.parent)
+    model = build(base.checked(), None if row is base else row.checked(), row.symbol)
+    if row is not base and not model.adapted:
+        raise BadInput(f"{version} is a trial that left its base as it was; export that: --version {base.version}")
+    sealed = write_model_file(path, pack_file(model))
+    return Export(symbol=row.symbol, version=version, path=path, length=sealed.length, sha256=sealed.sha256)
+
+
+def import_model(engine: Engine, settings: Settings, path: Path, now: datetime) -> Import:
+    """Bring the model in the file `path` into the registry; it serves at once only where nothing does.
+
+    Raises BadInput for a file that is not ours, ModelUnavailable for one that is damaged, made for
+    other features, or cannot be asked; then nothing has changed.
+    """
+    data = read_model_file(path)
+    try:
+        model = unpack_file(data, None)
+        check_particulars(model, now)
+        try_in_child(data)
+        with engine.begin() as connection:
+            report = _record(connection, model, f"imported from {path.name}", now)
+            folder = _folder(connection, settings, report.symbol, now)
+    except ModelUnavailable as error:
+        raise ModelUnavailable(f"--path {path}: {error}") from None
+    except (DataError, IntegrityError, TypeError, ValueError) as error:
+        # Sound as far as it was looked at, but nothing the registry can hold: NaN or bytes in a note, say.
+        message = one_line(getattr(error, "orig", None) or error)
+        raise ModelUnavailable(f"--path {path}: format check failed: {message}") from None
+    if report.changed and report.champion and report.serving == model.version:
+        _write_copy(folder, model)
+    return report
+
+
+def _record(connection: Connection, model: HybridModel, reason: str, now: datetime) -> Import:
+    symbol, base, adapter = model.base.symbol, model.base, model.adapter
+    registry.lock_registry(connection, symbol)
+    changed = registry.insert_base(connection, base, "candidate", reason) != "nothing"
+    if changed:
+        record_event(connection, symbol, "imported", base.version, reason=reason)
+    _check_same(connection, base.version, base.packed)
+    if adapter is not None:
+        if registry.save_adapter(connection, base, adapter) != "nothing":
+            record_event(connection, symbol, "imported", adapter.version, reason=reason)
+            changed = True
+        _check_same(connection, adapter.version, adapter.packed)
+    champion = registry.find_champion(connection, symbol)
+    if champion is None:
+        registry.promote(connection, symbol, base.version, f"{reason}; there was no champion")
+        changed = True
+    serving = registry.find_serving(connection, symbol, now)
+    return Import(
+        symbol=symbol,
+        version=model.version,
+        base=base.version,
+        changed=changed,
+        champion=champion is None or champion.version == base.version,
+        serving=None if serving is None else serving.version,
+    )
+
+
+def _check_same(connection: Connection, version: str, packed: bytes) -> None:
+    """A version names eight digits of a sha256; another model may have been made to bear the same."""
+    there = connection.execute(
+        text("SELECT sha256 FROM model_versions WHERE version = :version"), {"version": version}
+    ).scalar_one()
+    if there != seal(packed).sha256:
+        raise ModelUnavailable(f"sha256 check failed: the registry holds another model under {version}")

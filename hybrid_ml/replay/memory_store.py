@@ -1,0 +1,121 @@
+"""What the registry and the ledger would hold of one symbol, in memory."""
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import numpy as np
+
+from hybrid_ml.learning.model import HybridModel
+from hybrid_ml.learning.promotion import Promotion, decide
+from hybrid_ml.learning.rows import Rows
+from hybrid_ml.market.bars import BAR_LENGTH
+from hybrid_ml.market.labels import CLASSES, HORIZON_MINUTES
+from hybrid_ml.signals.penalty import SIGNALS_CONSIDERED, RecentSignals
+
+FORGET_DEGRADED = timedelta(days=1)
+HORIZON = HORIZON_MINUTES * BAR_LENGTH
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A base trained for a moment, and the rows it can be judged on."""
+
+    model: HybridModel
+    hold_out: Rows
+
+
+@dataclass
+class Registry:
+    """What the registry would hold of one symbol.
+
+    `adapted_at`: the cycle that made the adapter which serves now; None: the base does. The adapter
+    follows from the champion and the rows of that cycle, so it is made again where it is needed.
+    """
+
+    champion: HybridModel | None = None
+    champion_as_of: datetime | None = None
+    adapted_at: datetime | None = None
+    scratch_newest: datetime | None = None
+    scratch_rejected: list[datetime] = field(default_factory=list)
+    replaced: int = 0
+    kept: int = 0
+
+    def judge(self, trained: Trained, num_threads: int) -> Promotion:
+        """Whether a new base is to take the champion's place."""
+        return decide(trained.model, self.champion, trained.hold_out, num_threads=num_threads)
+
+    def challenge(self, trained: Trained, num_threads: int) -> Promotion:
+        """Judge a new base against the champion, and put it in its place where it is better."""
+        promotion = self.judge(trained, num_threads)
+        if promotion.promoted:
+            self.promote(trained.model)
+        else:
+            self.reject(trained.model.base.kind, trained.model.base.as_of)
+        return promotion
+
+    def promote(self, model: HybridModel) -> None:
+        """Let `model` serve from now on."""
+        if model.base.kind == "scratch":
+            self.scratch_newest = model.base.as_of
+        self.champion, self.champion_as_of, self.adapted_at = model, model.base.as_of, None
+        self.replaced += 1
+
+    def reject(self, kind: str, as_of: datetime) -> None:
+        """Take note of a base of `kind` made at `as_of` that does not serve."""
+        self.kept += 1
+        if kind == "scratch":
+            self.scratch_newest = as_of
+            self.scratch_rejected.append(as_of)
+
+    def copy(self) -> "Registry":
+        """The same state, which what happens later does not change."""
+        return replace(self, scratch_rejected=list(self.scratch_rejected))
+
+    @property
+    def scratch_in_vain(self) -> int:
+        since = self.champion_as_of
+        return sum(since is None or moment > since for moment in self.scratch_rejected)
+
+
+@dataclass
+class Ledger:
+    """What later cycles look back on: the newest answer, and sure ones with their outcomes.
+
+    `signals`: bar time, direction, confidence and outcome of signals and of answers that only the penalty
+    silenced, which count alike for it.
+    """
+
+    bar_time: datetime | None = None
+    degraded: bool = False
+    signal: bool = False
+    signals: list[tuple[datetime, str, float, str | None]] = field(default_factory=list)
+
+    def copy(self) -> "Ledger":
+        """The same state, which what happens later does not change."""
+        return replace(self, signals=list(self.signals))
+
+    def records(self, row: dict[str, Any], degraded: bool) -> bool:
+        """Take note of an answer; False when its bar has one already, which only a signal may replace."""
+        if row["bar_time"] == self.bar_time and (self.signal or not row["signal"]):
+            return False
+        self.bar_time, self.degraded, self.signal = row["bar_time"], degraded, row["signal"]
+        if self.signals and self.signals[-1][0] == self.bar_time:
+            self.signals.pop()  # the bar has one row, from now on that of the signal
+        if self.signal or row["silenced_by_penalty"]:
+            top = max(CLASSES, key=lambda name: row[f"p_{name}"])
+            self.signals.append((row["bar_time"], top, row[f"p_{top}"], row["outcome"]))
+        return True
+
+    def was_degraded(self, as_of: datetime) -> bool:
+        last = self.bar_time
+        return self.degraded and last is not None and as_of - FORGET_DEGRADED < last < as_of
+
+    def recent_signals(self, as_of: datetime) -> RecentSignals:
+        """The newest sure answers whose outcome was known at `as_of`: shares as the ledger's query gives them."""
+        due = [signal for signal in self.signals if signal[3] is not None and signal[0] + HORIZON + BAR_LENGTH <= as_of]
+        newest = due[-SIGNALS_CONSIDERED:]
+        if not newest:
+            return RecentSignals(0, 0.0, 0.0)
+        right = [direction == outcome for _, direction, _, outcome in newest]
+        return RecentSignals(len(newest), float(np.mean(right)), float(np.mean([row[2] for row in newest])))

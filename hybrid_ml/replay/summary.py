@@ -1,0 +1,103 @@
+"""The account of a replay: every measure of its answers, in all and week by week."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from hybrid_ml.evaluation.outcome_metrics import ResolvedAnswers, blind_precision, measure, precision_by_coverage
+from hybrid_ml.evaluation.threshold_search import advise
+from hybrid_ml.learning.evaluation import reliability
+from hybrid_ml.learning.scaling import WEEK
+from hybrid_ml.market.bars import BAR_LENGTH
+from hybrid_ml.replay.method_comparison import compare_methods, gain_of_larger_window
+from hybrid_ml.replay.result import ReplayReport
+from hybrid_ml.schemas.requests import ReplayRequest
+
+
+@dataclass(frozen=True)
+class Curves:
+    """What charts are drawn of: `replay.worth.reliability`, `precision_by_coverage` and `blind_precision`."""
+
+    reliability: pd.DataFrame
+    coverage: pd.DataFrame
+    blind: float
+
+    def records(self) -> dict[str, Any]:
+        """The same for JSON."""
+        return {
+            "reliability": self.reliability.to_dict("records"),
+            "precision_by_coverage": self.coverage.to_dict("records"),
+            "blind_precision": self.blind,
+        }
+
+
+def account(
+    symbol: str,
+    request: ReplayRequest,
+    answers: pd.DataFrame,
+    rivals: pd.DataFrame,
+    champions: list[dict[str, int]],
+    folder: Path,
+    report_path: Path,
+    seconds: float,
+) -> ReplayReport:
+    """Measure `answers` (a row a bar, see `Service.cycle`) and `rivals` (see `replay.rivals`).
+
+    `champions`: replaced and kept of each week; `seconds`: how long the replay took. The advice holds
+    every setting tried; see `Advice.shortened`.
+    """
+    weekly, weekly_rivals = (by_week(frame, request.start, request.weeks) for frame in (answers, rivals))
+    bounds, fee = request.bounds, request.fee_bps
+    return ReplayReport(
+        symbol=symbol,
+        start=request.start,
+        weeks=request.weeks,
+        cycles=len(answers),
+        replaced=sum(week["replaced"] for week in champions),
+        kept=sum(week["kept"] for week in champions),
+        cycle_minutes=request.cycle_minutes,
+        fast_mode=request.fast_mode,
+        awake_always=request.disable_sleep_window,
+        fee_bps=fee,
+        overall=measure(answers, fee),
+        weekly=[measure(week, fee) for week in weekly],
+        champions=champions,
+        methods=compare_methods(answers, rivals),
+        window_gain=gain_of_larger_window(rivals),
+        weekly_window_gain=[gain_of_larger_window(week) for week in weekly_rivals],
+        advice=advise(answers, bounds, wanted_precision=request.wanted_precision, fee_bps=fee)
+        if request.advise
+        else None,
+        folder=folder,
+        report_path=report_path,
+        seconds=seconds,
+    )
+
+
+def by_week(frame: pd.DataFrame, start: datetime, weeks: int) -> list[pd.DataFrame]:
+    """`frame` cut into weeks from `start` on, by `as_of`, else by the close of its bar."""
+    if frame.empty:
+        return [frame] * weeks
+    moments = frame["as_of"] if "as_of" in frame else frame["bar_time"] + BAR_LENGTH
+    place = ((moments - start) // WEEK).clip(0, weeks - 1)
+    return [frame[place == week] for week in range(weeks)]
+
+
+def curves(answers: pd.DataFrame) -> Curves | None:
+    """The curves of `answers`; None where none has an outcome."""
+    known = ResolvedAnswers.of(answers)
+    if not len(known):
+        return None
+    chances, truth = known.chances(), known.truth
+    return Curves(reliability(chances, truth), precision_by_coverage(chances, truth), blind_precision(truth))
+
+
+def weekly_curves(answers: pd.DataFrame, start: datetime, weeks: int) -> Mapping[str, Curves]:
+    """The curves of each week that has some, by the day it begins."""
+    parts = by_week(answers, start, weeks)
+    found = {f"{start + week * WEEK:%Y-%m-%d}": curves(part) for week, part in enumerate(parts)}
+    return {name: item for name, item in found.items() if item is not None}

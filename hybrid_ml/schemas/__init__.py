@@ -1,0 +1,1 @@
+"""Requests that flows take and reports that they return, as pydantic models."""

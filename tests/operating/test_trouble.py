@@ -95,7 +95,7 @@ def test_a_run_that_outlasts_a_stopped_worker_says_so(up: Up) -> None:
 
 def test_a_slot_whose_process_died_runs_again_as_the_same_run(up: Up) -> None:
     up.wait_for_our_turn(2 * HELD_SECONDS)
-    with runs_every(up):
+    with runs_every(up, **AWAKE):
         with symbol_held(up):
             slot = slot_at_its_lock(up)
             moment = moment_of(up, slot)
@@ -110,7 +110,7 @@ def test_a_slot_whose_process_died_runs_again_as_the_same_run(up: Up) -> None:
 
 def test_a_process_that_dies_before_its_slot_is_replaced_and_nothing_begins_early(up: Up) -> None:
     up.wait_for_our_turn(HELD_SECONDS)
-    with runs_every(up, in_seconds=30):
+    with runs_every(up, in_seconds=30, **AWAKE):
         slot = up.due_soon()
         psutil.Process(wait_for("the flow process", lambda: flow_process_id(slot))).kill()
         wait_for("the repetition", lambda: "AwaitingRetry" in up.state_names(slot))
@@ -141,7 +141,7 @@ def moment_of(up: Up, run_id: UUID) -> datetime:
 def test_server_worker_and_flow_processes_are_killed_together(up: Up) -> None:
     """The next run begins at once, states come true, and the slot's run has its second attempt."""
     up.wait_for_our_turn(3 * HELD_SECONDS)
-    with runs_every(up):
+    with runs_every(up, **AWAKE):
         with symbol_held(up):
             slot, by_hand = slot_at_its_lock(up), begun(up)
             moment = moment_of(up, slot)
@@ -279,13 +279,13 @@ def test_the_projects_database_was_away_for_an_hour(tmp_path: Path) -> None:
             next_run_completes(up)
             up.wait_for_our_turn(120)
             own.stop()
-            with runs_every(up):
+            with runs_every(up, **AWAKE):
                 missed = up.ended(up.due_soon())
             assert missed.state.name == "Failed", f"{missed.state.name}: {missed.state.message}"
             assert "cannot reach the database" in missed.state.message
             own.start()
             up.wait_for_our_turn(60)
-            with runs_every(up):
+            with runs_every(up, **AWAKE):
                 run = up.ended(up.due_soon())
             assert run.state.type.value == "COMPLETED", f"{run.state.name}: {run.state.message}"
             next_run_completes(up)

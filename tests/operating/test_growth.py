@@ -98,7 +98,8 @@ def test_what_is_older_than_its_retention_goes_and_the_rest_stays(up: Up) -> Non
         of_events = text("SELECT count(*) FROM event_resources WHERE event_id = ANY(CAST(:ids AS uuid[]))")
         left = connection.execute(of_events, {"ids": ids}).scalar_one()
     assert left == 0
-    assert rows(up, young) == before
+    after = rows(up, young)
+    assert all(after[table] >= count for table, count in before.items()), "nothing went; its last lines may have come"
 
 
 def test_events_that_repeat_what_stands_elsewhere_go_sooner(up: Up) -> None:

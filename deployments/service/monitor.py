@@ -92,7 +92,7 @@ class Monitor:
         self._time = RunningTime(2 * LOOK_SECONDS + LONGEST_LOOK_SECONDS)
         self._running_seconds, self._good_slot_at = 0.0, 0.0
         self._on_the_way: set[str] = set()
-        self._told: dict[str, str] = {}
+        self._part_problems: dict[str, str] = {}
         self._engine: Engine | None = None
         self._database: OneAtATime[dict[str, Problem | None]] = OneAtATime()
         self._server: OneAtATime[Looked] = OneAtATime()
@@ -136,8 +136,8 @@ class Monitor:
         now = datetime.now(UTC)
         found = self._disks() | await self._look_at_database(now) | await self._look_at_server()
         for part, problem in self._listener.received():
-            self._told[part] = problem
-        for part, text in self._told.items():
+            self._part_problems[part] = problem
+        for part, text in self._part_problems.items():
             what, _, remedy = text.rpartition("; ")
             found[f"restarts of {part}"] = Problem(what, remedy) if text else None
             if text:

@@ -1,9 +1,8 @@
-# The few things people do here. `make demo` and `make test` need Python 3.11+ with pip and venv, and make.
+# Commands for users and developers. `make demo` and `make test` need Python 3.11+ with pip and venv, and make.
 
 PYTHON ?= python3
-# Tests wait for servers and processes more than they compute: more of them run at once than there are cores, two of
-# which mostly sleep (tests/pauses).
-TEST_PROCESSES ?= 6
+# Tests wait for servers and processes as much as they compute: more of them run at once than there are cores.
+TEST_PROCESSES ?= 5
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv pip
@@ -14,45 +13,49 @@ endif
 export UV_LINK_MODE ?= copy
 
 .DEFAULT_GOAL := help
-.PHONY: help demo up test lint faults bench docs lock shell clean
+.PHONY: help demo up test test-unit lint faults bench docs lock shell clean
 
-help:  ## Show what there is
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+help:  ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-demo: $(VENV)/.installed  ## Do the main job once on simulated bars
+demo: $(VENV)/.installed  ## Load simulated bars, train and predict once
 	@$(BIN)/hybrid-ml demo
 
-up: $(VENV)/.installed  ## Start everything and keep it going until Ctrl-C
+up: $(VENV)/.installed  ## Start everything and keep it running until Ctrl-C
 	@exec $(BIN)/hybrid-ml up
 
 test: $(VENV)/.installed-dev  ## Run the tests, on a real PostgreSQL
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES)
 
-lint: $(VENV)/.installed-dev  ## Style, types, and who may import whom
+test-unit: $(VENV)/.installed-dev  ## Run the tests that need no server
+	$(BIN)/python -m pytest -n 2 tests/unit
+
+lint: $(VENV)/.installed-dev  ## Style, types and allowed imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-faults: $(VENV)/.installed-dev  ## Do what may go wrong, and print what happened
-	$(BIN)/python -m pytest tests/faults
+faults: $(VENV)/.installed-dev  ## Cause every fault, of which `make test` causes a sample, and print the results
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) -m "" tests/faults tests/pauses tests/operating
 
-bench: $(VENV)/.installed-dev  ## Print what things cost, as ratios
-	@for each in start bars features fine_tuning analysis alerts latency growth training replay day rules experiments adapters drift scale; do $(BIN)/python bench/$$each.py || exit 1; echo; done
+bench: $(VENV)/.installed-dev  ## Measure the cost of each part, as ratios (BENCH_FLAGS=--smallest: only whether it runs)
+	@for benchmark in $$(grep -l __main__ bench/*.py); do $(BIN)/python $$benchmark $(BENCH_FLAGS) || exit 1; echo; done
 
-docs: $(VENV)/.installed  ## Write docs/cli.md, the reference of every command, from the code
+docs: $(VENV)/.installed  ## Write docs/cli.md from the code, and docs/benchmarks.md from what was measured
 	@$(BIN)/python docs/make_cli.py
+	@$(BIN)/python docs/make_benchmarks.py
 
 shell: $(VENV)/.installed  ## A shell in which python and hybrid-ml are this project's
 	@. $(BIN)/activate && exec $${SHELL:-sh} -i
 
-lock: $(VENV)/.uv  ## Resolve the dependencies anew
+lock: $(VENV)/.uv  ## Resolve the dependencies again
 	$(UV) compile pyproject.toml --universal --extra build --generate-hashes --no-emit-index-url --no-header \
 		--quiet --upgrade --output-file requirements.lock
 	$(UV) compile pyproject.toml --universal --extra build --extra dev --generate-hashes --no-emit-index-url --no-header \
 		--quiet --upgrade --constraints requirements.lock --output-file requirements-dev.lock
 
-clean:  ## Remove the environment; data and models stay
+clean:  ## Remove the environment; keep data and models
 	rm -rf $(VENV) *.egg-info
 
 $(VENV)/.uv: requirements-uv.lock

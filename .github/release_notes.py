@@ -21,7 +21,7 @@ def notes(tag: str, folder: Path) -> str:
     if tag != f"v{version}":
         raise ValueError(f"tag {tag} is not version {version} of pyproject.toml; tag v{version}, or change the version")
     deployments = yaml.safe_load((folder / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
-    if others := sorted({str(each["version"]) for each in deployments} - {version}):
+    if others := sorted({str(deployment["version"]) for deployment in deployments} - {version}):
         raise ValueError(f"prefect.yaml has deployments of version {', '.join(others)}; write {version} there")
     changelog = (folder / "CHANGELOG.md").read_text(encoding="utf-8")
     headings = list(HEADING.finditer(changelog))

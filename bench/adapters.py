@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from common import Report, options, some_bars
+from common import Report, options, show_progress, some_bars
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
@@ -38,7 +38,7 @@ class Moment:
     leaf_values: NDArray[np.float64]
     fitted: NDArray[np.intp]
     labels: NDArray[np.int64]
-    asked: NDArray[np.intp]
+    questions: NDArray[np.intp]
 
 
 Method = Callable[[Moment], Scores]
@@ -49,7 +49,7 @@ def refit(decay: float = DECAY, lambda_l2: float = REFIT_L2) -> Method:
         values = refit_leaves(
             now.leaf_values, now.fitted, now.labels, learning_rate=0.05, lambda_l2=lambda_l2, decay=decay
         )
-        return sum_leaves(values, now.asked)
+        return sum_leaves(values, now.questions)
 
     return scores
 
@@ -65,7 +65,9 @@ def forest_kernel(variance: float, weight: float, rounds: int = 20) -> Method:
             ends = np.arange(0, where.size + 1, trees)
             return csr_matrix((np.ones(where.size), where.ravel(), ends), shape=(len(leaves), trees * width))
 
-        fitted, requested = ([table(part, place) for place in range(CLASS_COUNT)] for part in (now.fitted, now.asked))
+        fitted, requested = (
+            [table(part, place) for place in range(CLASS_COUNT)] for part in (now.fitted, now.questions)
+        )
         base, truth = sum_leaves(now.leaf_values, now.fitted), np.eye(CLASS_COUNT)[now.labels]
         precision = trees / variance
         step = 1 / (precision + 0.075 * weight * len(truth) * trees)
@@ -77,7 +79,7 @@ def forest_kernel(variance: float, weight: float, rounds: int = 20) -> Method:
             speed = 0.85 * speed + step * slope
             moved = moved + speed
         correction = np.column_stack([item @ values for item, values in zip(requested, moved, strict=True)])
-        return sum_leaves(now.leaf_values, now.asked) + correction
+        return sum_leaves(now.leaf_values, now.questions) + correction
 
     return scores
 
@@ -90,7 +92,7 @@ def offsets(variance: float, weight: float) -> Method:
             chance = softmax(base + offset)
             curvature = weight * (chance * (1 - chance)).sum(axis=0) + 1 / variance
             offset = offset + 0.7 * (weight * (truth - chance).sum(axis=0) - offset / variance) / curvature
-        return sum_leaves(now.leaf_values, now.asked) + offset
+        return sum_leaves(now.leaf_values, now.questions) + offset
 
     return scores
 
@@ -114,6 +116,7 @@ METHODS: dict[str, tuple[Method, int, int]] = {
 
 def week(rows: Rows, sunday: pd.Timestamp, count: int, every: int, threads: int) -> tuple[dict[str, Any], Any]:
     """Gains of every method in nats a row, (n,), over the week after a Sunday, and the days of the rows."""
+    show_progress(f"{sunday:%Y-%m-%d}: training, then {len(METHODS)} methods every {every} minutes of a week")
     begin, end = (int(rows.times.searchsorted(sunday + pd.Timedelta(days=days))) for days in (0, 7))
     model, _ = fit_base(
         rows.take(slice(max(0, begin - 2 * count), begin - EMBARGO_BARS)),
@@ -138,7 +141,9 @@ def week(rows: Rows, sunday: pd.Timestamp, count: int, every: int, threads: int)
 
 
 def main() -> None:
-    parser = options(__doc__)
+    smallest = {"start": "2024-11-24", "bars": 18_000, "rows": 2_000, "every_minutes": 5_040, "threads": 1}
+    parser = options(__doc__, smallest=smallest)
+    parser.add_argument("--bars", type=int, default=300_000, help="simulated bars")
     parser.add_argument("--start", default="2024-06-02", help="first Sunday, e.g. 2018-03-04")
     parser.add_argument("--sundays", type=int, default=1)
     parser.add_argument("--every", type=int, default=12, help="weeks from one Sunday to the next")
@@ -146,7 +151,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=23_000)
     parser.add_argument("--threads", type=int, default=2)
     chosen = parser.parse_args()
-    rows = make_window(some_bars(2_000_000 if chosen.csv_path else 300_000, chosen.csv_path), MAX_GAP_MINUTES).rows
+    rows = make_window(some_bars(2_000_000 if chosen.csv_path else chosen.bars, chosen.csv_path), MAX_GAP_MINUTES).rows
     first = pd.Timestamp(chosen.start, tz="UTC")
     weeks = [
         week(rows, first + pd.Timedelta(weeks=number * chosen.every), chosen.rows, chosen.every_minutes, chosen.threads)
@@ -169,6 +174,7 @@ def main() -> None:
                 "worst week": round(min(float(part.mean()) for part in parts), 4),
             }
         )
+    report.add("gain of the method in use over the base", text[0]["gain"], "nats")
     report.tables["log loss under that of the base, nats"] = text
     report.show(as_json=chosen.json)
 

@@ -10,19 +10,29 @@ the phone comes on top, and so does the network.
 """
 
 import json
+import logging
 import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
-from common import UNTIL, Report, TemporaryStore, cross_check, options, seconds, some_bars
-from prefect.testing.utilities import prefect_test_harness
+from common import (
+    UNTIL,
+    Report,
+    TemporaryStore,
+    accept_every_accuracy,
+    cross_check,
+    options,
+    prefect_server,
+    seconds,
+    show_progress,
+    some_bars,
+)
 from sqlalchemy import Engine, text
 from sqlalchemy.engine.default import DefaultDialect
 
@@ -35,8 +45,9 @@ from hybrid_ml.store.bars import store_bars
 ROOT = Path(__file__).resolve().parents[1]
 SYMBOL, TOKEN = "BENCH", "123456:not-a-real-token"
 ANY = {"min_confidence": 0.0, "min_prob_margin": 0.0, "max_entropy": 1.1, "fast_mode": True}
-DUE, GATES = 100_000, 6
+GATES, FIRST_BAR, BARS_OF_A_PREDICTION = 6, datetime(2024, 1, 1, tzinfo=UTC), 4
 WAIT_MS, RESOLVE_SECONDS = 50, 2
+LOG = "requests.jsonl"
 
 
 class Commits:
@@ -59,17 +70,19 @@ class Commits:
         outbox.write, DefaultDialect.do_commit = writing, committing
 
 
-def waits_ms(count: int, base_url: str, log: Path) -> tuple[list[float], list[float]]:
+def waits_ms(count: int, rows_to_train: int, base_url: str, folder: Path) -> tuple[list[float], list[float]]:
     """Milliseconds of `count` alerts from commit to request, and of the same bytes posted bare."""
-    commits, begin = Commits(), UNTIL - timedelta(hours=20)
-    with prefect_test_harness(server_startup_timeout=120):
-        weekly_training(TrainingRequest(as_of=begin, limit=5_000))
+    commits, begin, log = Commits(), UNTIL - timedelta(hours=20), folder / LOG
+    with prefect_server(folder):
+        show_progress(f"training on {rows_to_train:,} rows")
+        weekly_training(TrainingRequest(symbols=[SYMBOL], as_of=begin, limit=rows_to_train))
         for cycle in range(110):
             if len(commits.at) == count:
                 break
+            show_progress(f"analysis {cycle + 1}; {len(commits.at)} of {count} alerts so far")
             os.environ["TELEGRAM_CHAT_ID"] = str(100 + cycle)  # a chat takes one message a second
             moment = begin + timedelta(minutes=10 * cycle)
-            analysis(AnalysisRequest(as_of=moment, disable_sleep_window=True, **ANY))
+            analysis(AnalysisRequest(symbols=[SYMBOL], as_of=moment, disable_sleep_window=True, **ANY))
     sent = {row["number"]: row for row in map(json.loads, log.read_text().splitlines()) if row["method"] == "sendPhoto"}
     rows = list(sent.values())
     cross_check(len(rows) == len(commits.at) == count, f"{len(rows)} requests for {len(commits.at)} alerts")
@@ -92,8 +105,10 @@ def posted_ms(base_url: str, size: int, count: int, log: Path) -> list[float]:
     return [1000 * (row["at"] - at) for row, at in zip(rows[1:], begun[1:], strict=True)]  # the first one connects
 
 
-def resolve_seconds(engine: Engine, repetitions: int) -> tuple[float, float]:
-    """Median seconds of resolving DUE predictions, and of a bare UPDATE of as many rows."""
+def resolve_seconds(engine: Engine, due: int, repetitions: int) -> tuple[float, float]:
+    """Median seconds of resolving `due` predictions, and of a bare UPDATE of as many rows."""
+    show_progress(f"{due:,} outcomes, {repetitions} times")
+    end = FIRST_BAR + timedelta(minutes=BARS_OF_A_PREDICTION * due)
     gates = json.dumps(
         [{"gate": "confidence", "value": 0.5, "bound": 0.6, "passed": False, "meaning": 40 * "x"}] * GATES
     )
@@ -101,8 +116,10 @@ def resolve_seconds(engine: Engine, repetitions: int) -> tuple[float, float]:
         connection.execute(
             text(
                 "INSERT INTO bars SELECT 'DUE', t, 100, 101, 99, 100 * exp(0.001 * random()), 1 FROM generate_series("
-                "'2024-01-01Z'::timestamptz, '2024-10-06Z', '1 minute') AS t WHERE extract(minute FROM t) <> 33"
-            )
+                "CAST(:first AS timestamptz), CAST(:end AS timestamptz), '1 minute') AS t "
+                "WHERE extract(minute FROM t) <> 33"
+            ),
+            {"first": FIRST_BAR, "end": end},
         )
         connection.execute(
             text(
@@ -111,24 +128,24 @@ def resolve_seconds(engine: Engine, repetitions: int) -> tuple[float, float]:
                 "SELECT 'DUE', time, time, close, 0.3, 0.3, 0.4, 0.0003, 'up', 0.4, "
                 "'v' || extract(epoch FROM time)::bigint / 600, 'balanced', "
                 "CAST(:gates AS jsonb), random() < 0.01, false, false FROM bars WHERE symbol = 'DUE' "
-                "AND time < '2024-10-05Z' ORDER BY time LIMIT :due"
+                "ORDER BY time LIMIT :due"
             ),
-            {"gates": gates, "due": DUE},
+            {"gates": gates, "due": due},
         )
     taken: list[float] = []
     floor: list[float] = []
     for _ in range(repetitions):
-        taken.append(seconds(lambda: resolve(engine)))
+        taken.append(seconds(lambda: resolve(engine, due)))
         afresh(engine, "outcome = NULL, forward_return = NULL, resolved_at = NULL, counted = NULL, close_then = NULL")
         floor.append(seconds(lambda: bare(engine)))
         afresh(engine, "resolved_at = NULL")
     return statistics.median(taken), statistics.median(floor)
 
 
-def resolve(engine: Engine) -> None:
+def resolve(engine: Engine, due: int) -> None:
     with engine.begin() as connection:
         done = predictions.resolve(connection, UNTIL, 30)
-    cross_check(done == DUE, f"{done:,} resolved")
+    cross_check(done == due, f"{done:,} resolved")
 
 
 def bare(engine: Engine) -> None:
@@ -146,23 +163,27 @@ def afresh(engine: Engine, changes: str) -> None:
 
 
 def main() -> None:
-    parser = options(__doc__)
+    parser = options(__doc__, smallest={"alerts": 2, "due": 1_000, "repetitions": 1, "rows": 2_000})
+    parser.add_argument("--due", type=int, default=100_000, help="predictions that are due at once")
+    parser.add_argument("--rows", type=int, default=5_000, help="rows the model of the alerts is trained on")
     parser.add_argument("--alerts", type=int, default=30)
     parser.add_argument("--repetitions", type=int, default=5)
     chosen = parser.parse_args()
-    engine = TemporaryStore.make().use()
-    resolving, updating = resolve_seconds(engine, chosen.repetitions)
+    store = TemporaryStore.make()
+    engine = store.use()
+    accept_every_accuracy()
+    logging.getLogger("prefect").setLevel(logging.CRITICAL)
+    resolving, updating = resolve_seconds(engine, chosen.due, chosen.repetitions)
     with engine.begin() as connection:
         connection.execute(text("DELETE FROM predictions"))
         connection.execute(text("DELETE FROM bars"))
     store_bars(engine, SYMBOL, some_bars(12_000, chosen.csv_path))
-    log = Path(tempfile.mkdtemp(prefix="hybrid-ml-bench-")) / "requests.jsonl"
-    command = [sys.executable, "-m", "tests.telegram_server", "--log", str(log)]
+    command = [sys.executable, "-m", "tests.telegram_server", "--log", str(store.folder / LOG)]
     server = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     try:
         base_url = server.stdout.readline().split()[0].partition("=")[2]
         os.environ.update(TELEGRAM_BOT_TOKEN=TOKEN, TELEGRAM_BASE_URL=base_url)
-        waited, posted = waits_ms(chosen.alerts, base_url, log)
+        waited, posted = waits_ms(chosen.alerts, chosen.rows, base_url, store.folder)
     finally:
         server.kill()
     report = Report("alerts")
@@ -170,7 +191,7 @@ def main() -> None:
     report.add("committed to request, the slowest of ten", statistics.quantiles(waited, n=10)[-1], "ms")
     report.add("the same bytes posted bare, median", statistics.median(posted), "ms")
     report.add("committed to request against bare", statistics.median(waited) / statistics.median(posted), "x")
-    report.add(f"{DUE:,} outcomes in one statement", resolving, "s", RESOLVE_SECONDS)
+    report.add(f"{chosen.due:,} outcomes in one statement", resolving, "s", RESOLVE_SECONDS)
     report.add("against a bare UPDATE of as many rows", resolving / updating, "x")
     report.show(as_json=chosen.json)
 

@@ -22,7 +22,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from common import Report, TemporaryStore, cross_check, options, some_bars
+from common import (
+    Report,
+    TemporaryStore,
+    accept_every_accuracy,
+    cross_check,
+    options,
+    show_progress,
+    some_bars,
+)
 from prefect import Task
 from sqlalchemy import Engine, text
 
@@ -39,14 +47,14 @@ from hybrid_ml.schemas.reports import Analysis, AnalysisReport
 from hybrid_ml.schemas.requests import AnalysisRequest
 from hybrid_ml.store import binary_copy
 from hybrid_ml.store import model_registry as registry
-from hybrid_ml.store.bars import COPY_COLUMNS, store_bars
+from hybrid_ml.store.bars import copy_into, store_bars
 
 SYMBOL = "BENCH"
 FINE_TUNED, FAST = "with fine-tuning", "fast mode"
 TARGET_MS = {FINE_TUNED: 150.0, FAST: 60.0}
 TARGET_RATIO = 1.1
-FEW_BARS = 10_000
-TRAINING_ROWS, TRAINING_BARS = 23_000, 30_000
+MORE_BARS = 7_000
+"""Beyond the rows to train on: for the first features, calibration and the hold-out."""
 BARS_BETWEEN = 5
 UNSEEN_BARS = 300
 """Bars between the training and the first analysis, so that recent accuracy can be judged at once."""
@@ -69,24 +77,31 @@ class Done:
 
 
 def main() -> None:
-    parser = options(__doc__)
+    parser = options(__doc__, smallest={"rows": 2_000, "few_bars": 0, "bars": 6_000, "cycles": 1})
+    parser.add_argument("--rows", type=int, default=23_000, help="rows the base is trained on")
+    parser.add_argument("--few_bars", type=int, default=10_000, help="bars in the small database")
     parser.add_argument("--bars", type=int, default=5_000_000, help="bars in the large database")
     parser.add_argument("--cycles", type=int, default=30, help="analyses of each kind")
     chosen = parser.parse_args()
     judged = 2 * chosen.cycles * BARS_BETWEEN
-    bars = some_bars(TRAINING_BARS + judged, chosen.csv_path)
-    few = max(FEW_BARS, ANALYSIS_BARS + judged)
+    bars = some_bars(chosen.rows + MORE_BARS + judged, chosen.csv_path)
+    few = max(chosen.few_bars, ANALYSIS_BARS + judged)
     if chosen.bars <= few:
         parser.error(f"--bars {chosen.bars}: the large database must hold more than {few} bars")
     cross_check(few + UNSEEN_BARS < len(bars), f"{len(bars):,} bars are enough to train on and to judge")
-    model = trained(bars.iloc[: -judged - UNSEEN_BARS])
+    show_progress(f"training on {chosen.rows:,} rows")
+    model = trained(bars.iloc[: -judged - UNSEEN_BARS], chosen.rows)
     stores = {few: TemporaryStore.make(), chosen.bars: TemporaryStore.make()}
+    accept_every_accuracy()
     for count, store in stores.items():
+        show_progress(f"filling a database with {count:,} bars")
         fill(store.use(), bars, few, count, model)
+        store.checkpoint()
 
     times: dict[tuple[int, str], list[Stages]] = {(count, mode): [] for count in stores for mode in TARGET_MS}
     fell_back = 0
     measured = without_prefect()
+    show_progress(f"{chosen.cycles} analyses of each of four kinds")
     moments = [moment.to_pydatetime() for moment in bars["time"].iloc[-judged::BARS_BETWEEN]]
     for place, moment in enumerate(moments):
         mode = (FINE_TUNED, FAST)[place % 2]
@@ -131,10 +146,10 @@ def stage_ms(runs: list[Stages], name: str) -> float:
 
 
 class InTurn:
-    """Workers that do each symbol's work when they are told to."""
+    """Workers that do each symbol's work when it is submitted."""
 
-    def start(self, work: Callable[..., Any], symbol: str, **asked: Any) -> Done:
-        return Done(symbol, work(symbol=symbol, **asked))
+    def start(self, work: Callable[..., Any], symbol: str, **options: Any) -> Done:
+        return Done(symbol, work(symbol=symbol, **options))
 
 
 def without_prefect() -> Callable[[datetime, bool], tuple[Analysis, Stages]]:
@@ -142,7 +157,8 @@ def without_prefect() -> Callable[[datetime, bool], tuple[Analysis, Stages]]:
     stages: Stages = {}
     for module in (flows.analysis, flows.task_runners, flows.weekly_training):
         _unwrap(module, stages)
-    vars(flows.analysis)["workers"] = lambda *_: nullcontext(InTurn())
+    for module in (flows.analysis, flows.weekly_training):
+        vars(module)["workers"] = lambda *_: nullcontext(InTurn())
     vars(flows.analysis)["report_analysis"] = lambda *_: None
     vars(flows.weekly_training)["report_quality"] = lambda *_: None
 
@@ -177,13 +193,11 @@ def _unwrap(module: ModuleType, stages: Stages) -> None:
             setattr(module, name, value.fn if name == WHOLE else timed(name, value.fn))
 
 
-def trained(bars: pd.DataFrame) -> HybridModel:
-    """A base of the size the first week trains, on bars older than every analysis."""
+def trained(bars: pd.DataFrame, rows: int) -> HybridModel:
+    """A base of `rows` rows, on bars older than every analysis."""
     window = make_window(bars, MAX_GAP_MINUTES)
     as_of = bars["time"].iloc[-1].to_pydatetime() + timedelta(minutes=1)
-    model, _ = train_base(
-        window.rows, symbol=SYMBOL, kind="base", row_limit=TRAINING_ROWS, week=0, as_of=as_of, num_threads=1
-    )
+    model, _ = train_base(window.rows, symbol=SYMBOL, kind="base", row_limit=rows, week=0, as_of=as_of, num_threads=1)
     return model
 
 
@@ -197,7 +211,7 @@ def fill(engine: Engine, bars: pd.DataFrame, few: int, count: int, model: Hybrid
         first = bars["time"].iloc[-few] - pd.Timedelta(minutes=older - start)
         chunk = values.iloc[np.arange(rows) % few].reset_index(drop=True)
         chunk.insert(0, "time", pd.date_range(first, periods=rows, freq="min", unit="us"))
-        raw.cursor().copy_expert(f"COPY bars {COPY_COLUMNS}", io.BytesIO(binary_copy.encode(SYMBOL, chunk)))
+        raw.cursor().copy_expert(copy_into("bars", chunk), io.BytesIO(binary_copy.encode(SYMBOL, chunk)))
     raw.commit()
     raw.close()
     store_bars(engine, SYMBOL, bars.tail(few))
@@ -205,7 +219,6 @@ def fill(engine: Engine, bars: pd.DataFrame, few: int, count: int, model: Hybrid
         registry.save_base(connection, model, Promotion(True, "benchmark"))
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("VACUUM (ANALYZE) bars"))
-        connection.execute(text("CHECKPOINT"))
     cross_check(counted(engine, "bars") == max(count, few), f"{count:,} bars are in the table")
     engine.dispose()  # a connection that has been in AUTOCOMMIT sends more statements than a fresh one
 

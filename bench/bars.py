@@ -12,7 +12,7 @@ import statistics
 from datetime import datetime
 
 import pandas as pd
-from common import Report, TemporaryStore, cross_check, interleaved, options, seconds, some_bars
+from common import Report, TemporaryStore, cross_check, interleaved, options, seconds, show_progress, some_bars
 from sqlalchemy import Engine, text
 
 from hybrid_ml.market.bars import BAR_COLUMNS
@@ -47,34 +47,34 @@ def read_back(engine: Engine, until: datetime, count: int) -> pd.DataFrame:
         return recent_bars(connection, SYMBOL, until, count)
 
 
-def run(engine: Engine, *statements: str) -> None:
-    """Each statement on its own, as CHECKPOINT needs it."""
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        for statement in statements:
-            connection.execute(text(statement))
+def run(engine: Engine, statement: str) -> None:
+    with engine.begin() as connection:
+        connection.execute(text(statement))
 
 
-def loading(engine: Engine, bars: pd.DataFrame, repetitions: int) -> dict[str, float]:
+def loading(store: TemporaryStore, engine: Engine, bars: pd.DataFrame, repetitions: int) -> dict[str, float]:
     """Median seconds of the first load, the second one and the bare COPY."""
     csv = bars[BAR_COLUMNS].assign(symbol=SYMBOL)[["symbol", *BAR_COLUMNS]].to_csv(header=False, index=False)
     run(engine, "CREATE TABLE bare_bars (LIKE bars INCLUDING ALL)")
     taken: dict[str, list[float]] = {"first": [], "second": [], "bare": []}
     written: list[int] = []
 
-    def store() -> None:
-        written.append(store_bars(engine, SYMBOL, bars))
+    def load_bars() -> None:
+        written.append(store_bars(engine, SYMBOL, bars).total)
 
     def ours() -> None:
-        run(engine, "TRUNCATE bars", "CHECKPOINT")
-        taken["first"].append(seconds(store))
-        run(engine, "CHECKPOINT")
-        taken["second"].append(seconds(store))
+        run(engine, "TRUNCATE bars")
+        for load in ("first", "second"):
+            store.checkpoint()
+            taken[load].append(seconds(load_bars))
 
     def bare() -> None:
-        run(engine, "TRUNCATE bare_bars", "CHECKPOINT")
+        run(engine, "TRUNCATE bare_bars")
+        store.checkpoint()
         taken["bare"].append(seconds(lambda: bare_copy(engine, csv)))
 
     for repetition in range(repetitions):
+        show_progress(f"loading {len(bars):,} bars, repetition {repetition + 1} of {repetitions}")
         for load in (ours, bare) if repetition % 2 else (bare, ours):
             load()
     cross_check(written == [len(bars), 0] * repetitions, "the first load writes every bar and the second none")
@@ -84,14 +84,15 @@ def loading(engine: Engine, bars: pd.DataFrame, repetitions: int) -> dict[str, f
 
 
 def main() -> None:
-    parser = options(__doc__)
+    parser = options(__doc__, smallest={"bars": 3_000, "read": 1_000, "repetitions": 1})
     parser.add_argument("--bars", type=int, default=300_000, help="bars to load")
     parser.add_argument("--read", type=int, default=90_000, help="bars to read back")
     parser.add_argument("--repetitions", type=int, default=5)
     chosen = parser.parse_args()
     bars = some_bars(chosen.bars, chosen.csv_path)
-    engine = TemporaryStore.make().use()
-    taken = loading(engine, bars, chosen.repetitions)
+    store = TemporaryStore.make()
+    engine = store.use()
+    taken = loading(store, engine, bars, chosen.repetitions)
 
     until = bars["time"].iloc[-1].to_pydatetime()
     ours, plain = read_back(engine, until, chosen.read), plain_select(engine, until, chosen.read)

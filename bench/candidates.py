@@ -65,8 +65,8 @@ def positions(grid: Grid) -> Made:
     mean_price = np.log(traded.sum(240) / volumes.sum(240))
     made["from_vwap_240"] = grid.within((grid.close - mean_price) / (grid.hour_volatility * np.sqrt(240)), 240)
     for bars in (10, 60):
-        away = grid.close - middles.mean(bars)
-        made[f"from_middle_{bars}"] = grid.within(away / (grid.hour_volatility * np.sqrt(bars)), bars)
+        distance = grid.close - middles.mean(bars)
+        made[f"from_middle_{bars}"] = grid.within(distance / (grid.hour_volatility * np.sqrt(bars)), bars)
     for bars in (45, 90, 479):
         move = grid.close - shift(grid.close, bars)
         made[f"return_{bars}"] = grid.within(move / (grid.hour_volatility * np.sqrt(bars)), bars)

@@ -15,17 +15,17 @@ import lightgbm
 import numpy as np
 import pandas as pd
 from candidates import CANDIDATES, candidate_features
-from common import Report, options, some_bars
+from common import Report, options, show_progress, some_bars
 from numpy.typing import NDArray
 
 from hybrid_ml.evaluation.outcome_metrics import interval, precision_at
-from hybrid_ml.learning.evaluation import calibration_error
 from hybrid_ml.learning.model import softmax
+from hybrid_ml.learning.reliability import calibration_error
 from hybrid_ml.learning.rows import EMBARGO_BARS, Window, make_window
 from hybrid_ml.learning.training import BOOSTING_ROUNDS, PARAMETERS
 from hybrid_ml.market.bars import MAX_GAP_MINUTES
 from hybrid_ml.market.features import mirror
-from hybrid_ml.market.labels import FLAT, UP, label, tercile_threshold
+from hybrid_ml.market.labels import FLAT, FLAT_SHARE, UP, flat_threshold, label
 
 
 @dataclass(frozen=True)
@@ -87,14 +87,14 @@ def _of(chances: NDArray[np.float64], truth: NDArray[np.int64]) -> NDArray[np.fl
 def answer(
     variant: Variant, window: Window, training: NDArray[np.intp], requested: NDArray[np.intp], threads: int
 ) -> Answers:
-    """Train on the rows `training`, answer the rows `asked` (places in the window)."""
+    """Train on the rows `training`, answer the rows `requested` (places in the window)."""
     rows = window.rows
     features, mirrored = rows.features, mirror(rows.features)
     for name in variant.candidates:
         more, directed = candidate_features(name, window.grid)
         features = np.concatenate([features, more], axis=1)
         mirrored = np.concatenate([mirrored, -more if directed else more], axis=1)
-    threshold = tercile_threshold(rows.forward_returns[training])
+    threshold = flat_threshold(rows.forward_returns[training], FLAT_SHARE)
     truth = label(rows.forward_returns[training], threshold)
     shares = (np.bincount(truth, minlength=3) + 1) / (len(truth) + 3)
     learnt, known, age = features[training], truth, np.arange(len(training))[::-1]
@@ -156,7 +156,8 @@ def measures(name: str, found: Answers, used: Answers) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = options(__doc__)
+    parser = options(__doc__, smallest={"start": "2024-11-24", "bars": 16_000, "rows": 2_000, "threads": 1})
+    parser.add_argument("--bars", type=int, default=300_000, help="simulated bars")
     parser.add_argument("--start", default="2024-06-02", help="first Sunday, e.g. 2018-03-04")
     parser.add_argument("--sundays", type=int, default=1)
     parser.add_argument("--every", type=int, default=12, help="weeks from one Sunday to the next")
@@ -170,15 +171,16 @@ def main() -> None:
     unknown = [name for name in names if name not in VARIANTS]
     if unknown:
         parser.error(f"no variant {', '.join(unknown)}; there are: {'; '.join(VARIANTS)}")
-    window = make_window(some_bars(2_000_000 if chosen.csv_path else 300_000, chosen.csv_path), MAX_GAP_MINUTES)
+    window = make_window(some_bars(2_000_000 if chosen.csv_path else chosen.bars, chosen.csv_path), MAX_GAP_MINUTES)
     splits = list(sundays(window, chosen.start, chosen.sundays, chosen.every, chosen.rows))
-    found = {
-        name: joined([answer(VARIANTS[name], window, *split, chosen.threads) for split in splits]) for name in names
-    }
+    found = {}
+    for name in names:
+        show_progress(f"{name}: training {len(splits)} times on {chosen.rows:,} rows")
+        found[name] = joined([answer(VARIANTS[name], window, *split, chosen.threads) for split in splits])
     report = Report(f"ways to train: {len(splits)} Sundays, {chosen.rows:,} rows each")
-    report.tables["log loss under the class prior, nats"] = [
-        measures(name, answers, found[IN_USE]) for name, answers in found.items()
-    ]
+    table = [measures(name, answers, found[IN_USE]) for name, answers in found.items()]
+    report.add("skill of the variant in use under the class prior", table[0]["skill"], "nats")
+    report.tables["log loss under the class prior, nats"] = table
     report.show(as_json=chosen.json)
 
 

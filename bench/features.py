@@ -23,7 +23,7 @@ import bottleneck
 import numpy as np
 import pandas as pd
 import talib
-from common import Report, cross_check, interleaved, options, some_bars
+from common import Report, cross_check, interleaved, options, show_progress, some_bars
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
@@ -34,7 +34,7 @@ from hybrid_ml.market.rolling import Rolling
 Series = NDArray[np.float64]
 Primitive = Callable[[Series, int], Series]
 
-MANY, FEW = 80_000, 1_500
+FEW = 1_500
 WINDOW = 60
 FLAT_BARS = 2 * WINDOW
 FLAT_STRETCHES = 80
@@ -79,6 +79,7 @@ def with_flat_stretches(values: Series) -> tuple[Series, NDArray[np.bool_]]:
 
 def compare(statistic: str, values: Series, repetitions: int) -> list[dict[str, Any]]:
     """One row for each library; `values` must hold no NaN."""
+    show_progress(f"rolling windows: {statistic}")
     found = PRIMITIVES[statistic]
     median = interleaved({name: partial(work, values, WINDOW) for name, work in found.items()}, repetitions)
     exact = exactly(statistic, values, WINDOW)
@@ -107,10 +108,11 @@ def compare(statistic: str, values: Series, repetitions: int) -> list[dict[str, 
 
 
 def main() -> None:
-    parser = options(__doc__)
+    parser = options(__doc__, smallest={"bars": 4_000, "repetitions": 1})
+    parser.add_argument("--bars", type=int, default=80_000)
     parser.add_argument("--repetitions", type=int, default=15)
     chosen = parser.parse_args()
-    bars = some_bars(MANY, chosen.csv_path)
+    bars = some_bars(chosen.bars, chosen.csv_path)
     grid = to_grid(bars, MAX_GAP_MINUTES)
     median = interleaved(
         {"many": lambda: make_features(grid), "few": lambda: make_features(grid.tail(FEW))}, chosen.repetitions

@@ -10,7 +10,7 @@ needs, so a fine-tune looks them up once either way.
 from datetime import timedelta
 
 import numpy as np
-from common import Report, cross_check, interleaved, options, some_bars
+from common import Report, cross_check, interleaved, options, show_progress, some_bars
 from lightgbm import Booster
 
 from hybrid_ml.learning import training
@@ -18,23 +18,33 @@ from hybrid_ml.learning.fine_tuning import DECAY, MAXIMUM_FINE_TUNE_ROWS, fine_t
 from hybrid_ml.learning.rows import make_window
 from hybrid_ml.market.bars import MAX_GAP_MINUTES
 
-TRAINING_ROWS, TRAINING_BARS = 23_000, 30_000
+MORE_BARS = 7_000
+"""Beyond the rows to train on: for the first features, the hold-out and the rows to fine-tune on."""
 LARGEST_DIFFERENCE = 1e-6
 """LightGBM adds gradients up in single precision; a leaf value is of the order of 0.01."""
 
 
 def main() -> None:
-    parser = options(__doc__)
+    parser = options(__doc__, smallest={"training_rows": 2_000, "repetitions": 1})
+    parser.add_argument("--training_rows", type=int, default=23_000, help="rows the base is trained on")
     parser.add_argument("--rows", type=int, default=MAXIMUM_FINE_TUNE_ROWS, help="rows to fine-tune on")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repetitions", type=int, default=30)
     chosen = parser.parse_args()
     threads = chosen.threads
-    rows = make_window(some_bars(TRAINING_BARS, chosen.csv_path), MAX_GAP_MINUTES).rows
+    rows = make_window(some_bars(chosen.training_rows + MORE_BARS, chosen.csv_path), MAX_GAP_MINUTES).rows
     as_of = rows.times[-1].to_pydatetime() + timedelta(minutes=1)
+    show_progress("training the base")
     older = rows.take(slice(0, len(rows) - chosen.rows))
     model, _ = training.train_base(
-        older, symbol="BENCH", kind="base", row_limit=TRAINING_ROWS, week=0, as_of=as_of, num_threads=threads
+        older,
+        symbol="BENCH",
+        kind="base",
+        row_limit=chosen.training_rows,
+        week=0,
+        as_of=as_of,
+        num_threads=threads,
+        flat_share=1 / 3,  # with a tenth the first tree of FLAT may be a constant, which LightGBM's refit moves too
     )
     base = model.base
     recent = rows.labelled().last(chosen.rows)
@@ -53,6 +63,7 @@ def main() -> None:
     difference = float(np.abs(ours - training.leaf_values(theirs())).max())
     cross_check(difference <= LARGEST_DIFFERENCE, f"both refits give the same leaf values ({difference:.1e} apart)")
 
+    show_progress(f"{chosen.repetitions} repetitions of each candidate")
     median = interleaved(
         {
             "cached": lambda: refit_leaves(base.leaf_values, leaves, labels, **shrinkage),

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from common import Report, cross_check, options
+from common import Report, cross_check, options, show_progress
 from sqlalchemy import create_engine, text
 
 from hybrid_ml.market.bars import clean_bars
@@ -40,8 +40,8 @@ UNTIL, BARS = datetime.now(UTC).replace(second=0, microsecond=0), 12_000
 STEP, MOST_RUNS = timedelta(minutes=10), 600
 """The newest half of the bars are moments to judge; what is before them the first run trains on."""
 TELL_RUNS = 20
-WARM_UP_RUNS, SETTLE_SECONDS = 5, 8.0
-"""Before the first number; and until the server has written what it was told (it writes every five seconds)."""
+SETTLE_SECONDS = 8.0
+"""Until the server has written what it was told (it writes every five seconds)."""
 PROCESSES = {
     "worker": "hybrid_ml.cli worker",
     "server": "deployments.service.prefect_server",
@@ -124,7 +124,7 @@ def analyses(up: Up, count: int, symbols: list[str], as_of: Iterator[str]) -> in
         deployment = client.read_deployment_by_name("analysis/analysis").id
         for number in range(count):
             if number % TELL_RUNS == 0:
-                print(f"{number} of {count} analyses of {len(symbols)} symbols", file=sys.stderr)
+                show_progress(f"{number} of {count} analyses of {len(symbols)} symbols")
             parameters = {"request": {**AWAKE, "symbols": symbols, "as_of": next(as_of)}}
             run = client.create_flow_run_from_deployment(deployment, parameters=parameters)
             while not (run.state and run.state.is_final()):
@@ -139,6 +139,7 @@ def analyses(up: Up, count: int, symbols: list[str], as_of: Iterator[str]) -> in
 
 def bare_flows(up: Up, count: int, tasks: int) -> None:
     """As many runs of a flow whose task runs do nothing, in one process."""
+    show_progress(f"{count} runs of a bare flow with {tasks} task runs")
     access = {"PREFECT_API_URL": up.api_url, "PREFECT_API_AUTH_STRING": up.authentication}
     command = [sys.executable, "-c", BARE, str(count), str(tasks)]
     subprocess.run(command, env=up.environment | access, check=True, capture_output=True)
@@ -195,19 +196,21 @@ def _thirds(value: Callable[[Moment], int], per_run: Callable[..., float]) -> fl
 
 
 def main() -> None:
-    parser = options(__doc__)
+    parser = options(__doc__, smallest={"runs": 3, "bare_runs": 1, "warm_up_runs": 1})
+    parser.add_argument("--warm_up_runs", type=int, default=5, help="before the first number")
     parser.add_argument("--runs", type=int, default=300, help="analyses, in three thirds")
     parser.add_argument("--symbols", type=int, default=1)
     parser.add_argument("--bare_runs", type=int, default=50)
     chosen: Any = parser.parse_args()
     symbols, third = [f"SIM{number}" for number in range(chosen.symbols)], max(1, chosen.runs // 3)
-    cross_check(chosen.runs + WARM_UP_RUNS <= MOST_RUNS, f"no more than {MOST_RUNS - WARM_UP_RUNS} runs")
+    cross_check(chosen.runs + chosen.warm_up_runs <= MOST_RUNS, f"no more than {MOST_RUNS - chosen.warm_up_runs} runs")
     os.environ["HYBRID_ML_NUM_THREADS"] = "1"
     folder = Path(tempfile.mkdtemp(prefix="hybrid-ml-bench-"))
+    show_progress("starting `hybrid-ml up`")
     with everything_up(folder) as up:
         prepare(up, symbols)
         as_of = moments_to_judge()
-        tasks = analyses(up, WARM_UP_RUNS, symbols, as_of)
+        tasks = analyses(up, chosen.warm_up_runs, symbols, as_of)
         before = now(up)
         bare_flows(up, chosen.bare_runs, tasks)
         moments = [now(up)]

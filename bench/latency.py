@@ -1,15 +1,17 @@
-"""Latency: how long from the moment a run is due, or is started by hand, to its work and to Telegram's door.
+"""Latency: how long from the moment a slot's bar is final at the exchange to Telegram's door; and runs by hand.
 
-Measured: scheduled analyses of simulated symbols, one due every fifteen seconds, on a real Prefect server (on the
-embedded PostgreSQL) with a real worker, against a Bot API in a process of its own on loopback, with bounds that any
-direction passes: from the scheduled time to the Running state, to the first byte of the alert, to the end. Then runs
-by hand, one after the other. One worker after the other in the same session: ours (`hybrid-ml worker`), which looks
-ahead, and Prefect's process worker as it is. How to read it: each is the median; a ratio is against Prefect's process
-worker. A FLAT answer is no alert, so there are more runs than alerts.
+Measured: an analysis of simulated symbols every minute, scheduled ten seconds ahead of its slot as in prefect.yaml, on
+a real Prefect server (on the embedded PostgreSQL) with a real worker. Their bars come from an exchange on loopback, as
+final as its clock says (two seconds after their minute), and alerts go to a Bot API on loopback, each in a process of
+its own; with bounds that any direction passes. Then runs by hand, one after the other. One worker after the other in
+the same session: ours (`hybrid-ml worker`), which looks ahead, and Prefect's process worker as it is. How to read it:
+each is the median; a ratio is against Prefect's process worker. Of a slot the first alert counts: a chat takes one
+message a second. A FLAT answer is no alert.
 """
 
 import atexit
 import json
+import multiprocessing
 import os
 import shutil
 import statistics
@@ -21,21 +23,29 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from common import Report, TemporaryStore, cross_check, options
+import pandas as pd
+from common import Report, TemporaryStore, cross_check, options, show_progress
 
 from hybrid_ml.config.settings import load_settings
-from hybrid_ml.market.bars import clean_bars
+from hybrid_ml.market.bars import VALUE_COLUMNS, clean_bars
+from hybrid_ml.market.coverage import Span
 from hybrid_ml.market.simulation import simulate_bars
 from hybrid_ml.store.bars import store_bars
+from hybrid_ml.store.coverage import Instrument, record_coverage, save_instrument
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+from tests.exchange_server import Exchange, Kline, Market, exchange_server  # noqa: E402
+
 TOKEN, PORT = "123456:not-a-real-token", 4391
-CANDIDATES = tuple(f"SIM{number}" for number in range(10))
-SYMBOLS, APART_SECONDS = 4, 15
+SYMBOLS, LOOK_SECONDS = 4, 15
+AHEAD = timedelta(seconds=10)
+"""How far ahead of its slot a run is scheduled, as in prefect.yaml."""
 BOUNDS = {"min_confidence": 0.0, "min_prob_margin": 0.0, "max_entropy": 1.1, "disable_sleep_window": True}
 TARGET_SECONDS = 1.5
 OURS = [str(Path(sys.executable).with_name("hybrid-ml")), "worker"]
@@ -45,7 +55,7 @@ WORKERS = {"hybrid-ml worker": OURS, "process worker as it is": PREFECTS}
 
 @dataclass
 class Seconds:
-    """What one worker took, each a list of seconds."""
+    """What one worker took, each a list of seconds; those of scheduled runs begin when the slot's bar is final."""
 
     to_running: list[float] = field(default_factory=list)
     to_alert: list[float] = field(default_factory=list)
@@ -70,6 +80,8 @@ def running(command: list[str], **more: Any) -> Iterator[subprocess.Popen]:
 @contextmanager
 def server(data_dir: Path) -> Iterator[None]:
     """A server as `hybrid-ml up` starts it, and this process's too."""
+    from prefect.context import refresh_global_settings_context
+
     from deployments.service.authentication import CLIENT_VARIABLE, keep_authentication
     from deployments.service.server import listen, server_service, wait_until_ready
 
@@ -84,27 +96,72 @@ def server(data_dir: Path) -> Iterator[None]:
         api_url = f"http://127.0.0.1:{PORT}/api"
         wait_until_ready(api_url, lambda: process.poll() is not None, lambda: time.sleep(0.2))
         os.environ.update({"PREFECT_API_URL": api_url, CLIENT_VARIABLE: authentication})
+        refresh_global_settings_context()  # what was imported here may have read the settings already
         yield
 
 
-def prepare() -> None:
-    """Simulated symbols, each with bars beyond now and a trained model."""
+def prepare(candidates: list[str], rows: int) -> None:
+    """Simulated symbols, each with bars until now, later ones at the exchange, and a trained model."""
     from flows.weekly_training import weekly_training
     from hybrid_ml.schemas.requests import TrainingRequest
 
     engine, now = load_engine(), datetime.now(UTC).replace(second=0, microsecond=0)
-    for seed, symbol in enumerate(CANDIDATES):
-        bars = clean_bars(simulate_bars(now + timedelta(hours=3), bars=9_000, seed=seed, missing_share=0.0)).bars
+    for number, symbol in enumerate(candidates, start=1):
+        show_progress(f"training {symbol}, {number} of {len(candidates)}")
+        bars = bars_of(symbol)
+        bars = bars[bars["time"] < now]
         store_bars(engine, symbol, bars)
-        weekly_training(TrainingRequest(symbols=[symbol], limit=5_000, as_of=now - timedelta(hours=6)))
+        with engine.begin() as connection:
+            save_instrument(connection, Instrument(symbol, "binance", symbol))
+            record_coverage(connection, symbol, [Span(bars["time"].iloc[0].to_pydatetime(), now, "have")])
+        weekly_training(TrainingRequest(symbols=[symbol], limit=rows, as_of=now - timedelta(hours=6)))
 
 
-def symbols_that_alert() -> list[str]:
+BEGAN = datetime.now(UTC).replace(second=0, microsecond=0)
+
+
+@cache
+def bars_of(symbol: str) -> pd.DataFrame:
+    """The simulated market of a symbol, three hours beyond the beginning of this benchmark."""
+    seed = int(symbol.removeprefix("SIM"))
+    return clean_bars(simulate_bars(BEGAN + timedelta(hours=3), bars=9_000, seed=seed, missing_share=0.0)).bars
+
+
+class SimulatedExchange(Exchange):
+    """An exchange whose klines are those of `bars_of`."""
+
+    def klines(self, symbol: str, start: int | None, end: int | None, limit: int) -> list[Kline]:
+        bars, now = bars_of(symbol), datetime.now(UTC)
+        opened = bars["time"].astype("int64").to_numpy() // 1_000
+        chosen = (opened >= (start or 0)) & (opened <= min(end or 2**62, now.timestamp() * 1_000))
+        return [
+            [int(time), *map(str, bar), int(time) + 59_999, "0", 1, "0", "0", "0"]
+            for time, bar in zip(opened[chosen][:limit], bars.loc[chosen, VALUE_COLUMNS].to_numpy(), strict=False)
+        ]
+
+
+def serve_exchange(symbols: list[str], address: Path) -> None:
+    """In a process: the exchange; its address is written into a file."""
+    markets = {symbol: Market(BEGAN - timedelta(days=30)) for symbol in symbols}
+    with exchange_server(SimulatedExchange(lambda: datetime.now(UTC), markets)) as served:
+        address.with_suffix(".part").write_text(served.url)
+        address.with_suffix(".part").rename(address)
+        while True:
+            time.sleep(60)
+
+
+def address_in(file: Path) -> str:
+    while not file.exists():
+        time.sleep(0.05)
+    return file.read_text()
+
+
+def symbols_that_alert(candidates: list[str]) -> list[str]:
     """Of the candidates those most likely to alert in the next minutes: over the bar, with a direction now."""
     from flows.analysis import analysis
     from hybrid_ml.schemas.requests import AnalysisRequest
 
-    report = analysis(AnalysisRequest(symbols=list(CANDIDATES), **BOUNDS))
+    report = analysis(AnalysisRequest(symbols=candidates, **BOUNDS))
     report = report if hasattr(report, "analyses") else report.data
     ranked = sorted(report.analyses, key=lambda item: (item.degraded, item.probabilities["flat"]))
     return [spread.symbol for spread in ranked[:SYMBOLS]]
@@ -116,54 +173,53 @@ def load_engine() -> Any:
     return open_engine(load_settings())
 
 
-def deploy(symbols: list[str], first_due: datetime) -> dict[UUID, str]:
-    """A deployment for each symbol, as the analysis of prefect.yaml, due once a minute; by id, the symbol."""
+def deploy(symbols: list[str], first_slot: datetime) -> UUID:
+    """A deployment for `symbols`, as the analysis of prefect.yaml, with a slot every minute."""
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.actions import DeploymentScheduleCreate
     from prefect.client.schemas.schedules import IntervalSchedule
 
-    made: dict[UUID, str] = {}
     with get_client(sync_client=True) as client:
         like = client.read_deployment_by_name("analysis/analysis")
         client.pause_deployment(like.id)
-        for place, symbol in enumerate(symbols):
-            due = first_due + timedelta(seconds=place * APART_SECONDS)
-            schedule = IntervalSchedule(interval=timedelta(minutes=1), anchor_date=due, timezone="UTC")
-            deployment = client.create_deployment(
-                like.flow_id,
-                name=f"latency-{symbol.lower()}",
-                entrypoint=like.entrypoint,
-                pull_steps=like.pull_steps,
-                work_pool_name="hybrid-ml",
-                parameters={"request": {"symbols": [symbol], **BOUNDS}},
-                schedules=[DeploymentScheduleCreate(schedule=schedule, active=True)],
-                tags=["hybrid-ml"],
-            )
-            made[deployment] = symbol
-    return made
+        schedule = IntervalSchedule(interval=timedelta(minutes=1), anchor_date=first_slot - AHEAD, timezone="UTC")
+        return client.create_deployment(
+            like.flow_id,
+            name="latency",
+            entrypoint=like.entrypoint,
+            pull_steps=like.pull_steps,
+            work_pool_name="hybrid-ml",
+            parameters={"request": {"symbols": symbols, **BOUNDS}},
+            schedules=[DeploymentScheduleCreate(schedule=schedule, active=True)],
+            tags=["hybrid-ml"],
+        )
 
 
-def measure(command: list[str], requested: Any, log: Path) -> Seconds:
+def measure(name: str, requested: Any, candidates: list[str], log: Path) -> Seconds:
     """Scheduled runs until there are alerts enough, then runs by hand."""
-    taken, symbols = Seconds(), symbols_that_alert()
-    with running(command, env=dict(os.environ), stdout=subprocess.DEVNULL):
+    show_progress(f"{name}: choosing symbols")
+    taken, symbols = Seconds(), symbols_that_alert(candidates)
+    with running(WORKERS[name], env=dict(os.environ), stdout=subprocess.DEVNULL):
         time.sleep(requested.settle_seconds)  # whatever it prepares, it has prepared
         begun = datetime.now(UTC)
-        deployments = deploy(symbols, begun + timedelta(seconds=60))
+        deployment = deploy(symbols, begun.replace(second=0, microsecond=0) + timedelta(minutes=2))
         ended = begun + timedelta(minutes=requested.most_minutes)
         while datetime.now(UTC) < ended:
-            time.sleep(5)
-            scheduled(taken, deployments, log, begun)
+            time.sleep(LOOK_SECONDS)
+            scheduled(taken, deployment, log, begun)
+            runs = f"{len(taken.to_end)} scheduled runs have ended"
+            show_progress(f"{name}: {runs}, {len(taken.to_alert)} of {requested.alerts} with an alert")
             if len(taken.to_alert) >= requested.alerts:
                 break
-        retire(deployments)
-        for _ in range(requested.by_hand):
+        retire(deployment)
+        for number in range(requested.by_hand):
+            show_progress(f"{name}: by hand, {number + 1} of {requested.by_hand}")
             by_hand(taken, symbols[0])
     return taken
 
 
-def scheduled(taken: Seconds, deployments: dict[UUID, str], log: Path, since: datetime) -> None:
-    """Every scheduled run so far that has ended, and its alert if it had one."""
+def scheduled(taken: Seconds, deployment: UUID, log: Path, since: datetime) -> None:
+    """Every scheduled run so far that has ended, and its alerts."""
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import (
         DeploymentFilter,
@@ -176,7 +232,7 @@ def scheduled(taken: Seconds, deployments: dict[UUID, str], log: Path, since: da
 
     alerts = [row for row in map(json.loads, log.read_text().splitlines()) if row["method"].startswith("send")]
     with get_client(sync_client=True) as client:
-        chosen = DeploymentFilter(id=DeploymentFilterId(any_=list(deployments)))
+        chosen = DeploymentFilter(id=DeploymentFilterId(any_=[deployment]))
         # Without this the runs to come would fill the answer.
         ended = FlowRunFilter(state=StateFilter(type=FlowRunFilterStateType(any_=[StateType.COMPLETED])))
         runs = client.read_flow_runs(deployment_filter=chosen, flow_run_filter=ended, limit=200)
@@ -185,20 +241,19 @@ def scheduled(taken: Seconds, deployments: dict[UUID, str], log: Path, since: da
         due = run.expected_start_time
         if due is None or due < since:
             continue
+        final = due.timestamp() + AHEAD.total_seconds() + load_settings().hybrid_ml_settling_seconds
         taken.to_running.append((run.start_time - due).total_seconds())
-        taken.to_end.append((run.end_time - due).total_seconds())
-        symbol = deployments[run.deployment_id]
-        words = (str(row.get("text") or "") for row in alerts)
-        sent = [row["at"] - due.timestamp() for row, text in zip(alerts, words, strict=True) if f" {symbol} " in text]
-        taken.to_alert += [min(run for run in sent if 0 <= run < 60)] if any(0 <= run < 60 for run in sent) else []
+        taken.to_end.append(run.end_time.timestamp() - final)
+        sent = [row["at"] - final for row in alerts]
+        sent = [seconds for seconds in sent if -10 <= seconds < 40]
+        taken.to_alert += [min(sent)] if sent else []  # Telegram takes one message a second for a chat
 
 
-def retire(deployments: dict[UUID, str]) -> None:
+def retire(deployment: UUID) -> None:
     from prefect.client.orchestration import get_client
 
     with get_client(sync_client=True) as client:
-        for deployment in deployments:
-            client.delete_deployment(deployment)
+        client.delete_deployment(deployment)
 
 
 def by_hand(taken: Seconds, symbol: str) -> None:
@@ -222,12 +277,12 @@ def report_of(measured: dict[str, Seconds], as_json: bool) -> None:
     report = Report("latency: medians")
     ours, plain = measured.values()
     alert = statistics.median(ours.to_alert)
-    report.add("scheduled time to alert, hybrid-ml worker", alert, "s", TARGET_SECONDS)
+    report.add("final bar to alert, hybrid-ml worker", alert, "s", TARGET_SECONDS)
     report.add("against the process worker as it is", alert / statistics.median(plain.to_alert), "x")
     started = statistics.median(ours.by_hand_to_running)
     report.add("by hand to Running, hybrid-ml worker", started, "s")
     report.add("against the process worker as it is", started / statistics.median(plain.by_hand_to_running), "x")
-    report.tables["seconds from the scheduled time (runs, alerts) and from the trigger by hand"] = [
+    report.tables["seconds: due to Running; from the final bar to alert and end; from the trigger by hand"] = [
         {
             "worker": name,
             "runs": len(taken.to_running),
@@ -245,8 +300,11 @@ def report_of(measured: dict[str, Seconds], as_json: bool) -> None:
 
 
 def main() -> None:
-    parser = options(__doc__)
-    parser.add_argument("--alerts", type=int, default=10, help="alerts of scheduled runs to wait for, a worker")
+    smallest = {"alerts": 1, "by_hand": 1, "candidates": 4, "rows": 2_000, "settle_seconds": 10}
+    parser = options(__doc__, smallest=smallest)
+    parser.add_argument("--candidates", type=int, default=10, help="symbols, of which the likeliest to alert are run")
+    parser.add_argument("--rows", type=int, default=5_000, help="rows each is trained on")
+    parser.add_argument("--alerts", type=int, default=4, help="slots with an alert to wait for, a worker")
     parser.add_argument("--by_hand", type=int, default=5)
     parser.add_argument("--most_minutes", type=float, default=15)
     parser.add_argument("--settle_seconds", type=float, default=20)
@@ -259,14 +317,19 @@ def main() -> None:
     os.environ["PREFECT_LOGGING_LEVEL"] = "ERROR"
     log = folder / "requests.jsonl"
     telegram = [sys.executable, "-m", "tests.telegram_server", "--log", str(log)]
+    candidates = [f"SIM{number}" for number in range(chosen.candidates)]
+    exchange = multiprocessing.get_context("fork").Process(target=serve_exchange, args=(candidates, folder / "url"))
+    exchange.daemon = True
+    exchange.start()
     with running(telegram, stdout=subprocess.PIPE, text=True) as bot_api, server(store.folder / "data"):
+        os.environ["HYBRID_ML_BINANCE_URL"] = address_in(folder / "url")
         base_url = bot_api.stdout.readline().split()[0].partition("=")[2]
         os.environ.update(TELEGRAM_BOT_TOKEN=TOKEN, TELEGRAM_CHAT_ID="42", TELEGRAM_BASE_URL=base_url)
         from deployments.provision.deploy import set_up
 
         set_up()
-        prepare()
-        measured = {name: measure(command, chosen, log) for name, command in WORKERS.items()}
+        prepare(candidates, chosen.rows)
+        measured = {name: measure(name, chosen, candidates, log) for name in WORKERS}
     report_of(measured, chosen.json)
     fewest = min(len(taken.to_alert) for taken in measured.values())
     cross_check(fewest >= chosen.alerts, f"{fewest} alerts in {chosen.most_minutes:g} minutes, with one of the workers")

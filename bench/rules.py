@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from common import Report, options, some_bars
+from common import Report, options, show_progress, some_bars
 from numpy.typing import NDArray
 
 from hybrid_ml.learning import fallback, promotion
@@ -28,7 +28,7 @@ from hybrid_ml.learning.evaluation import log_losses
 from hybrid_ml.learning.fine_tuning import JUDGING_ROWS, MAXIMUM_FINE_TUNE_ROWS, REFIT_L2, choose_step, refit_leaves
 from hybrid_ml.learning.model import Base, sum_leaves
 from hybrid_ml.learning.rows import EMBARGO_BARS, Rows, make_window
-from hybrid_ml.learning.scaling import row_limit
+from hybrid_ml.learning.scaling import FULL_ROW_LIMIT, row_limit
 from hybrid_ml.learning.training import fit_base
 from hybrid_ml.market.bars import MAX_GAP_MINUTES
 from hybrid_ml.market.labels import label
@@ -57,18 +57,19 @@ class Weekly:
         return log_losses(self.scores[where] / self.base.temperature, labels)
 
 
-def train(rows: Rows, start: datetime, weeks: int, threads: int) -> tuple[Rows, list[Weekly]]:
+def train(rows: Rows, start: datetime, weeks: int, most_rows: int, threads: int) -> tuple[Rows, list[Weekly]]:
     """One base a week, and the labelled rows from a little before the first on."""
     first = int(rows.times.searchsorted(pd.Timestamp(start) - pd.Timedelta(days=4)))
     judged, found = rows.take(slice(first, len(rows))), []
     for week in range(weeks):
         sunday = pd.Timestamp(start) + pd.Timedelta(weeks=week)
+        show_progress(f"training the base of {sunday:%Y-%m-%d}, {week + 1} of {weeks}")
         end = int(rows.times.searchsorted(sunday - pd.Timedelta(minutes=KNOWN_AFTER)))
         model, hold_out = fit_base(
             rows.take(slice(max(0, end - 90_000), end)),
             symbol=SYMBOL,
             kind="base",
-            row_limit=row_limit(week),
+            row_limit=min(most_rows, row_limit(week)),
             week=week,
             as_of=sunday.to_pydatetime(),
             num_threads=threads,
@@ -120,12 +121,13 @@ CHOOSERS: dict[str, Chooser] = {
 }
 
 
-def fine_tunings(rows: Rows, weekly: list[Weekly]) -> list[dict[str, Any]]:
+def fine_tunings(rows: Rows, weekly: list[Weekly], every_minutes: int) -> list[dict[str, Any]]:
     gains: dict[str, list[float]] = {name: [] for name in CHOOSERS}
     weeks: list[int] = []
     for number, week in enumerate(weekly):
+        show_progress(f"fine-tuning in the week of {week.sunday:%Y-%m-%d}")
         labels, ahead = label(rows.forward_returns, week.base.label_threshold), week_of(rows, week)
-        for now in range(ahead.start, ahead.stop - HOUR, HOUR):
+        for now in range(ahead.start, ahead.stop - HOUR, every_minutes):
             known = now - KNOWN_AFTER
             fitted = slice(known - MAXIMUM_FINE_TUNE_ROWS, known - JUDGING_ROWS - KNOWN_AFTER)
             if fitted.start < 0:
@@ -193,20 +195,26 @@ def flapping(rows: Rows, weekly: list[Weekly]) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    parser = options(__doc__)
+    smallest = {"start": "2024-11-17", "bars": 26_000, "weeks": 2, "most_rows": 2_000, "every_minutes": 2_520}
+    parser = options(__doc__, smallest={**smallest, "threads": 1})
+    parser.add_argument("--bars", type=int, default=200_000, help="simulated bars")
+    parser.add_argument("--most_rows", type=int, default=FULL_ROW_LIMIT, help="rows of a training, at most")
+    parser.add_argument("--every_minutes", type=int, default=HOUR, help="minutes from one leaf refit to the next")
     parser.add_argument("--start", default="2024-09-15", help="the first Sunday")
     parser.add_argument("--weeks", type=int, default=9)
     parser.add_argument("--threads", type=int, default=2)
     chosen = parser.parse_args()
     start = datetime.fromisoformat(chosen.start).replace(tzinfo=UTC)
-    bars = some_bars(10**9 if chosen.csv_path else 200_000, chosen.csv_path)
+    bars = some_bars(10**9 if chosen.csv_path else chosen.bars, chosen.csv_path)
     bars = bars[bars["time"] < start + timedelta(weeks=chosen.weeks)]
     needed = (chosen.weeks * 7 + 400) * 1440
     rows = make_window(bars.tail(needed).reset_index(drop=True), MAX_GAP_MINUTES).rows.labelled()
-    judged, weekly = train(rows, start, chosen.weeks, chosen.threads)
+    judged, weekly = train(rows, start, chosen.weeks, chosen.most_rows, chosen.threads)
     report = Report(f"rules: {chosen.weeks} weeks from {start:%Y-%m-%d} on, {len(judged):,} rows judged")
     report.tables["promotion"] = promotions(judged, weekly)
-    report.tables["fine-tuning"] = fine_tunings(judged, weekly)
+    steps = fine_tunings(judged, weekly, chosen.every_minutes)
+    report.add("gain of the step in use over the base", steps[-1]["gain over the base"], "nats")
+    report.tables["fine-tuning"] = steps
     report.tables["flapping"] = flapping(judged, weekly)
     report.show(as_json=chosen.json)
 

@@ -17,7 +17,7 @@ PROGRAM = Path(sys.executable).with_name("hybrid-ml")
 
 
 def main() -> None:
-    parser = options(__doc__)
+    parser = options(__doc__, smallest={"repetitions": 1})
     parser.add_argument("--repetitions", type=int, default=10)
     chosen = parser.parse_args()
     commands = {

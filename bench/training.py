@@ -26,7 +26,7 @@ from hybrid_ml.learning.rows import EMBARGO_BARS, make_window
 from hybrid_ml.learning.scaling import FULL_ROW_LIMIT, MAXIMUM_CALIBRATION_ROWS, MAXIMUM_HOLD_OUT_ROWS
 from hybrid_ml.market.bars import MAX_GAP_MINUTES
 from hybrid_ml.market.features import LOOK_BACK_BARS
-from hybrid_ml.market.labels import tercile_threshold
+from hybrid_ml.market.labels import FLAT_SHARE, flat_threshold
 from hybrid_ml.market.quality import measure_quality
 from hybrid_ml.text.counts import counted
 
@@ -55,7 +55,7 @@ def whole(bars: pd.DataFrame, rows: int, threads: int) -> HybridModel:
 
 
 def main() -> None:
-    parser = options(__doc__)
+    parser = options(__doc__, smallest={"rows": 2_000, "threads": 1, "repetitions": 1})
     parser.add_argument("--rows", type=int, default=FULL_ROW_LIMIT, help="rows to train on")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repetitions", type=int, default=3)
@@ -66,7 +66,7 @@ def main() -> None:
 
     labelled = make_window(bars, MAX_GAP_MINUTES).rows.labelled()
     rows, _, _ = training.split_rows(labelled, chosen.rows)
-    labels = rows.labels(tercile_threshold(rows.forward_returns))
+    labels = rows.labels(flat_threshold(rows.forward_returns, FLAT_SHARE))
     matrix, labels = training.mirror_every_other(rows.features, labels)
     parameters = {**training.PARAMETERS, "num_threads": chosen.threads}
     models: list[HybridModel] = []

@@ -1,1 +1,1 @@
-"""How flows are run: set up on a Prefect server, started, watched, looked at."""
+"""How flows are run: set up on a Prefect server, started, watched, displayed."""

@@ -1,4 +1,4 @@
-"""The pull step of the deployments: a flow process goes to the project, wherever it lies on the worker's machine."""
+"""The pull step of the deployments: a flow process changes to the project's folder on the worker's machine."""
 
 import os
 

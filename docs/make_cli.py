@@ -25,7 +25,7 @@ Every command and flag of `{PROGRAM}`; `{PROGRAM} COMMAND --help` prints the sam
 - The words are explained in the [glossary](glossary.md).
 """
 UNITS = {"integer": "whole number", "number": "number", "boolean": "yes or no", "array": "names, comma separated"}
-FORMATS = {"date-time": "time", "path": "path"}
+FORMATS = {"date-time": "time", "date": "date", "path": "path"}
 
 
 def page() -> str:

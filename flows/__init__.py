@@ -1,1 +1,1 @@
-"""Recipes: read one and you know what happens."""
+"""The flows: each calls the tasks of one job in order."""

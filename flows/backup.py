@@ -7,7 +7,7 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed
 
-from flows.scheduling import skipped
+from flows.scheduling import skip_if_late
 from hybrid_ml.config.settings import load_settings
 from hybrid_ml.pipeline.schedule import BACKUP_MINUTES
 from hybrid_ml.store.backup import BackupReport
@@ -21,9 +21,9 @@ def _run_name() -> str:
 @flow(name="backup", flow_run_name=_run_name)
 def backup() -> State | BackupReport:
     """Write a backup into HYBRID_ML_BACKUP_DIR, and keep the newest HYBRID_ML_BACKUPS_KEPT."""
-    if late := skipped(BACKUP_MINUTES, None):
+    if late := skip_if_late(BACKUP_MINUTES, None):
         return late
     settings = load_settings()
     if settings.backup_dir is None:
-        return Completed(name="Skipped", message="no backups: HYBRID_ML_BACKUP_DIR names no folder for them")
+        return Completed(name="Skipped", message="no backups: HYBRID_ML_BACKUP_DIR is not set")
     return write_backup(settings.backup_dir, settings.hybrid_ml_backups_kept, datetime.now(UTC))

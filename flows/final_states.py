@@ -1,4 +1,4 @@
-"""What every flow over symbols does alike: isolate failures, name its end."""
+"""What the flows over symbols share: final states, locks and a stopwatch."""
 
 import time
 from collections.abc import Iterator
@@ -9,23 +9,23 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from hybrid_ml.config.settings import load_settings
+from hybrid_ml.reporting.wording import format_closed
 from hybrid_ml.review.result import ReviewReport
-from hybrid_ml.schemas.reports import AnalysisReport, SymbolsReport, TrainingReport
+from hybrid_ml.schemas.reports import AddedReport, AnalysisReport, HistoryReport, SymbolsReport, TrainingReport
 from hybrid_ml.store.locks import SymbolLocks, symbol_locks
 from tasks.pipeline_task import database
 
-Report = TypeVar("Report", TrainingReport, AnalysisReport, ReviewReport)
+Report = TypeVar("Report", TrainingReport, AnalysisReport, ReviewReport, HistoryReport, AddedReport)
 
 
 def to_final_state(report: Report) -> State | Report:
-    """The report, as the data of a state whose name and message say what a list of runs should show.
+    """The report, as the data of a state whose name and message a list of runs shows.
 
-    Failed goes before Busy, and Busy before what was found out.
+    Failed takes precedence over Busy, Busy over Degraded, Kept champion and Drift, and these over Late bars.
     """
     remarks: list[str] = _remarks(report)
     if report.failures:
-        lines: list[str] = [f"{failure.symbol}: {failure.error}" for failure in report.failures]
-        message = "; ".join(lines + remarks)
+        message = "; ".join(_failure_lines(report) + remarks)
         if report.failed:
             return Failed(message=message, data=report)
         return Completed(name="Busy", message=message, data=report)
@@ -37,11 +37,14 @@ def _name(report: SymbolsReport) -> str | None:
         return "Degraded"
     if isinstance(report, TrainingReport) and report.kept_champion:
         return "Kept champion"
-    return "Drift" if _found(report) else None
+    if _findings(report):
+        return "Drift"
+    return "Late bars" if report.late else None
 
 
 def _remarks(report: SymbolsReport) -> list[str]:
-    remarks = list(_found(report))
+    late = (f"{symbol}: {problem}" for symbol, problem in report.late.items())
+    remarks = [*_findings(report), *late, *_closed_lines(report)]
     if report.finished_before:
         remarks.append(f"finished by an earlier attempt: {', '.join(report.finished_before)}")
     if isinstance(report, AnalysisReport) and report.all_degraded:
@@ -54,27 +57,38 @@ def _remarks(report: SymbolsReport) -> list[str]:
     return remarks
 
 
-def _found(report: SymbolsReport) -> list[str]:
+def _findings(report: SymbolsReport) -> list[str]:
     return report.found if isinstance(report, ReviewReport) else []
 
 
-def asleep(report: AnalysisReport) -> State:
-    """The run's end in quiet hours."""
+def resting_state(report: AnalysisReport) -> State:
+    """The final state of a run in quiet hours, or while no market of its symbols is open."""
     if report.failed:
-        return Failed(message="; ".join(failure.error for failure in report.failures), data=report)
-    return Completed(name="Asleep", message=f"quiet hours {report.quiet_hours}", data=report)
+        return Failed(message="; ".join([*_failure_lines(report), *_closed_lines(report)]), data=report)
+    if report.asleep:
+        return Completed(name="Asleep", message=f"quiet hours {report.quiet_hours}", data=report)
+    first = min(report.closed.values())
+    return Completed(name="Closed", message=f"no market is open: all {format_closed(first)}", data=report)
+
+
+def _failure_lines(report: SymbolsReport) -> list[str]:
+    return [f"{failure.symbol}: {failure.error}" for failure in report.failures]
+
+
+def _closed_lines(report: SymbolsReport) -> list[str]:
+    return [f"{symbol}: {format_closed(opens_at)}" for symbol, opens_at in report.closed.items()]
 
 
 @contextmanager
 def locks(wait_seconds: float | None = None) -> Iterator[SymbolLocks]:
-    """Locks on the symbols this run works on, let go when the block ends; waiting as configured, or as stated."""
-    patience = load_settings().hybrid_ml_lock_wait_seconds if wait_seconds is None else wait_seconds
-    with symbol_locks(database(), patience) as held:
+    """Locks on the symbols of this run, released at the end of the block; `wait_seconds` defaults to the setting."""
+    seconds = load_settings().hybrid_ml_lock_wait_seconds if wait_seconds is None else wait_seconds
+    with symbol_locks(database(), seconds) as held:
         yield held
 
 
 class Stopwatch:
-    """Milliseconds by stage."""
+    """Elapsed milliseconds by stage."""
 
     def __init__(self) -> None:
         self.stage_ms: dict[str, float] = {}

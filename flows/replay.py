@@ -1,4 +1,4 @@
-"""Replay: the past through the live decisions, to know what they are worth before any alert."""
+"""Replay: the live decisions on past bars, to measure them before any alert is sent."""
 
 import time
 from datetime import UTC, datetime
@@ -9,30 +9,31 @@ from flows.scheduling import run_name
 from hybrid_ml.errors import BadInput
 from hybrid_ml.replay.result import ReplayReport
 from hybrid_ml.schemas.requests import ReplayRequest
-from tasks.files import refuse_foreign_files
-from tasks.load import open_run, settle_bounds
+from tasks.files import refuse_disallowed_files
+from tasks.load import fill_in_bounds, open_run
 from tasks.pages import send_pages
-from tasks.replay import load_past, open_folder, open_spread, replay_rivals, replay_weeks
+from tasks.replay import load_past, open_executor, open_folder, replay_rivals, replay_weeks
 from tasks.replay_report import check_outputs, write_predictions, write_report
 
 
 @flow(name="replay", flow_run_name=run_name)
 def replay(request: ReplayRequest) -> ReplayReport:
-    """Train every Sunday and analyse every ten minutes of the past, exactly as live."""
+    """Train every Sunday and analyse every ten minutes of the past, with the live code."""
     started = time.perf_counter()
-    refuse_foreign_files(request)
+    refuse_disallowed_files(request)
     run = open_run(request, now=datetime.now(UTC))
-    request = settle_bounds(request)
+    request = fill_in_bounds(request)
     if len(run.symbols) != 1:
-        raise BadInput(f"a replay is of one symbol; say which of {', '.join(run.symbols)} with --symbol NAME")
+        raise BadInput(f"a replay is of one symbol; choose one of {', '.join(run.symbols)} with --symbol NAME")
     symbol = run.symbols[0]
     check_outputs(request)
     past = load_past(symbol, run, request)
     folder = open_folder(symbol, run, request, past)
-    with folder.reserved(), open_spread(request) as spread:
-        replay_weeks(symbol, run, request, past, folder, spread)
-        replay_rivals(symbol, run, request, past, folder, spread)
-    answers = folder.answers(request.weeks)
+    with folder.reserved(), open_executor(request) as pool:
+        replay_weeks(symbol, run, request, past, folder, pool)
+        replay_rivals(symbol, run, request, past, folder, pool)
+    # Computed from the bars, not kept: weeks finished by an older version have none.
+    answers = past.with_entries(folder.answers(request.weeks))
     if request.predictions_path:
         write_predictions(answers, request.predictions_path)
     seconds = round(time.perf_counter() - started, 3)

@@ -1,1 +1,1 @@
-"""Stages as Prefect tasks: a retry, time and log boundary around one call into hybrid_ml."""
+"""Stages as Prefect tasks: each wraps one call into hybrid_ml with retries, a timeout and a log."""

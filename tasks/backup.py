@@ -1,4 +1,4 @@
-"""Backup: written, restored for a trial, compared; older ones removed."""
+"""Backup: written, restored into a scratch database, compared; older ones removed."""
 
 from datetime import datetime
 from pathlib import Path
@@ -11,10 +11,10 @@ from tasks.pipeline_task import database, log, pipeline_task
 
 @pipeline_task("write backup", timeout_seconds=6 * 3_600, uses_io=True)
 def write_backup(folder: Path, keep: int, now: datetime) -> BackupReport:
-    """The newest `keep` stay in `folder`."""
+    """Write a backup into `folder` and keep the newest `keep` there."""
     report = make_nightly_backup(database(), load_settings().data_dir, folder, keep, now)
     rows = counted(sum(report.rows.values()), "row")
-    log().info("%s: %s, %s, restored for a trial", report.path, counted(report.bytes, "byte"), rows)
+    log().info("%s: %s, %s, restored into a scratch database", report.path, counted(report.bytes, "byte"), rows)
     if report.damaged_models:
-        log().warning("bytes that are not those of their checksum: %s", ", ".join(report.damaged_models))
+        log().warning("bytes that do not match their checksum: %s", ", ".join(report.damaged_models))
     return report

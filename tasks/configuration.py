@@ -1,4 +1,4 @@
-"""Configuration from the Prefect UI: blocks and the Variable, offered to the settings once a flow run."""
+"""Configuration from the Prefect UI: blocks and the Variable, read into the settings once for each flow run."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,72 +21,72 @@ from hybrid_ml.errors import BadInput, ConfigurationUnreachable, HybridMLError
 
 SECONDS_IN_A_RUN = 10.0
 SECONDS_FOR_A_COMMAND = 5.0
-WITHOUT = "set HYBRID_ML_BLOCKS=false to go by the environment and .env alone"
+WITHOUT = "set HYBRID_ML_BLOCKS=false to use the environment and .env alone"
 _lock = Lock()
 
 
-class _Newest:
-    """The flow run whose configuration stands in this process."""
+class _Loaded:
+    """The flow run whose configuration this process has loaded."""
 
     flow_run_id: str | None = None
 
 
-def take_configuration() -> None:
-    """Inside a run: read blocks and Variable once a flow run, so that a change in the UI counts from the next one on.
+def load_configuration() -> None:
+    """Inside a run: read blocks and Variable once for each flow run; a change in the UI applies from the next run on.
 
-    Raises ConfigurationUnreachable when the server does not hand them out: falling back from a block's database to
-    another would be worse than a run that tries again.
+    Raises ConfigurationUnreachable where the server does not return them: using another database than the block's
+    would be worse than retrying the run.
     """
     running = flow_run.id
-    if running is None or running == _Newest.flow_run_id or not _counts():
+    if running is None or running == _Loaded.flow_run_id or not _is_enabled():
         return
     with _lock:
-        if running != _Newest.flow_run_id:
+        if running != _Loaded.flow_run_id:
             set_overrides(_read(SECONDS_IN_A_RUN))
-            _Newest.flow_run_id = running
+            _Loaded.flow_run_id = running
 
 
-def take_configuration_ahead() -> None:
-    """Read it before the run is Running; what is wrong with it is left to `take_configuration`, inside the run."""
+def preload_configuration() -> None:
+    """Read it before the run is Running; errors are left to `load_configuration`, which is called inside the run."""
     with suppress(HybridMLError):
-        take_configuration()
+        load_configuration()
 
 
-def take_configuration_outside() -> None:
-    """For a command that is no run: the same, where a Prefect server is configured; it answers soon, or not at all."""
-    if _counts():
-        patience = {PREFECT_API_REQUEST_TIMEOUT: SECONDS_FOR_A_COMMAND, PREFECT_CLIENT_MAX_RETRIES: 0}
-        with temporary_settings(patience):
+def load_configuration_for_command() -> None:
+    """The same for a command, which is no run, where a Prefect server is configured; with a short timeout."""
+    if _is_enabled():
+        limits = {PREFECT_API_REQUEST_TIMEOUT: SECONDS_FOR_A_COMMAND, PREFECT_CLIENT_MAX_RETRIES: 0}
+        with temporary_settings(limits):
             set_overrides(_read(SECONDS_FOR_A_COMMAND))
 
 
-def _counts() -> bool:
-    """Without a configured server there is no UI to configure anything in; none is started to look."""
+def _is_enabled() -> bool:
+    """False without a configured server, since there is no UI to configure anything in; none is started for this."""
     return bool(get_current_settings().api.url) and load_settings().hybrid_ml_blocks
 
 
 def _read(seconds: float) -> dict[str, SettingOverride]:
-    """What the server offers; `seconds`: how long one answer may take. In a run its open client is used."""
+    """The overrides on the server; `seconds`: timeout of one request. In a run its open client is used."""
     with translate_http_errors(), get_client(sync_client=True) as client:
         return offers_of(_blocks(client, seconds), _thresholds(client, seconds))
 
 
 def _blocks(client: SyncPrefectClient, seconds: float) -> list[Block]:
-    """All three in one request, of whatever type, secrets in the clear."""
+    """All three in one request, of any type, with secrets decrypted."""
     body = {"block_documents": {"name": {"any_": list(BLOCK_TYPES)}}, "include_secrets": True}
-    found = client.request("POST", "/block_documents/filter", json=body, timeout=seconds).json()
-    return [Block(block["name"], block["block_type"]["slug"], block["data"]) for block in found]
+    documents = client.request("POST", "/block_documents/filter", json=body, timeout=seconds).json()
+    return [Block(block["name"], block["block_type"]["slug"], block["data"]) for block in documents]
 
 
 def _thresholds(client: SyncPrefectClient, seconds: float) -> object:
     body = {"variables": {"name": {"any_": [THRESHOLDS_VARIABLE]}}}
-    found = client.request("POST", "/variables/filter", json=body, timeout=seconds).json()
-    return found[0]["value"] if found else {}
+    variables = client.request("POST", "/variables/filter", json=body, timeout=seconds).json()
+    return variables[0]["value"] if variables else {}
 
 
 @contextmanager
 def translate_http_errors() -> Iterator[None]:
-    """What kept the server from answering, as an error with its remedy; never what was asked or answered."""
+    """Translate an error of a request into one with its remedy; neither request nor response is repeated in it."""
     url = get_current_settings().api.url
     subject = f"blocks and variable {THRESHOLDS_VARIABLE} of the Prefect server at {url}"
     try:
@@ -99,8 +99,8 @@ def translate_http_errors() -> Iterator[None]:
                 f"or {WITHOUT}"
             ) from None
         raise ConfigurationUnreachable(
-            f"cannot read {subject} (status {status}); its log says why, a block saved under another encryption key is "
-            f"one reason; or {WITHOUT}"
+            f"cannot read {subject} (status {status}); see its log: one reason is a block saved under another "
+            f"encryption key; or {WITHOUT}"
         ) from None
     except httpx.HTTPError as error:
         raise ConfigurationUnreachable(

@@ -1,16 +1,16 @@
-"""Fine-tune: a small step of the base's leaves towards recent rows, if unseen rows agree."""
+"""Fine-tune: refit the base's leaf values to recent rows, where unseen rows confirm it."""
 
 from hybrid_ml.learning import fine_tuning
 from hybrid_ml.learning.fine_tuning import MINIMUM_FINE_TUNE_ROWS, FineTuneTrial
 from hybrid_ml.learning.model import HybridModel
 from hybrid_ml.learning.rows import Window
-from hybrid_ml.pipeline.context import Run
+from hybrid_ml.pipeline.run import Run
 from tasks.pipeline_task import log, pipeline_task
 
 
 @pipeline_task("fine-tune {symbol}", timeout_seconds=120)
 def fine_tune(symbol: str, run: Run, model: HybridModel, window: Window, rows: int) -> FineTuneTrial | None:
-    """Try an adapter on the newest `rows` labelled rows; None when there are too few to try."""
+    """Try an adapter on the newest `rows` labelled rows; None where there are too few."""
     labelled = len(window.rows.labelled())
     if labelled < MINIMUM_FINE_TUNE_ROWS:
         log().warning("%s: %d labelled rows are too few to fine-tune on (%d)", symbol, labelled, MINIMUM_FINE_TUNE_ROWS)

@@ -10,14 +10,14 @@ from tasks.pipeline_task import log, pipeline_task
 
 
 def _name() -> str:
-    """`lock BTCUSD`; of many symbols the first and how many more."""
+    """`lock BTCUSD`; of many symbols the first and the number of the others."""
     symbols: Any = task_run.parameters["symbols"]
     return f"lock {symbols[0]}" + (f" and {len(symbols) - 1} more" if len(symbols) > 1 else "")
 
 
 @pipeline_task(_name, timeout_seconds=7_200, uses_io=True)
 def lock_symbols(symbols: list[str], locks: SymbolLocks) -> list[str]:
-    """Those of `symbols` that are free, kept from other runs until this one ends; with none free, wait for one."""
+    """Lock those of `symbols` that are free, until this run ends; where none is free, wait for one."""
     started = time.monotonic()
     taken = locks.take_free(symbols)
     waited = time.monotonic() - started

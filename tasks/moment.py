@@ -1,24 +1,32 @@
-"""The moment a run judges, which stays the same however often it is tried again."""
+"""The moment of a run, which stays the same at every retry."""
 
 from datetime import datetime
 
 from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
 
+from hybrid_ml.pipeline.schedule import slot_of
 from hybrid_ml.store import run_timestamps
 from tasks.pipeline_task import database
 
 
-def settle_now(as_of: datetime | None, now: datetime) -> datetime:
-    """`now` at the first attempt of a flow run and that same moment at later ones; as it is where `as_of` is stated."""
+def first_attempt_now(as_of: datetime | None, now: datetime) -> datetime:
+    """The moment of a flow run, the same at each attempt: of a scheduled run its slot, else `now`.
+
+    Unchanged where `as_of` is stated.
+    """
     if not flow_run.id or as_of is not None:
         return now
-    with database().begin() as connection:  # kept whatever comes of the run
-        return run_timestamps.settle(connection, str(flow_run.id), _first_begun() or now)
+    with database().begin() as connection:  # committed even if the run fails later
+        return run_timestamps.settle(connection, str(flow_run.id), _first_moment(now))
 
 
-def _first_begun() -> datetime | None:
-    """When the first attempt of a run that is tried again began: it may have ended before it kept its moment."""
+def _first_moment(now: datetime) -> datetime:
+    """The moment of the first attempt, which may have failed before it stored it."""
     context = FlowRunContext.get()
     run = context.flow_run if context else None
-    return run.start_time if run and run.run_count > 1 else None
+    if run is None:
+        return now
+    begun = run.start_time if run.run_count > 1 and run.start_time else now
+    scheduled = run.expected_start_time if run.auto_scheduled else None
+    return slot_of(scheduled, begun) if scheduled else begun

@@ -1,4 +1,4 @@
-"""What a run leaves in the Prefect UI, its pages and its name: sent at the run's end, so that no alert waits for it."""
+"""Pages and names of a run for the Prefect UI, sent at the end of the run, so that no alert waits for them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ from tasks.server import call_server
 
 @dataclass
 class _Unsent:
-    """What the flow run in this process has for the server."""
+    """Pages and names that the flow run in this process has not sent to the server yet."""
 
     pages: list[MarkdownArtifact] = field(default_factory=list)
     names: dict[UUID, str] = field(default_factory=dict)
@@ -28,8 +28,8 @@ class _Unsent:
 _unsent = _Unsent()
 
 
-def leave_page(markdown: str, key: str, description: str) -> None:
-    """Keep a page of this run for `send_pages`; `key` is the same run after run, so that the UI shows its history."""
+def queue_page(markdown: str, key: str, description: str) -> None:
+    """Keep a page of this run for `send_pages`; under the same `key` in every run, so that the UI shows a history."""
     page = MarkdownArtifact(
         markdown=markdown, key=key, description=description, flow_run_id=_id(flow_run.id), task_run_id=_id(task_run.id)
     )
@@ -38,7 +38,7 @@ def leave_page(markdown: str, key: str, description: str) -> None:
         send_pages()
 
 
-def leave_name(name: str) -> None:
+def queue_name(name: str) -> None:
     """Keep a new name of this flow run for `send_pages`."""
     run_id = _id(flow_run.id)
     if run_id is not None:
@@ -46,10 +46,10 @@ def leave_name(name: str) -> None:
 
 
 def send_pages() -> None:
-    """Send what the run has left to the server, waiting for a silent one as long as `call_server` does.
+    """Send the pages and the name to the server; waits for a server that does not answer as `call_server` does.
 
-    To be called at the end of a flow, after its alerts. What the server refuses, and what it stays silent about, is
-    logged and costs the run nothing else.
+    Call it at the end of a flow, after its alerts. What the server refuses, or does not answer, is logged; the run does
+    not fail for it.
     """
     pages, names = _unsent.pages[:], dict(_unsent.names)
     del _unsent.pages[: len(pages)]
@@ -63,11 +63,11 @@ def send_pages() -> None:
 
 
 def _send(what: str | None, work: Callable[[], object]) -> bool:
-    """False where the server stays silent."""
+    """False where the server does not answer."""
     try:
         return call_server(work) is not None
     except (httpx.HTTPError, PrefectException) as error:
-        log().warning("the Prefect server does not take %s: %s", what, error)
+        log().warning("the Prefect server refused %s: %s", what, error)
         return True
 
 
@@ -81,7 +81,7 @@ def _rename(run_id: UUID, name: str) -> object:
 
 
 def _is_in_process_of_flow() -> bool:
-    """Whether `send_pages` will be called here; a worker of a dask cluster has a copy of the flow run's context."""
+    """Whether `send_pages` will be called in this process; a dask worker has a copy of the flow run's context."""
     context = FlowRunContext.get()
     return context is not None and not context.detached
 

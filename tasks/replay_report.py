@@ -1,4 +1,4 @@
-"""What a person gets out of a replay: the answers as a file, a report to read, an artifact in the Prefect UI."""
+"""The output of a replay: the answers as a file, a report, a page in the Prefect UI."""
 
 from pathlib import Path
 
@@ -20,29 +20,29 @@ from hybrid_ml.store.output_files import (
     refuse_unwritable_folder,
     write_parquet,
 )
-from tasks.pages import leave_page
+from tasks.pages import queue_page
 from tasks.pipeline_task import log, pipeline_task
 
 
 @pipeline_task("check outputs", timeout_seconds=60)
 def check_outputs(request: ReplayRequest) -> None:
-    """Refuse, before hours of work, what could not be written after them."""
+    """Refuse output paths that cannot be written, before hours of work."""
     if request.predictions_path:
         refuse_unwritable_file(request.predictions_path, "--predictions_path")
-        _refuse_the_bars(request)
+        _refuse_file_of_bars(request)
     if request.report_path:
         refuse_unwritable_folder(request.report_path, "--report_path")
 
 
-def _refuse_the_bars(request: ReplayRequest) -> None:
+def _refuse_file_of_bars(request: ReplayRequest) -> None:
     bars, answers = request.csv_path, request.predictions_path
     if bars is not None and answers is not None and answers.exists() and bars.exists() and answers.samefile(bars):
-        raise BadInput(f"--predictions_path {answers} is the file of bars, which it would replace; choose another")
+        raise BadInput(f"--predictions_path {answers} is the file of bars, which would be replaced; choose another")
 
 
 @pipeline_task("write predictions", timeout_seconds=600)
 def write_predictions(answers: pd.DataFrame, path: Path) -> None:
-    """A row a bar, as Parquet."""
+    """One row for each bar, as Parquet."""
     write_parquet(answers, path, "--predictions_path")
 
 
@@ -55,13 +55,13 @@ def write_report(
     folder: ReplayFolder,
     seconds: float,
 ) -> ReplayReport:
-    """Measure the answers; Markdown, charts and JSON into the report's folder, and the artifact."""
+    """Measure the answers; write Markdown, charts and JSON into the report's folder, and the page."""
     place = request.report_path or folder.folder / "report"
     champions = folder.champions(request.weeks)
     full = account(symbol, request, answers, rivals, champions, folder.folder, place, seconds)
     report = full.model_copy(update={"advice": full.advice.shortened() if full.advice else None})
-    weekly = weekly_curves(answers, request.start, request.weeks)
-    whole = curves(answers)
+    weekly = weekly_curves(answers, request.start, request.weeks, request.fee_bps)
+    whole = curves(answers, request.fee_bps)
     pictures = draw(report, whole, weekly)
     drawn = {name: item.records() for name, item in {**({"all": whole} if whole else {}), **weekly}.items()}
     json = to_json({**full.model_dump(), "curves": drawn}, indent=2, inf_nan_mode="null")
@@ -72,6 +72,6 @@ def write_report(
         write_atomically(place / "report.json", json)
         write_atomically(place / "report.md", report_markdown(report, {name: name for name in pictures}).encode())
     shown = {name: inline(picture) for name, picture in pictures.items() if name not in BY_WEEK}
-    leave_page(report_markdown(report, shown), key="replay", description=f"Replay of {symbol}")
+    queue_page(report_markdown(report, shown), key="replay", description=f"Replay of {symbol}")
     log().info("%s: the report is in %s", symbol, place)
     return report

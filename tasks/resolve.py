@@ -1,8 +1,8 @@
-"""Resolve: what became of earlier predictions, and who is to hear of it."""
+"""Resolve: write the outcomes of earlier predictions, and queue replies about them."""
 
 from hybrid_ml.alerts.compose import queue_outcomes
 from hybrid_ml.config.settings import load_settings
-from hybrid_ml.pipeline.context import Run
+from hybrid_ml.pipeline.run import Run
 from hybrid_ml.schemas.requests import AnalysisRequest
 from hybrid_ml.store import outbox, predictions
 from hybrid_ml.text.counts import counted
@@ -11,7 +11,7 @@ from tasks.pipeline_task import database, log, pipeline_task
 
 @pipeline_task("resolve outcomes", timeout_seconds=300, uses_io=True)
 def resolve_outcomes(run: Run, request: AnalysisRequest) -> None:
-    """Every outcome that is known by now, of whatever symbol and however old; replies to signals where asked for."""
+    """Write every outcome known by now, of any symbol and any age; queue replies to signals where requested."""
     with database().begin() as connection:
         outbox.expire_due(connection)
         resolved = predictions.resolve(connection, run.as_of, run.max_gap_minutes)

@@ -6,12 +6,13 @@ from hybrid_ml.alerts.compose import queue_signal
 from hybrid_ml.config.settings import load_settings
 from hybrid_ml.learning.model import HybridModel
 from hybrid_ml.learning.promotion import Promotion
-from hybrid_ml.pipeline.context import Proposal, Run
+from hybrid_ml.pipeline.proposals import Proposal
+from hybrid_ml.pipeline.reports import prediction_row
+from hybrid_ml.pipeline.run import Run
 from hybrid_ml.schemas.requests import AnalysisRequest
 from hybrid_ml.store import model_registry as registry
 from hybrid_ml.store import predictions
 from hybrid_ml.store.model_files import read_base, write_model
-from hybrid_ml.store.predictions import Prediction
 from hybrid_ml.store.pruning import Pruned, prune
 from hybrid_ml.text.counts import counted
 from tasks.pipeline_task import database, log, pipeline_task
@@ -19,14 +20,14 @@ from tasks.pipeline_task import database, log, pipeline_task
 
 @pipeline_task("save model {symbol}", timeout_seconds=120, uses_io=True)
 def save_base(symbol: str, model: HybridModel, promotion: Promotion) -> Promotion:
-    """The base into the registry and, where decided, into the champion's place: one transaction.
+    """Save the base in the registry and, where decided, make it champion: one transaction.
 
-    Returns what was decided in the end: the champion may have changed since the comparison.
+    Returns the final decision: the champion may have changed since the comparison.
     """
     with database().begin() as connection:
         confirmed = registry.confirm(connection, model, promotion)
         registry.save_base(connection, model, confirmed)
-    verdict = "serves from now on" if confirmed.promoted else "does not replace the champion"
+    verdict = "is in use from now on" if confirmed.promoted else "does not replace the champion"
     log().info("%s: %s is in the registry and %s: %s", symbol, model.version, verdict, confirmed.reason)
     return confirmed
 
@@ -37,7 +38,7 @@ def save_proposal(symbol: str, run: Run, request: AnalysisRequest, proposal: Pro
     with database().begin() as connection:
         if proposal.trial is not None and proposal.file is not None:
             registry.record_adapter(connection, symbol, proposal.trial.adapter, proposal.file)
-        recorded = predictions.record(connection, _prediction(run, request, proposal))
+        recorded = predictions.record(connection, prediction_row(proposal, run, request.preset))
         if proposal.composed is not None:
             queue_signal(connection, load_settings(), run, request, proposal, proposal.composed, recorded.id)
     if not recorded.new:
@@ -45,27 +46,32 @@ def save_proposal(symbol: str, run: Run, request: AnalysisRequest, proposal: Pro
 
 
 @pipeline_task("save local copy {symbol}", timeout_seconds=60, uses_io=True)
-def save_copy(symbol: str, run: Run, model: HybridModel | None = None) -> Path | None:
-    """The champion as it serves now, as a file: `model`, or the registry's where that is another.
+def save_copy(symbol: str, run: Run, new_champion: HybridModel | None = None) -> Path | None:
+    """Write the model in use to a file: the champion that the run has just saved, else the registry's.
 
-    None when something else serves now than at the run's moment, so that judging the past leaves the
-    file alone.
+    None where another model is in use now than at the run's moment, so that a run as of the past does not change the
+    file.
     """
-    with database().connect() as connection:
-        serving = registry.find_serving(connection, symbol, run.as_of)
-        newest = registry.find_current(connection, symbol)
-        if serving is None or newest is None or serving.version != newest.version:
-            return None
-        if model is None or serving.version != model.version:
-            model = registry.fetch(connection, serving, read_base(run.folder(symbol), serving.base.part))
+    model = new_champion or _fetch_serving(symbol, run)
+    if model is None:
+        return None
     path = write_model(run.folder(symbol), model)
     log().info("%s: %s", symbol, path)
     return path
 
 
+def _fetch_serving(symbol: str, run: Run) -> HybridModel | None:
+    with database().connect() as connection:
+        serving = registry.find_serving(connection, symbol, run.as_of)
+        newest = registry.find_current(connection, symbol)
+        if serving is None or newest is None or serving.version != newest.version:
+            return None
+        return registry.fetch(connection, serving, read_base(run.folder(symbol), serving.base.part))
+
+
 @pipeline_task("prune models {symbol}", timeout_seconds=120, uses_io=True)
 def prune_models(symbol: str) -> None:
-    """Let go of model bytes nobody needs any more; which those are is said in `store/pruning.py`."""
+    """Delete model bytes that are no longer needed; `store/pruning.py` states which."""
     with database().begin() as connection:
         pruned = prune(connection, symbol)
     if pruned != Pruned(0, 0, 0):
@@ -73,21 +79,3 @@ def prune_models(symbol: str) -> None:
             "%s: pruned the bytes of %s and %s, deleted %s", symbol,
             counted(pruned.bases, "base"), counted(pruned.adapters, "adapter"), counted(pruned.deleted, "adapter"),
         )  # fmt: skip
-
-
-def _prediction(run: Run, request: AnalysisRequest, proposal: Proposal) -> Prediction:
-    return Prediction(
-        symbol=proposal.symbol,
-        bar_time=proposal.bar_time,
-        as_of=run.as_of,
-        close=proposal.close,
-        answer=proposal.answer,
-        threshold=proposal.model.label_threshold,
-        model_version=proposal.model.version,
-        preset=request.preset,
-        verdicts=proposal.verdicts,
-        signal=proposal.signal,
-        silenced_by_penalty=proposal.silenced_by_penalty,
-        degraded=proposal.degraded,
-        fell_back=proposal.fallback is not None,
-    )

@@ -1,8 +1,8 @@
-"""What a task run tells the Prefect server: that it began and how it ended, and of which flow run it is.
+"""Events of task runs for the Prefect server: that a task run began and how it ended, and its flow run.
 
-Prefect sends three events a task run, each with flow run, flow, deployment, work queue, work pool and tags beside it,
+Prefect sends three events for each task run, each with flow run, flow, deployment, work queue, work pool and tags,
 and the server keeps an indexed row for every one of them: nine tenths of what an analysis of one symbol took in its
-database. The server makes a task run of its events and needs the flow run for that; the rest stands with the flow run.
+database. The server builds a task run from its events and needs only the flow run; the rest belongs to the flow run.
 """
 
 from typing import Any
@@ -12,20 +12,20 @@ from prefect.events.worker import EventsWorker
 
 PENDING = "prefect.task-run.Pending"
 ROUTINE = ("prefect.task-run.Running", "prefect.task-run.Completed")
-"""Events of what goes well. Those of failures and retries keep everything, for automations that listen to them."""
+"""Events without failures. Those of failures and retries keep everything, for automations that use them."""
 
 _attach = EventsWorker.attach_related_resources_from_context
 _handle = EventsWorker._handle
 
 
-async def _attach_what_is_needed(worker: EventsWorker, event: Event) -> None:
+async def _attach_flow_run_only(worker: EventsWorker, event: Event) -> None:
     await _attach(worker, event)
     if event.event in ROUTINE:
         event.related = [resource for resource in event.related if resource.role == "flow-run"]
 
 
-async def _send_what_tells(worker: EventsWorker, event: Event) -> None:
-    """Our stages begin in the millisecond after they are Pending: only the beginning is sent."""
+async def _send_without_pending(worker: EventsWorker, event: Event) -> None:
+    """Our stages begin within a millisecond after they are Pending: only the beginning is sent."""
     if event.event == PENDING:
         worker._context_cache.pop(event.id, None)
         return
@@ -34,8 +34,8 @@ async def _send_what_tells(worker: EventsWorker, event: Event) -> None:
     await _handle(worker, event)
 
 
-def send_less() -> None:
-    """From now on in this process. Prefect offers no place for it, hence the assignments; a test counts the rows."""
+def reduce_task_run_events() -> None:
+    """Apply it in this process. Prefect has no setting for it, hence the assignments; a test counts the rows."""
     worker: Any = EventsWorker
-    worker.attach_related_resources_from_context = _attach_what_is_needed
-    worker._handle = _send_what_tells
+    worker.attach_related_resources_from_context = _attach_flow_run_only
+    worker._handle = _send_without_pending

@@ -1,4 +1,4 @@
-"""A real PostgreSQL for the whole session, a fresh database for each test that asks, no user settings."""
+"""A real PostgreSQL for the whole session, a fresh database for each test that needs one, no user settings."""
 
 import atexit
 import os
@@ -7,24 +7,24 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 from sqlalchemy import Engine
 from xdist.scheduler import LoadScopeScheduling
 
-# Before anything of the project or of Prefect reads it: the tests see nobody's .env, server or profile.
+# Set before the project or Prefect reads it: the tests use no .env file, server or profile of the user.
 ROOT = Path(__file__).resolve().parents[1]
 WORK = Path(tempfile.mkdtemp(prefix="hybrid-ml-tests-"))
-atexit.register(shutil.rmtree, WORK, ignore_errors=True)  # last of all: the database stops before
+SESSION = Path(os.environ.setdefault("TEST_SESSION_FOLDER", str(WORK)))
+"""WORK of the process that started all test processes, which share the Prefect server there."""
+atexit.register(shutil.rmtree, WORK, ignore_errors=True)  # runs last, after the database has stopped
 for name in [name for name in os.environ if name.startswith(("PREFECT_", "HYBRID_ML_", "TELEGRAM_"))]:
     del os.environ[name]
-# Who starts the tests in the background of a script has Ctrl-C ignored, and every command they start inherits that.
+# In the background of a script Ctrl-C is ignored, and every command that the tests start would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.update(
@@ -41,24 +41,17 @@ os.environ.update(
         "HYBRID_ML_NUM_THREADS": "2",
         "PREFECT_HOME": str(WORK / "prefect"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        # Threads that wait for others must not keep a core busy that the other test processes need.
+        # Waiting threads must not keep a core busy that the other test processes need.
         "OMP_WAIT_POLICY": "passive",
     }
 )
 
 from hybrid_ml.config.settings import load_settings  # noqa: E402
-from hybrid_ml.store.embedded import (  # noqa: E402  # after the environment is clean
-    administrator_address,
-    for_asyncpg,
-    start_embedded,
-)
+from hybrid_ml.store.embedded import administrator_address, start_embedded  # noqa: E402
 from hybrid_ml.store.engine import connect_only, migrate, open_engine  # noqa: E402
-from tests.databases import database, let_every_role_in, make_quick  # noqa: E402
+from tests.databases import allow_every_role, database, disable_fsync  # noqa: E402
 from tests.faults.table import TABLE  # noqa: E402
-from tests.ports import free_port  # noqa: E402
-
-if TYPE_CHECKING:
-    from tests.up import Up
+from tests.prefect_server import own_server, shared_server, stop_shared_server  # noqa: E402
 
 settings.register_profile("repeatable", derandomize=True, max_examples=25, deadline=None, database=None)
 settings.load_profile("repeatable")
@@ -67,14 +60,18 @@ settings.load_profile("repeatable")
 TOGETHER = {
     "tests/operating/test_illness.py": "illness",
     "tests/operating/test_trouble.py": "trouble",
+    "tests/operating/test_live_bars.py": "live bars",
     "tests/operating/": "up",
-    "tests/browser/": "up",
+    "tests/commands/test_configuration.py": "own server",
+    "tests/commands/test_monitor.py": "own server",
+    "tests/flows/test_configuration.py": "own server",
 }
-"""Tests below these paths share a process, because they share a `hybrid-ml up`. The first path that fits counts."""
+"""Tests below these paths share a process, because they share a `hybrid-ml up`, or a Prefect server whose blocks or
+runs they change. The first matching path counts."""
 
 
 class TogetherScheduling(LoadScopeScheduling):
-    """Tests go to whichever process is free, but for those that stay together."""
+    """Tests go to any free process, except the groups of TOGETHER, which share one."""
 
     def _split_scope(self, nodeid: str) -> str:
         return next((group for path, group in TOGETHER.items() if nodeid.startswith(path)), nodeid)
@@ -84,13 +81,18 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> TogetherS
     return TogetherScheduling(config, log)
 
 
+def pytest_unconfigure() -> None:
+    if SESSION == WORK:
+        stop_shared_server(SESSION)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that mostly sleep come first, so that the others go on beside them."""
+    """Tests that mostly sleep come first, so that others run in parallel with them."""
     items.sort(key=lambda item: not item.nodeid.startswith("tests/pauses/"))
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    TABLE.take(report)
+    TABLE.add_report(report)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -99,11 +101,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="session")
 def server() -> str:
-    """The superuser's address on a real PostgreSQL that lives as long as the session."""
+    """The superuser's address of a real PostgreSQL that runs for the whole session."""
     start_embedded(WORK)
     address = administrator_address(WORK)
-    let_every_role_in(WORK / "postgres")
-    make_quick(address)
+    allow_every_role(WORK / "postgres")
+    disable_fsync(address)
     return address
 
 
@@ -116,19 +118,19 @@ def address(server: str) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def migrated(server: str) -> Iterator[str]:
-    """Address of a database with the schema and no rows, to be copied: quicker than migrating each anew."""
+    """Address of a database with the schema and no rows, used as a template: copying is faster than migrating again."""
     with database(server) as address:
-        with pytest.MonkeyPatch.context() as patch:  # for no longer than this: the fixture lives to the end
+        with pytest.MonkeyPatch.context() as patch:  # undone here: the fixture lasts for the whole session
             patch.setenv("NEON_CONN_STR", address)
             engine = connect_only(load_settings())
             migrate(engine)
-            engine.dispose()  # nothing may be connected to what is copied
+            engine.dispose()  # a database can be copied only while nothing is connected to it
         yield address
 
 
 @pytest.fixture
 def home(server: str, migrated: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An installation of its own: a migrated database behind NEON_CONN_STR and an empty models folder."""
+    """A separate installation: a migrated database in NEON_CONN_STR and an empty models folder."""
     with database(server, template=migrated) as address:
         monkeypatch.setenv("NEON_CONN_STR", address)
         monkeypatch.setenv("HYBRID_ML_MODELS_DIR", str(tmp_path / "models"))
@@ -142,61 +144,39 @@ def engine(home: Path) -> Engine:
 
 
 @pytest.fixture(scope="session")
-def prefect_api(server: str) -> Iterator[str]:
-    """A real Prefect server with its own database, for flows in this process and for commands."""
-    port = free_port()
-    url = f"http://127.0.0.1:{port}/api"
-    address = for_asyncpg(start_embedded(WORK, "prefect", ("pg_trgm",)))
-    environment = {
-        **os.environ,
-        "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "2",
-        "PREFECT_SERVER_DATABASE_CONNECTION_URL": address,
-        "PREFECT_SERVER_DATABASE_TIMEOUT": "120",
-        "PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT": "60",
-    }
-    log = (WORK / "prefect-server.log").open("w")
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-    try:
-        _wait_until_healthy(url, process)
-        from prefect.logging.handlers import APILogWorker
-        from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
-
-        with temporary_settings({PREFECT_API_URL: url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-            yield url
-            APILogWorker.instance().drain()  # while there is still a server to tell
-    finally:
-        process.terminate()
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:  # on a busy machine; its data goes with the session's folder
-            process.kill()
-            process.wait()
-        log.close()
-
-
-def _wait_until_healthy(url: str, process: subprocess.Popen, seconds: float = 600) -> None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end and process.poll() is None:
-        try:
-            with urllib.request.urlopen(f"{url}/health", timeout=2) as answer:
-                if answer.status == 200:
-                    return
-        except OSError:
-            time.sleep(0.2)
-    raise RuntimeError(f"the Prefect server did not start: {(WORK / 'prefect-server.log').read_text()[-2000:]}")
+def prefect_api() -> Iterator[str]:
+    """The API address of the session's Prefect server, for flows in this process and for commands."""
+    with flows_report_to(shared_server(SESSION)) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
-def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Up"]:
-    """`hybrid-ml up` as a user starts it, for the whole session; see TOGETHER."""
-    from tests.up import everything_up
-
-    # What is older than its retention goes within seconds instead of an hour.
-    with everything_up(tmp_path_factory.mktemp("up"), PREFECT_SERVER_SERVICES_DB_VACUUM_LOOP_SECONDS="5") as running:
-        yield running
+def own_prefect_server(server: str) -> Iterator[str]:
+    """The API address of a Prefect server that only this process uses; see TOGETHER."""
+    with own_server(WORK) as url:
+        yield url
 
 
+@pytest.fixture(scope="module")
+def own_prefect_api(own_prefect_server: str, prefect_api: str) -> Iterator[str]:
+    """Flows of this module and its commands use the server of this process instead of the session's."""
+    with flows_report_to(own_prefect_server) as url:
+        yield url
+
+
+@contextmanager
+def flows_report_to(url: str) -> Iterator[str]:
+    """Within the block, flows of this process report to the server at `url`, without heartbeats."""
+    from prefect.logging.handlers import APILogWorker
+    from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+    with temporary_settings({PREFECT_API_URL: url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        yield url
+        APILogWorker.instance().drain()  # while the server still answers
+
+
+WITHOUT_BLOCKS = {"HYBRID_ML_BLOCKS": "false"}
+"""A command waits five seconds for a server's blocks; a busy machine may need longer."""
 WITHOUT_HEARTBEATS = {"PREFECT_FLOWS": '{"heartbeat_frequency": null}'}
 """A synchronous flow that sends heartbeats ends a second late: Prefect waits for the thread that sends them.
 
@@ -208,14 +188,16 @@ Command = Callable[..., subprocess.CompletedProcess]
 
 @pytest.fixture
 def command(home: Path, prefect_api: str) -> Command:
-    """Run one of the project's commands as a user would, in a process of its own."""
+    """Run one of the project's commands as a user would, in a separate process."""
+    from prefect.settings import PREFECT_API_URL
 
     def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
+        test_environment = {"PREFECT_API_URL": PREFECT_API_URL.value(), **WITHOUT_BLOCKS, **WITHOUT_HEARTBEATS}
         program = [sys.executable, *arguments] if arguments[0].endswith(".py") or arguments[0] == "-c" else None
         return subprocess.run(
             program or [str(Path(sys.executable).with_name("hybrid-ml")), *arguments],
             cwd=ROOT,
-            env={**os.environ, "PREFECT_API_URL": prefect_api, **WITHOUT_HEARTBEATS, **environment},
+            env=os.environ | test_environment | environment,
             capture_output=True,
             text=True,
             timeout=300,

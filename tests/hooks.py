@@ -1,4 +1,4 @@
-"""A server on loopback that takes what a webhook and a dead-man's switch are sent."""
+"""A server on loopback that receives requests for the webhook and the heartbeat URL."""
 
 import json
 import threading
@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass
 class Hooks:
-    """What came: JSON bodies of POSTs, and paths of GETs, in order. `status`: what is answered."""
+    """Received requests: JSON bodies of POSTs and paths of GETs, in order. `status`: HTTP status of every answer."""
 
     url: str = ""
     bodies: list[dict[str, Any]] = field(default_factory=list)
@@ -22,34 +22,34 @@ class Hooks:
 @contextmanager
 def hooks() -> Iterator[Hooks]:
     """Serve until the block ends."""
-    came = Hooks()
+    received = Hooks()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             if not body:  # its sender was killed
                 return
-            if came.status == 200:
-                came.bodies.append(json.loads(body))
+            if received.status == 200:
+                received.bodies.append(json.loads(body))
             self._answer()
 
         def do_GET(self) -> None:
-            came.paths.append(self.path)
+            received.paths.append(self.path)
             self._answer()
 
         def _answer(self) -> None:
-            self.send_response(came.status)
+            self.send_response(received.status)
             self.send_header("Content-Length", "0")
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
-            """It says nothing."""
+            """No log."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    came.url = f"http://127.0.0.1:{server.server_port}"
+    received.url = f"http://127.0.0.1:{server.server_port}"
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     try:
-        yield came
+        yield received
     finally:
         server.shutdown()
         server.server_close()

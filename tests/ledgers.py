@@ -1,4 +1,4 @@
-"""Simulated ledgers whose truth is known: answers, verdicts and outcomes, and a way to put them into PostgreSQL."""
+"""Simulated ledgers with known true probabilities: answers, verdicts and outcomes; and functions to insert them."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from sqlalchemy import Engine, text
 
-from hybrid_ml.learning.evaluation import RecentRecord
+from hybrid_ml.learning.fallback import RecentRecord
 from hybrid_ml.market.labels import CLASSES, HORIZON_MINUTES
 from hybrid_ml.signals.gates import Answer, GateContext, as_record, evaluate_gates, refused_by
 from hybrid_ml.signals.penalty import NO_PENALTY
@@ -19,7 +19,7 @@ CYCLE = timedelta(minutes=10)
 STORED = ("symbol", "bar_time", "as_of", "created_at", "close", "p_down", "p_flat", "p_up", "threshold", "direction",
           "confidence", "model_version", "preset", "gates", "signal", "silenced_by_penalty", "degraded", "fell_back",
           "outcome", "forward_return", "resolved_at", "void_reason", "counted", "close_then",
-          "corrected_close")  # fmt: skip
+          "corrected_close", "entry_time", "entry_price", "entry_return", "tradable")  # fmt: skip
 
 
 def simulated_ledger(
@@ -29,35 +29,35 @@ def simulated_ledger(
     seed: int = 0,
     preset: str = "balanced",
     until: datetime = REVIEWED_AT,
-    honesty: float = 1.0,
-    honest_until: int = 0,
+    calibration: float = 1.0,
+    calibrated_until: int = 0,
 ) -> pd.DataFrame:
     """Answers every ten minutes, all resolved, the newest just due at `until`.
 
-    Their stated chances are the true ones with `honesty` 1; with 0 the outcome has nothing to do with
-    them. The first `honest_until` are honest in any case. Verdicts are those of the real gates.
+    With `calibration` 1 the stated probabilities are the true ones; with 0 the outcome is independent of
+    them. The first `calibrated_until` are calibrated in any case. Verdicts are those of the real gates.
     """
     random = np.random.default_rng(seed)
-    chances = random.dirichlet([0.8, 0.8, 0.8], count)
-    share = np.where(np.arange(count) < honest_until, 1.0, honesty)[:, None]
-    true = share * chances + (1 - share) / 3
-    truth = (random.random((count, 1)) > true.cumsum(axis=1)).sum(axis=1).clip(0, 2)
+    probabilities = random.dirichlet([0.8, 0.8, 0.8], count)
+    share = np.where(np.arange(count) < calibrated_until, 1.0, calibration)[:, None]
+    true_probabilities = share * probabilities + (1 - share) / 3
+    outcomes = (random.random((count, 1)) > true_probabilities.cumsum(axis=1)).sum(axis=1).clip(0, 2)
     newest = until - timedelta(minutes=HORIZON_MINUTES + 1)
     rows = []
-    for place in range(count):
-        bar_time = newest - CYCLE * (count - 1 - place)
-        answer = Answer.of(chances[place])
+    for position in range(count):
+        bar_time = newest - CYCLE * (count - 1 - position)
+        answer = Answer.of(probabilities[position])
         accuracy = 0.4 if random.random() < 0.05 else 0.6
-        around = GateContext(PRESETS[preset], NO_PENALTY, RecentRecord(200, accuracy, 0.4), 0.0, 15.0)  # type: ignore[index]
-        verdicts = evaluate_gates(answer, around)
-        moved = float(np.array([-0.002, 0.0, 0.002])[truth[place]] + random.normal(0, 1e-4))
+        context = GateContext(PRESETS[preset], NO_PENALTY, RecentRecord(200, accuracy, 0.4), 0.0, 15.0)  # type: ignore[index]
+        verdicts = evaluate_gates(answer, context)
+        forward_return = float(np.array([-0.002, 0.0, 0.002])[outcomes[position]] + random.normal(0, 1e-4))
         rows.append(
             {
                 "symbol": symbol,
                 "bar_time": bar_time,
                 "as_of": bar_time + timedelta(minutes=1),
                 "close": 100.0,
-                **{f"p_{name}": chance for name, chance in zip(CLASSES, answer.probabilities, strict=True)},
+                **{f"p_{name}": probability for name, probability in zip(CLASSES, answer.probabilities, strict=True)},
                 "threshold": 0.001,
                 "direction": answer.direction,
                 "confidence": answer.confidence,
@@ -69,20 +69,24 @@ def simulated_ledger(
                 "silenced_by_penalty": False,
                 "degraded": accuracy < 0.45,
                 "fell_back": False,
-                "outcome": CLASSES[truth[place]],
-                "forward_return": moved,
+                "outcome": CLASSES[outcomes[position]],
+                "forward_return": forward_return,
                 "resolved_at": bar_time + timedelta(minutes=HORIZON_MINUTES + 1),
                 "void_reason": None,
                 "counted": "stated",
-                "close_then": float(100 * np.exp(moved)),
+                "close_then": float(100 * np.exp(forward_return)),
                 "corrected_close": None,
+                "entry_time": bar_time + timedelta(minutes=1),
+                "entry_price": 100.1,
+                "entry_return": float(np.log(100 / 100.1) + forward_return),
+                "tradable": True,
                 "corrected_since": False,
                 "created_at": bar_time + timedelta(minutes=1),
                 "recorded_late": False,
             }
         )
     frame = pd.DataFrame(rows)
-    for name in ("bar_time", "as_of", "created_at", "resolved_at"):
+    for name in ("bar_time", "as_of", "created_at", "resolved_at", "entry_time"):
         frame[name] = frame[name].astype("datetime64[us, UTC]")
     return frame
 
@@ -92,8 +96,8 @@ def insert_answers(engine: Engine, frame: pd.DataFrame) -> None:
     names = ", ".join(STORED)
     values = ", ".join("CAST(:gates AS jsonb)" if name == "gates" else f":{name}" for name in STORED)
     statement = text(f"INSERT INTO predictions ({names}) VALUES ({values})")
-    plain = frame[list(STORED)].astype(object).where(frame[list(STORED)].notna(), None)
-    records: list[dict[Any, Any]] = [{**row, "gates": json.dumps(row["gates"])} for row in plain.to_dict("records")]
+    stored = frame[list(STORED)].astype(object).where(frame[list(STORED)].notna(), None)
+    records: list[dict[Any, Any]] = [{**row, "gates": json.dumps(row["gates"])} for row in stored.to_dict("records")]
     with engine.begin() as connection:
         connection.execute(statement, records)
 
@@ -105,7 +109,7 @@ def insert_alert(
     deliveries: dict[str, tuple[str, float | None]],
     kind: str = "signal",
 ) -> None:
-    """An alert with a delivery a chat: its state, and the seconds until it was settled."""
+    """Insert an alert with one delivery per chat: its state, and the seconds until it was settled."""
     with engine.begin() as connection:
         prediction = None
         if kind != "summary":

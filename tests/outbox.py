@@ -1,4 +1,4 @@
-"""Filling ledger and outbox, and looking at what became of it."""
+"""Functions that fill ledger and outbox, and read the state of deliveries."""
 
 from base64 import b64decode
 from datetime import UTC, datetime, timedelta
@@ -17,7 +17,7 @@ DAY = datetime(2024, 2, 2, tzinfo=UTC)
 
 
 def prediction(bar_time: datetime, **changes: object) -> Prediction:
-    """An answer of ABC that is a signal, unless `changes` say otherwise."""
+    """An answer of ABC that is a signal, with `changes` applied."""
     values = {
         "symbol": "ABC",
         "bar_time": bar_time,
@@ -36,7 +36,7 @@ def prediction(bar_time: datetime, **changes: object) -> Prediction:
     return Prediction(**{**values, **changes})  # type: ignore[arg-type]
 
 
-def put(
+def write_alert(
     engine: Engine,
     number: int,
     chats: list[str],
@@ -45,7 +45,7 @@ def put(
     words: str = "",
     picture: bytes | None = None,
 ) -> str:
-    """One alert for `chats`, fresh for so many seconds; returns the word by which it can be found again."""
+    """Write one alert for `chats`, valid for `seconds`; returns its name, which is part of its text."""
     name = f"alert-{number:05d}"
     message = f"<b>{name}</b> {words}".strip()
     with engine.begin() as connection:
@@ -63,7 +63,7 @@ def put(
 
 
 def deliveries(engine: Engine) -> dict[tuple[str, str], Any]:
-    """Every delivery by the alert's word and the chat."""
+    """Every delivery by the alert's name and the chat."""
     statement = (
         "SELECT substring(text FROM 'alert-[0-9]+') AS name, d.* FROM deliveries d JOIN alerts a ON a.id = alert_id"
     )
@@ -72,7 +72,7 @@ def deliveries(engine: Engine) -> dict[tuple[str, str], Any]:
 
 
 def states(engine: Engine) -> dict[str, int]:
-    """How many deliveries are in which state."""
+    """Number of deliveries by state."""
     with engine.connect() as connection:
-        found = connection.execute(text("SELECT state, count(*) FROM deliveries GROUP BY state"))
-        return {str(state): int(count) for state, count in found}
+        counts = connection.execute(text("SELECT state, count(*) FROM deliveries GROUP BY state"))
+        return {str(state): int(count) for state, count in counts}

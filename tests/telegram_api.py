@@ -1,4 +1,4 @@
-"""What the loopback Bot API knows and decides: chats, messages, updates, faults to come, a log of every request."""
+"""State and behaviour of the loopback Bot API: chats, messages, updates, scheduled faults, a log of every request."""
 
 import json
 import random
@@ -21,9 +21,9 @@ LOST = {"hang_before", "drop_before"}
 CUT_SHORT = {"hang_after", "drop_after"}
 """The request is processed, and nothing is answered."""
 LATE = {"drop_half_way", "garbage"}
-"""The request is processed, and the answer cannot be used."""
+"""The request is processed, and the answer is damaged."""
 REFUSED = {"too_many", "error_500", "bad_gateway"}
-"""The request is not processed, and the answer says so."""
+"""The request is not processed, and the answer has an error status."""
 FAULTS = sorted(LOST | CUT_SHORT | LATE | REFUSED | {"slow"})
 
 Answer = tuple[int, dict[str, Any]]
@@ -31,7 +31,7 @@ Answer = tuple[int, dict[str, Any]]
 
 @dataclass(frozen=True)
 class Fault:
-    """What goes wrong with the next request; `retry_after_seconds` of "too_many"."""
+    """The fault of the next request; `retry_after_seconds` is for "too_many"."""
 
     kind: str
     retry_after_seconds: int = 1
@@ -42,10 +42,10 @@ class Fault:
 
 
 class FaultPlan:
-    """Faults at random, in stated shares of the sends, the same for the same seed."""
+    """Random faults in the configured shares of the sends, the same for the same seed."""
 
     def __init__(self, seed: int, shares: dict[str, float], retry_after_seconds: int = 1) -> None:
-        self._random = random.Random(seed)  # noqa: S311  # a repeatable choice is meant
+        self._random = random.Random(seed)  # noqa: S311  # deterministic on purpose
         self._faults = [Fault(kind, retry_after_seconds) for kind in shares]
         self._shares = list(shares.values())
         if sum(self._shares) > 1:
@@ -67,10 +67,10 @@ class Form:
 
 @dataclass
 class Row:
-    """One request. `at`: seconds since 1970 when its head had come; `told`: a status, "half" or "nothing".
+    """One request. `at`: when its head arrived, in seconds since 1970; `answered_with`: a status, "half" or "nothing".
 
-    `acknowledged`: a whole answer 200 was handed to the connection. `too_early`: it came before the chat's
-    last retry_after was over. `violation`: it went beyond the limits.
+    `acknowledged`: a complete answer 200 was written to the connection. `too_early`: it arrived before the chat's
+    last retry_after was over. `violation`: it exceeded the limits.
     """
 
     number: int
@@ -90,13 +90,13 @@ class Row:
 
 @dataclass
 class BotApi:
-    """What was sent, and how to answer next; without an order it does what Telegram does.
+    """Messages that were sent, and the next answers; without an order it answers as Telegram does.
 
-    `orders`: for the next sends, a Fault or (status, body); `orders_to[chat_id]`: for the next ones to that chat;
+    `orders`: for the next sends, a Fault or (status, body); `orders_to[chat_id]`: for the next sends to that chat;
     `orders_of[method]`: for other methods.
     `known_chats`: None for every chat. `administrators`: of a group, by its number.
     `messages`: what was processed, in order, with its message_id.
-    `polls`: how many have begun, whose rows come when they end.
+    `polls`: number of polls begun; their rows are logged when they end.
     """
 
     base_url: str = ""
@@ -127,26 +127,26 @@ class BotApi:
 
     @property
     def violations(self) -> int:
-        """Requests that went beyond the limits, or came before a retry_after was over."""
+        """Number of requests beyond the limits or before a retry_after was over."""
         return sum(row.violation or row.too_early for row in self.rows)
 
-    def say(self, text: str, chat_id: int = 42, user_id: int = 42, *, at: float | None = None, **more: Any) -> int:
-        """A person writes to the bot; returns the update's id. `more` goes into the message."""
+    def say(self, text: str, chat_id: int = 42, user_id: int = 42, *, at: float | None = None, **fields: Any) -> int:
+        """A person writes to the bot; returns the update's id. `fields` are added to the message."""
         chat = {"id": chat_id, "type": "private" if chat_id > 0 else "supergroup"}
         person = {"id": user_id, "is_bot": False, "first_name": "P"}
         date = int(time.time() if at is None else at)
-        message = {"message_id": self._update_id, "date": date, "chat": chat, "from": person, "text": text, **more}
+        message = {"message_id": self._update_id, "date": date, "chat": chat, "from": person, "text": text, **fields}
         return self.update(message=message)
 
     def update(self, update_id: int | None = None, **content: Any) -> int:
-        """Any update; ids go on from the last one given."""
+        """Add any update; ids continue from the last one."""
         with self.lock:
             self._update_id = self._update_id + 1 if update_id is None else update_id
             self.updates.append({"update_id": self._update_id, **content})
             return self._update_id
 
     def begin(self, at: float, token: str, method: str, form: Form) -> Row:
-        """A request has come: its row, with the fault that will meet it."""
+        """A request has arrived: its row, with the fault chosen for it."""
         fields = form.fields
         with self.lock:
             self._begun += 1
@@ -170,7 +170,7 @@ class BotApi:
                 self._answers[row.number] = _refusal(500, "Internal Server Error")
 
     def keep(self, row: Row) -> None:
-        """Log a request that is decided; again when it turns out otherwise: in the file its last line counts."""
+        """Log a request; logged again if its result changes: in the file its last line counts."""
         with self.lock:
             if row not in self.rows[-100:]:
                 self.rows.append(row)
@@ -178,12 +178,12 @@ class BotApi:
                 with self.log.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(asdict(row)) + "\n")
 
-    def reply(self, token: str, method: str, form: Form, row: Row, has_left: Callable[[float], bool]) -> Answer:
-        """Do what is asked, unless a fault stands in its way, and say what to answer."""
+    def reply(self, token: str, method: str, form: Form, row: Row, client_has_left: Callable[[float], bool]) -> Answer:
+        """Process the request, unless it has a fault, and return the answer."""
         if token != self.token:
             return _refusal(401, "Unauthorized") if ":" in token else _refusal(404, "Not Found")
         if method == "getUpdates" and row.number not in self._answers:
-            return self._get_updates(form.fields, has_left)
+            return self._get_updates(form.fields, client_has_left)
         with self.lock:
             if method.startswith("send"):
                 answer = self._flood_control(row) or self._answers.get(row.number) or self._send(method, form, row)
@@ -228,8 +228,8 @@ class BotApi:
 
     def _refused(self, method: str, form: Form, row: Row) -> Answer | None:
         chat_id = row.chat_id
-        named = chat_id.startswith("@") or chat_id.lstrip("-").isdigit()
-        if not named or (self.known_chats is not None and chat_id not in self.known_chats):
+        is_valid_id = chat_id.startswith("@") or chat_id.lstrip("-").isdigit()
+        if not is_valid_id or (self.known_chats is not None and chat_id not in self.known_chats):
             return _refusal(400, "Bad Request: chat not found")
         if chat_id in self.blocked_chats:
             return _refusal(403, "Forbidden: bot was blocked by the user")
@@ -253,8 +253,8 @@ class BotApi:
         )
         return None if known else "Bad Request: message to be replied not found"
 
-    def _get_updates(self, fields: dict[str, str], has_left: Callable[[float], bool]) -> Answer:
-        """Long polling: a later poll ends an earlier one, an offset confirms what lies below it."""
+    def _get_updates(self, fields: dict[str, str], client_has_left: Callable[[float], bool]) -> Answer:
+        """Long polling: a later poll ends an earlier one, an offset confirms all updates below it."""
         if self.webhook:
             text = "can't use getUpdates method while webhook is active; use deleteWebhook to delete the webhook first"
             return _refusal(409, f"Conflict: {text}")
@@ -262,17 +262,17 @@ class BotApi:
         end = time.monotonic() + float(fields.get("timeout", 0))
         with self.lock:
             self.polls += 1
-            mine = self.polls
+            own_poll = self.polls
             first = offset if offset >= 0 else min([update["update_id"] for update in self.updates][offset:], default=0)
             self.updates[:] = [update for update in self.updates if update["update_id"] >= first]
         while True:
             with self.lock:
-                if self.polls != mine:
+                if self.polls != own_poll:
                     text = "terminated by other getUpdates request; make sure that only one bot instance is running"
                     return _refusal(409, f"Conflict: {text}")
                 if self.updates or time.monotonic() >= end or self.stopping.is_set():
                     return _done(self.updates[:limit])
-            if has_left(POLL_SECONDS):
+            if client_has_left(POLL_SECONDS):
                 return _done([])
 
 

@@ -1,4 +1,4 @@
-"""What Telegram's Bot API refuses: markup it cannot parse, texts too long, messages too often."""
+"""What Telegram's Bot API refuses: invalid markup, long texts, frequent messages."""
 
 import html
 import math
@@ -13,19 +13,19 @@ ENTITY = re.compile(r"&(?:lt|gt|amp|quot|#\d+|#x[0-9a-fA-F]+);")
 
 
 class Unparsable(Exception):
-    """What Telegram says after "can't parse entities: "."""
+    """The text of Telegram's error after "can't parse entities: "."""
 
 
 def visible(text: str, parse_mode: str) -> str:
-    """What a reader sees of `text`; raises Unparsable as Telegram's HTML mode does. Other modes stay as they are."""
+    """The visible text without markup; raises Unparsable as Telegram's HTML mode does. Other modes are unchanged."""
     if parse_mode.upper() != "HTML":
         return text
-    seen, open_tags, position = [], [], 0
+    parts, open_tags, position = [], [], 0
     while position < len(text):
         if text[position] != "<":
             end = text.find("<", position)
             end = len(text) if end < 0 else end
-            seen.append(ENTITY.sub(lambda found: html.unescape(found[0]), text[position:end]))
+            parts.append(ENTITY.sub(lambda match: html.unescape(match[0]), text[position:end]))
             position = end
             continue
         offset = len(text[:position].encode())
@@ -42,7 +42,7 @@ def visible(text: str, parse_mode: str) -> str:
         position = end + 1 if end >= 0 else len(text)
     if open_tags:
         raise Unparsable(f'Can\'t find end tag corresponding to start tag "{open_tags[-1]}"')
-    return "".join(seen)
+    return "".join(parts)
 
 
 def _close(name: str, open_tags: list[str], offset: int) -> None:
@@ -54,14 +54,14 @@ def _close(name: str, open_tags: list[str], offset: int) -> None:
 
 
 def problem_with_text(text: str, parse_mode: str, *, caption: bool) -> str | None:
-    """The description Telegram answers 400 with, or None."""
+    """The description of Telegram's answer 400, or None."""
     try:
-        seen = visible(text, parse_mode).strip()
+        visible_text = visible(text, parse_mode).strip()
     except Unparsable as error:
         return f"Bad Request: can't parse entities: {error}"
-    if not seen and not caption:
+    if not visible_text and not caption:
         return "Bad Request: message text is empty"
-    units = len(seen.encode("utf-16-le")) // 2
+    units = len(visible_text.encode("utf-16-le")) // 2
     if units > (LONGEST_CAPTION if caption else LONGEST_TEXT):
         return "Bad Request: message caption is too long" if caption else "Bad Request: message is too long"
     return None
@@ -69,7 +69,7 @@ def problem_with_text(text: str, parse_mode: str, *, caption: bool) -> str | Non
 
 @dataclass
 class Limits:
-    """How often messages may come. Rates are those Telegram's own questions and answers name."""
+    """Limits of Telegram on the rate of messages. The rates are those of its FAQ."""
 
     overall_a_second: int = 30
     private_burst: int = 3
@@ -80,12 +80,12 @@ class Limits:
     _private: dict[str, float] = field(default_factory=dict)
 
     def wait_seconds(self, chat_id: str, at: float) -> int:
-        """0 and the message counts; or how many whole seconds the sender must be silent, and it does not."""
+        """0 if the message is accepted and counted; otherwise the whole seconds that the sender must wait."""
         waits = [_wait(self._overall, at, 1.0, self.overall_a_second)]
         if _is_group(chat_id):
             waits.append(_wait(self._groups[chat_id], at, 60.0, self.group_a_minute))
         else:
-            # A bucket told by the moment at which it would be empty again.
+            # A leaky bucket, stored as the time at which it is empty again.
             empty_at = max(self._private.get(chat_id, at), at) + self.private_seconds_each
             waits.append(empty_at - at - self.private_burst * self.private_seconds_each)
         if max(waits) > 1e-6:
@@ -98,10 +98,10 @@ class Limits:
         return 0
 
 
-def _wait(taken: deque[float], at: float, seconds: float, count: int) -> float:
-    while taken and taken[0] <= at - seconds:
-        taken.popleft()
-    return taken[0] + seconds - at if len(taken) >= count else 0.0
+def _wait(recent: deque[float], at: float, seconds: float, count: int) -> float:
+    while recent and recent[0] <= at - seconds:
+        recent.popleft()
+    return recent[0] + seconds - at if len(recent) >= count else 0.0
 
 
 def _is_group(chat_id: str) -> bool:

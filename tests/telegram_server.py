@@ -1,4 +1,4 @@
-"""A server on loopback that speaks as much of Telegram's Bot API as this service needs, its faults included.
+"""A server on loopback with the part of Telegram's Bot API that this service needs, and with its faults.
 
 `python -m tests.telegram_server --port 8081 --log requests.jsonl` runs it alone; `bot_api()` runs it in a test.
 """
@@ -29,7 +29,7 @@ PROXY_PAGE = b"<html><head><title>502 Bad Gateway</title></head><body>nginx</bod
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One connection, kept alive; every request leaves one row in the log."""
+    """One connection, kept alive; every request is one row of the log."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -52,14 +52,14 @@ class Handler(BaseHTTPRequestHandler):
         token, _, method = self.path.removeprefix("/bot").rpartition("/")
         row = self.api.begin(at, token, method, form)
         if row.fault in LOST:
-            self._tell_nothing(row)
+            self._send_no_answer(row)
             return
         if row.fault == "bad_gateway":
             self._answer(row, 502, PROXY_PAGE, "text/html")
             return
         status, body = self.api.reply(token, method, form, row, self._client_has_left)
         if row.fault in CUT_SHORT:
-            self._tell_nothing(row)
+            self._send_no_answer(row)
             return
         if row.fault == "slow":
             time.sleep(SLOW_SECONDS)
@@ -70,43 +70,43 @@ class Handler(BaseHTTPRequestHandler):
 
     def _answer(self, row: Row, status: int, data: bytes, content_type: str) -> None:
         head = f"HTTP/1.1 {status} -\r\nContent-Type: {content_type}\r\nContent-Length: {len(data)}\r\n\r\n".encode()
-        half_way = row.fault == "drop_half_way"
-        answer = (head + data)[: len(head) + len(data) // 2] if half_way else head + data
-        row.answered_with = "half" if half_way else status
+        is_cut = row.fault == "drop_half_way"
+        answer = (head + data)[: len(head) + len(data) // 2] if is_cut else head + data
+        row.answered_with = "half" if is_cut else status
         row.acknowledged = status == 200 and row.fault not in LATE
-        self.api.keep(row)  # before the client can know, so that who has an answer finds its row
+        self.api.keep(row)  # before the answer is sent, so that a client with an answer finds its row
         try:
             self.wfile.write(answer)  # in one packet, head and body
         except OSError:
             row.answered_with, row.acknowledged = "nothing", False
             self.api.keep(row)
-        if half_way or row.answered_with == "nothing":
-            self._hang_up()
+        if is_cut or row.answered_with == "nothing":
+            self._close_connection()
 
-    def _tell_nothing(self, row: Row) -> None:
+    def _send_no_answer(self, row: Row) -> None:
         row.answered_with = "nothing"
         self.api.keep(row)
         if row.fault.startswith("hang"):
             end = time.monotonic() + self.api.hang_seconds
             while time.monotonic() < end and not self.api.stopping.is_set() and not self._client_has_left(0.05):
                 pass
-        self._hang_up()
+        self._close_connection()
 
     def _client_has_left(self, wait_seconds: float) -> bool:
-        """Whether the other end has closed; waits a little for it."""
+        """Whether the client has closed the connection within `wait_seconds`."""
         try:
             readable, _, _ = select.select([self.connection], [], [], wait_seconds)
             return bool(readable) and not self.connection.recv(1, socket.MSG_PEEK)
         except OSError:
             return True
 
-    def _hang_up(self) -> None:
+    def _close_connection(self) -> None:
         self.close_connection = True
         with suppress(OSError):
             self.connection.shutdown(socket.SHUT_RDWR)
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing: a request line holds the token."""
+        """No log: a request line contains the token."""
 
 
 def read_form(content_type: str, body: bytes) -> Form:
@@ -125,13 +125,13 @@ def read_form(content_type: str, body: bytes) -> Form:
 
 
 class Server(ThreadingHTTPServer):
-    """Threads end with the process; many may connect at once."""
+    """Threads end with the process; the queue allows many connections at once."""
 
     daemon_threads = True
     request_queue_size = 256
 
     def handle_error(self, *_: Any) -> None:
-        """A client that was killed is meant to be; nothing to say."""
+        """No message: tests kill clients on purpose."""
 
 
 def serve(api: BotApi, port: int = 0) -> Server:
@@ -145,7 +145,7 @@ def serve(api: BotApi, port: int = 0) -> Server:
 def bot_api(
     log: Path | None = None, plan: FaultPlan | None = None, limits: Limits | None = None, port: int = 0
 ) -> Iterator[BotApi]:
-    """Serve until the block ends; what is connected then is cut off, as by a restart of Telegram."""
+    """Serve until the block ends; open connections are then closed, as by a restart of Telegram."""
     api = BotApi(log=log, plan=plan, limits=limits)
     server = serve(api, port)
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
@@ -166,13 +166,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--log", type=Path, help="JSONL file, one line a request, appended as they are answered")
-    parser.add_argument("--seed", type=int, default=0, help="of the faults")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the faults")
     parser.add_argument("--faults", default="", help="shares of requests, such as too_many=0.1,drop_after=0.05")
-    parser.add_argument("--limits", action="store_true", help="answer 429 to who sends too often, as Telegram does")
-    given = parser.parse_args()
-    shares = {name: float(share) for name, share in (part.split("=") for part in given.faults.split(",") if part)}
-    api = BotApi(log=given.log, plan=FaultPlan(given.seed, shares), limits=Limits() if given.limits else None)
-    server = serve(api, given.port)
+    parser.add_argument("--limits", action="store_true", help="answer 429 beyond Telegram's limits")
+    options = parser.parse_args()
+    shares = {name: float(share) for name, share in (part.split("=") for part in options.faults.split(",") if part)}
+    api = BotApi(log=options.log, plan=FaultPlan(options.seed, shares), limits=Limits() if options.limits else None)
+    server = serve(api, options.port)
     print(f"TELEGRAM_BASE_URL={api.base_url} TELEGRAM_BOT_TOKEN={TOKEN}", flush=True)  # noqa: T201
     with suppress(KeyboardInterrupt):
         server.serve_forever()

@@ -1,4 +1,4 @@
-"""The documents are tested: commands, flags, links and variables they name exist."""
+"""The documentation: the commands, flags, links and variables that it names exist."""
 
 import re
 import runpy
@@ -16,15 +16,15 @@ from tests.conftest import ROOT, Command
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 ENVIRONMENT = (ROOT / ".env.example").read_text(encoding="utf-8")
 PAGES = sorted(path.relative_to(ROOT).as_posix() for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
-MOST_WORDS_OF_README = 900
+MAX_WORDS_OF_README = 900
 SCRIPTS = {
     "train_model.py": "train",
     "analyze.py": "analyze",
     "check_progressive_scaling.py": "scaling",
     "test_hybrid_ml.py": "check",
 }
-TYPED = re.compile(r"^ *\$ (?:[A-Z_]+=\S+ )*((?:hybrid-ml|python (?:bench/)?\w+\.py)[^#\n]*)", flags=re.MULTILINE)
-TYPED_INLINE = re.compile(r"`(?:[A-Z_]+=\S+ )*((?:hybrid-ml|python (?:bench/)?\w+\.py)[^`]*)`")
+SHELL_LINE = re.compile(r"^ *\$ (?:[A-Z_]+=\S+ )*((?:hybrid-ml|python (?:bench/)?\w+\.py)[^#\n]*)", flags=re.MULTILINE)
+INLINE_CODE = re.compile(r"`(?:[A-Z_]+=\S+ )*((?:hybrid-ml|python (?:bench/)?\w+\.py)[^`]*)`")
 
 
 def text_of(page: str) -> str:
@@ -32,9 +32,9 @@ def text_of(page: str) -> str:
 
 
 def commands_in(text: str) -> list[str]:
-    """Commands of this project: lines of a terminal, and those within a sentence that state flags."""
-    inline = [line for line in TYPED_INLINE.findall(text) if "--" in line and "…" not in line]
-    return [line.strip() for line in [*TYPED.findall(text), *inline]]
+    """Commands of this project: lines of a terminal, and inline code with flags."""
+    inline = [line for line in INLINE_CODE.findall(text) if "--" in line and "…" not in line]
+    return [line.strip() for line in [*SHELL_LINE.findall(text), *inline]]
 
 
 PROJECT_COMMANDS = commands_in(README)
@@ -49,7 +49,7 @@ def flags_of(*command: str) -> frozenset[str]:
 
 
 @pytest.mark.parametrize("line", ALL_COMMANDS)
-def test_every_command_that_is_shown_exists_with_its_flags(line: str) -> None:
+def test_shown_commands_and_their_flags_exist(line: str) -> None:
     program, name, *rest = shlex.split(line)
     if name == "COMMAND":
         return
@@ -63,22 +63,22 @@ def test_every_command_that_is_shown_exists_with_its_flags(line: str) -> None:
             assert {flag for flag in flags if f'"{flag}"' not in source} == set()
             return
         name = SCRIPTS[name]
-    command = (name, rest[0]) if name == "models" else (name,)
+    command = (name, rest[0]) if name in ("models", "symbols", "bars", "sessions") else (name,)
     assert flags <= flags_of(*command)
 
 
-def test_readme_shows_the_commands_users_know() -> None:
+def test_readme_shows_the_main_commands() -> None:
     assert len(PROJECT_COMMANDS) >= 7
     assert "make demo" in README
     assert "make test" in README
 
 
-def test_readme_can_be_read_in_a_few_minutes() -> None:
-    assert len(README.split()) <= MOST_WORDS_OF_README
+def test_readme_has_at_most_900_words() -> None:
+    assert len(README.split()) <= MAX_WORDS_OF_README
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_every_target_of_make_that_is_shown_exists(page: str) -> None:
+def test_shown_make_targets_exist(page: str) -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     known = set(re.findall(r"^([a-z]+):", makefile, flags=re.MULTILINE))
     shown = re.findall(r"(?:^ *\$ |`)make (?:[A-Z_]+=\S+ )*([a-z]+)", text_of(page), flags=re.MULTILINE)
@@ -97,24 +97,31 @@ def anchors_of(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_every_link_to_a_file_leads_somewhere(page: str) -> None:
-    lost = []
+def test_links_to_files_and_anchors_resolve(page: str) -> None:
+    broken = []
     for link in re.findall(r"\]\(([^)\s]+)\)", text_of(page)):
         if "://" in link:
             continue
         name, _, anchor = link.partition("#")
         target = (ROOT / page).parent / name if name else ROOT / page
         if not target.exists() or (anchor and anchor not in anchors_of(target)):
-            lost.append(link)
-    assert lost == []
+            broken.append(link)
+    assert broken == []
 
 
-def test_the_page_of_commands_is_what_its_generator_makes() -> None:
-    """`make docs` writes it anew."""
+def test_cli_page_equals_generator_output() -> None:
+    """`make docs` generates it."""
     assert text_of("docs/cli.md") == runpy.run_path(str(ROOT / "docs" / "make_cli.py"))["page"]()
 
 
-def test_the_page_of_commands_has_every_command_and_flag_of_help() -> None:
+def test_benchmarks_page_equals_generator_output() -> None:
+    """`make docs` writes it again."""
+    module = runpy.run_path(str(ROOT / "docs" / "make_benchmarks.py"))
+    assert text_of("docs/benchmarks.md") == module["page"]()
+    assert {path.stem for path in (ROOT / "docs" / "benchmarks").glob("*.json")} <= set(module["programs"]())
+
+
+def test_cli_page_has_every_command_and_flag_of_help() -> None:
     sections = re.findall(
         r"^## hybrid-ml ([\w ]+)\n(.*?)(?=^## |\Z)", text_of("docs/cli.md"), flags=re.DOTALL | re.MULTILINE
     )
@@ -133,7 +140,7 @@ def help_text() -> str:
 TERMS = re.findall(r"^### (.+)\n\n((?:.+\n)+)", text_of("docs/glossary.md"), flags=re.MULTILINE)
 
 
-def test_the_glossary_explains_each_term_once_in_two_sentences() -> None:
+def test_glossary_has_one_entry_of_at_most_two_sentences_per_term() -> None:
     names = [name for name, _ in TERMS]
     assert len(names) == len(set(names)) == text_of("docs/glossary.md").count("\n### ")
     for name, meaning in TERMS:
@@ -141,10 +148,13 @@ def test_the_glossary_explains_each_term_once_in_two_sentences() -> None:
         assert 1 <= len(re.findall(r"[.!?](?=\s|$)", without_source)) <= 2, name
 
 
-@pytest.mark.parametrize(
-    "page", [page for page in PAGES if page not in ("CHANGELOG.md", "docs/architecture.md", "docs/glossary.md")]
-)
-def test_every_page_leads_to_the_glossary(page: str) -> None:
+def test_glossary_is_in_alphabetical_order() -> None:
+    names = [name.casefold() for name, _ in TERMS]
+    assert names == sorted(names)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page not in ("CHANGELOG.md", "docs/glossary.md")])
+def test_every_page_links_the_glossary(page: str) -> None:
     assert "glossary.md" in text_of(page)
 
 
@@ -152,7 +162,7 @@ def test_every_page_is_linked_from_readme() -> None:
     assert [page for page in PAGES if page != "README.md" and f"]({page}" not in README] == []
 
 
-def test_every_setting_is_documented_and_nothing_else() -> None:
+def test_env_example_and_configuration_page_list_exactly_all_settings() -> None:
     known = {name.upper() for name in Settings.model_fields}
     configuration = text_of("docs/configuration.md")
     assert set(re.findall(r"^([A-Z_]+)=", ENVIRONMENT, flags=re.MULTILINE)) == known
@@ -160,7 +170,7 @@ def test_every_setting_is_documented_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_every_setting_that_is_named_exists(page: str) -> None:
+def test_settings_named_in_pages_exist(page: str) -> None:
     named = set(re.findall(r"\bHYBRID_ML_[A-Z_]*[A-Z]\b", text_of(page)))
     assert named <= {name.upper() for name in Settings.model_fields}
 
@@ -172,7 +182,7 @@ def test_help_lists_every_command(command: Command) -> None:
         assert name in done.stdout
 
 
-def test_locks_hold_hashes_and_no_addresses() -> None:
+def test_requirement_locks_have_hashes_and_no_urls() -> None:
     for lock in ROOT.glob("requirements*.lock"):
         text = lock.read_text()
         assert "://" not in text

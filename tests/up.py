@@ -1,4 +1,4 @@
-"""`hybrid-ml up` as a user starts it: PostgreSQL, Prefect server and worker, real."""
+"""`hybrid-ml up` as a user starts it, with a real PostgreSQL, Prefect server and worker."""
 
 import json
 import os
@@ -24,32 +24,29 @@ from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 from sqlalchemy import Engine, create_engine, text
 
-from deployments.service.worker import DEFAULTS
-from hybrid_ml.market.bars import clean_bars
-from hybrid_ml.market.simulation import SIMULATED_SYMBOL, simulate_bars
+from deployments.provision.deploy import stated_deployments
+from hybrid_ml.market.simulation import SIMULATED_SYMBOL
 from hybrid_ml.store.bars import store_bars
 from hybrid_ml.store.embedded import start_embedded
 from tests.ports import free_port
+from tests.simulated import bars_until
 
 ROOT = Path(__file__).resolve().parents[1]
 SERVER = "deployments.service.prefect_server"
-"""What stands in the command line of the Prefect server that `up` starts."""
+"""Part of the command line of the Prefect server that `up` starts."""
 FLOW_PROCESS = "deployments.service.flow_process"
-"""What stands in that of a flow process."""
+"""Part of the command line of a flow process."""
 PROGRAM = str(Path(sys.executable).with_name("hybrid-ml"))
-SLOT_SECONDS, SLOT_RUN_SECONDS = 600, 20
-"""The analysis of a slot is due five seconds into it, and soon at work."""
-PREFETCH_SECONDS = float(DEFAULTS["worker.prefetch_seconds"])
-"""Before a run is due its process starts."""
 AWAKE = {"disable_sleep_window": True, "max_bar_age_minutes": 1_440}
-START_SECONDS, RUN_SECONDS = 400.0, 120.0
+WAIT_SECONDS = 300.0
+"""The longest wait for an event, which only a test that fails uses up: machines may be slow and busy."""
 
 
-def wait_for(what: str, found: Callable[[], Any], seconds: float = RUN_SECONDS) -> Any:
-    """Whatever `found` finds, as soon as it finds something."""
+def wait_for(what: str, condition: Callable[[], Any], seconds: float = WAIT_SECONDS) -> Any:
+    """The result of `condition` as soon as it is true."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        result = found()
+        result = condition()
         if result:
             return result
         time.sleep(0.1)
@@ -77,23 +74,18 @@ class Up:
 
     @property
     def authentication(self) -> str:
-        """What its server asks for, as USER:PASSWORD."""
+        """The authentication string of its server, as USER:PASSWORD."""
         return (self.data_dir / "prefect-auth").read_text().strip()
-
-    def wait_for_our_turn(self, seconds: float = 20.0) -> None:
-        """Wait until no slot's run is to begin for so long: for tests that look at processes, or count runs."""
-        latest = SLOT_SECONDS - PREFETCH_SECONDS - seconds
-        wait_for("a turn of ours", lambda: latest > time.time() % SLOT_SECONDS > SLOT_RUN_SECONDS, SLOT_SECONDS)
 
     def trigger(self, deployment: str = "analysis/analysis", **request: Any) -> UUID:
         """Run a deployment now, as the UI's button does."""
         with self.client() as client:
-            found = client.read_deployment_by_name(deployment)
+            deployment_id = client.read_deployment_by_name(deployment).id
             parameters = {"request": request} if request else {}
-            return client.create_flow_run_from_deployment(found.id, parameters=parameters).id
+            return client.create_flow_run_from_deployment(deployment_id, parameters=parameters).id
 
     def scheduled(self, name: str) -> list[FlowRun]:
-        """Runs that a schedule has made and that are still to come, the next one first."""
+        """Future runs that a schedule has created, the next one first."""
         with self.client() as client:
             deployment = client.read_deployment_by_name(name)
             to_come = FlowRunFilter(
@@ -102,23 +94,17 @@ class Up:
             runs = client.read_flow_runs(flow_run_filter=to_come, sort=FlowRunSort.EXPECTED_START_TIME_ASC)
         return [run for run in runs if run.auto_scheduled]
 
-    def due_soon(self) -> UUID:
-        """The run of `runs_every`, as soon as the server has made it."""
-        return wait_for(
-            "a run that is due", lambda: [run.id for run in self.scheduled("analysis/analysis") if _soon(run)]
-        )[0]
-
     def run(self, run_id: UUID) -> FlowRun:
         with self.client() as client:
             return client.read_flow_run(run_id)
 
-    def ended(self, run_id: UUID, seconds: float = RUN_SECONDS) -> FlowRun:
-        """The run when it has come to an end."""
+    def wait_for_end(self, run_id: UUID, seconds: float = WAIT_SECONDS) -> FlowRun:
+        """The run, once it has a final state."""
         return wait_for(f"the end of {run_id}", lambda: self._if(run_id, lambda run: run.state.is_final()), seconds)
 
-    def begun(self, run_id: UUID) -> FlowRun:
-        """The run when it is at work."""
-        run = wait_for(f"the beginning of {run_id}", lambda: self._if(run_id, _begun_or_ended))
+    def wait_until_running(self, run_id: UUID) -> FlowRun:
+        """The run, once it is Running."""
+        run = wait_for(f"the beginning of {run_id}", lambda: self._if(run_id, _has_begun))
         assert run.state.name == "Running", f"{run.state.name}: {run.state.message}"
         return run
 
@@ -127,53 +113,53 @@ class Up:
         return run if holds(run) else None
 
     def child(self, words: str) -> psutil.Process:
-        """The process below `up` whose command line has `words`, waiting for it to be there."""
+        """The process below `up` whose command line contains `words`, once it exists."""
         return wait_for(f"a process of {words}", lambda: next(iter(self.children(words)), None))
 
     def children(self, words: str) -> list[psutil.Process]:
-        found = []
+        matches = []
         for child in psutil.Process(self.process.pid).children(recursive=True):
             try:
                 if words in " ".join(child.cmdline()) and child.status() != psutil.STATUS_ZOMBIE:
-                    found.append(child)
+                    matches.append(child)
             except psutil.NoSuchProcess:
                 continue
-        return found
+        return matches
 
     def flow_processes(self) -> list[psutil.Process]:
-        """Those of the runs at work."""
+        """The flow processes of current runs."""
         return self.children(FLOW_PROCESS)
 
-    def own(self) -> list[psutil.Process]:
-        """`up` itself."""
+    def own_process(self) -> list[psutil.Process]:
+        """The process of `up` itself."""
         return [psutil.Process(self.process.pid)]
 
     def task_names(self, run_id: UUID) -> list[str]:
-        """What the run has begun."""
+        """Names of the tasks that the run has begun."""
         with self.client() as client:
             chosen = FlowRunFilter(id=FlowRunFilterId(any_=[run_id]))
             return [task.name for task in client.read_task_runs(flow_run_filter=chosen)]
 
     def state_names(self, run_id: UUID) -> list[str]:
-        """All states the run has been in, the first one first."""
+        """All states of the run, the oldest first."""
         with self.client() as client:
             states = client.read_flow_run_states(run_id)
         return [state.name for state in sorted(states, key=lambda state: state.timestamp)]
 
-    def answers(self) -> bool:
+    def server_answers(self) -> bool:
         """Whether the server answers."""
         try:
             with self.client() as client:
                 return bool(client.hello())
-        except Exception:  # whichever way it cannot reach the database
+        except Exception:  # the server does not answer, or cannot reach its database
             return False
 
     def command(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess:
-        """One of the project's commands, beside what is up."""
+        """Run one of the project's commands in this installation."""
         return self._run([PROGRAM, *arguments], environment)
 
     def prefect(self, *arguments: str) -> subprocess.CompletedProcess:
-        """One of Prefect's own commands, against the server that is up."""
+        """Run one of Prefect's own commands against the server of `up`."""
         access = {"PREFECT_API_URL": self.api_url, "PREFECT_API_AUTH_STRING": self.authentication}
         return self._run([sys.executable, "-m", "prefect", *arguments], access)
 
@@ -184,7 +170,7 @@ class Up:
             env=self.environment | environment,
             capture_output=True,
             text=True,
-            timeout=180,
+            timeout=WAIT_SECONDS,
             check=False,
         )
 
@@ -199,45 +185,40 @@ class Up:
         return create_engine(address.replace("postgresql://", "postgresql+psycopg2://"))
 
 
-def _begun_or_ended(run: FlowRun) -> bool:
+def _has_begun(run: FlowRun) -> bool:
     return run.state.name == "Running" or run.state.is_final()
 
 
 def is_slot(due: datetime) -> bool:
-    """Whether a run due then is one of prefect.yaml's; those of `runs_every` have a broken second."""
-    return (due.second, due.microsecond) == (5, 0)
+    """Whether a run due then is of a schedule of prefect.yaml; runs of `runs_every` have a fractional second."""
+    return (due.second, due.microsecond) == (50, 0)
 
 
-def _soon(run: FlowRun) -> bool:
-    due = run.expected_start_time
-    return not is_slot(due) and (due - datetime.now(UTC)).total_seconds() < 60
-
-
-def environment_of(folder: Path, **more: str) -> dict[str, str]:
-    """The environment of an installation of its own, which knows no server."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-    return kept | {
+def environment_of(folder: Path, **variables: str) -> dict[str, str]:
+    """The environment of a separate installation without a configured server."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    return inherited | {
         "HOME": str(folder / "home"),
         "NEON_CONN_STR": "",
         "HYBRID_ML_DATA_DIR": str(folder / "data"),
         "HYBRID_ML_MODELS_DIR": str(folder / "models"),
         "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "2",
-        **more,
+        **variables,
     }
 
 
-def start_up(folder: Path, port: int, **more: str) -> Up:
-    """`hybrid-ml up`, when it says that all is there."""
+def start_up(folder: Path, port: int, *flags: str, **variables: str) -> Up:
+    """Start `hybrid-ml up` with `flags` and wait until it reports that all parts are ready."""
     (folder / "home").mkdir(parents=True, exist_ok=True)
-    environment, log = environment_of(folder, **more), folder / "up.log"
+    environment, log = environment_of(folder, **variables), folder / "up.log"
     with log.open("a") as output:
         output.truncate(0)
         process = subprocess.Popen(
-            [PROGRAM, "up", "--port", str(port)], cwd=ROOT, env=environment, stdout=output, stderr=output
+            [PROGRAM, "up", "--port", str(port), *flags], cwd=ROOT, env=environment, stdout=output, stderr=output
         )
     up = Up(process, environment, log, f"http://127.0.0.1:{port}/api")
     try:
-        wait_for("up", lambda: "Ctrl-C stops" in log.read_text() or process.poll() is not None, START_SECONDS)
+        wait_for("up", lambda: "Ctrl-C stops" in log.read_text() or process.poll() is not None, WAIT_SECONDS)
         assert process.poll() is None, log.read_text()
     except BaseException:
         stop(up)
@@ -257,12 +238,14 @@ def stop(up: Up) -> None:
 
 
 @contextmanager
-def everything_up(folder: Path, **more: str) -> Iterator[Up]:
-    """Everything up, with simulated bars until now; the schedules of prefect.yaml run as they would."""
+def everything_up(folder: Path, **variables: str) -> Iterator[Up]:
+    """Everything up, with simulated bars until now; the schedules of prefect.yaml are off, see `schedules_on`."""
     for path in (folder, folder.parent, folder.parent.parent):
-        path.chmod(0o755)  # PostgreSQL runs as a user of its own where the tests run as root
-    running = start_up(folder, free_port(), **more)
+        path.chmod(0o755)  # PostgreSQL runs as another user if the tests run as root
+    running = start_up(folder, free_port(), **variables)
     try:
+        set_schedules(running, active=False)
+        wait_for("the end of a slot that came before", lambda: not running.flow_processes())
         load_bars(running)
         yield running
     finally:
@@ -270,37 +253,64 @@ def everything_up(folder: Path, **more: str) -> Iterator[Up]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def load_bars(running: Up) -> None:
-    """Bars of the simulated market, the newest a minute old."""
-    until = datetime.now(UTC).replace(second=0, microsecond=0)
-    store_bars(running.engine(), SIMULATED_SYMBOL, clean_bars(simulate_bars(until, bars=9_000)).bars)
+def set_schedules(up: Up, *, active: bool) -> None:
+    """Switch the schedules of prefect.yaml on or off, as the UI's switch does."""
+    with up.client() as client:
+        for name, _ in stated_deployments():
+            deployment = client.read_deployment_by_name(name)
+            for schedule in deployment.schedules:
+                client.update_deployment_schedule(deployment.id, schedule.id, active=active)
 
 
 @contextmanager
-def runs_every(up: Up, minutes: int = 60, *, in_seconds: float = 12.0, **request: Any) -> Iterator[None]:
-    """One more schedule of the analysis, whose first run is due in a few seconds, with a `request` of its own."""
-    body = {"schedule": {"interval": minutes * 60, "anchor_date": _moment(in_seconds)}, "active": True}
+def schedules_on(up: Up) -> Iterator[None]:
+    """The schedules of prefect.yaml are on within the block: one of their runs may begin."""
+    set_schedules(up, active=True)
+    try:
+        yield
+    finally:
+        set_schedules(up, active=False)
+
+
+def load_bars(running: Up) -> None:
+    """Bars of the simulated market, the newest a minute old."""
+    until = datetime.now(UTC).replace(second=0, microsecond=0)
+    store_bars(running.engine(), SIMULATED_SYMBOL, bars_until(until, 9_000))
+
+
+@contextmanager
+def runs_every(
+    up: Up, minutes: int = 60, *, in_seconds: float = 12.0, due: datetime | None = None, **request: Any
+) -> Iterator[UUID]:
+    """Another schedule of the analysis with its own `request`; yields its first run, at `due` or in `in_seconds`.
+
+    The server creates the runs at once: its scheduler would, on a busy machine, come when the first is in the past.
+    """
+    due = due or datetime.now(UTC) + timedelta(seconds=in_seconds)
+    body = {"schedule": {"interval": minutes * 60, "anchor_date": due.isoformat()}, "active": True}
     body |= {"parameters": {"request": request}} if request else {}
     with up.client() as client:
         deployment = client.read_deployment_by_name("analysis/analysis").id
         path = f"/deployments/{deployment}/schedules"
-        made = client._client.post(path, content=json.dumps([body]), headers={"Content-Type": "application/json"})
-        made.raise_for_status()
-        schedule = made.json()[0]["id"]
+        response = client._client.post(path, content=json.dumps([body]), headers={"Content-Type": "application/json"})
+        response.raise_for_status()
+        schedule = response.json()[0]["id"]
+        before = due - timedelta(seconds=0.5)
+        runs = {"start_time": before.isoformat(), "min_runs": 7}
+        client.request("POST", "/deployments/{id}/schedule", path_params={"id": deployment}, json=runs)
+        created = FlowRunFilter(deployment_id={"any_": [deployment]}, expected_start_time={"after_": before})
+        first = client.read_flow_runs(flow_run_filter=created, sort=FlowRunSort.EXPECTED_START_TIME_ASC)[0]
+        assert first.expected_start_time == due, f"{first.expected_start_time} is not {due}"
     try:
-        yield
+        yield first.id
     finally:
-        with up.client() as client, suppress(ObjectNotFound):  # a deployment in between removes it
+        with up.client() as client, suppress(ObjectNotFound):  # a new deployment removes it
             client.delete_deployment_schedule(deployment, UUID(schedule))
 
 
-def _moment(in_seconds: float) -> str:
-    return (datetime.now(UTC) + timedelta(seconds=in_seconds)).isoformat()
-
-
 @contextmanager
-def bars_away(up: Up) -> Iterator[None]:
-    """DEMO has no bars meanwhile, which an analysis of it cannot mend by trying again."""
+def without_bars(up: Up) -> Iterator[None]:
+    """DEMO has no bars within the block; retries of an analysis do not help."""
     with up.engine().begin() as connection:
         connection.execute(text("UPDATE bars SET symbol = 'AWAY' WHERE symbol = 'DEMO'"))
     try:

@@ -1,1 +1,1 @@
-"""What a Prefect server is given: deployments of prefect.yaml, blocks, limits; `hybrid-ml deploy`."""
+"""Setting up a Prefect server: deployments of prefect.yaml, blocks, limits; `hybrid-ml deploy`."""

@@ -1,15 +1,15 @@
-"""What earlier versions had the Prefect server do by itself, and what is taken from it."""
+"""Automations that earlier versions created on the Prefect server, and their removal."""
 
 from prefect.client.orchestration import SyncPrefectClient
 
 FORMER_AUTOMATION = "hybrid-ml: a silent run is Crashed"
-"""It took the time in which everything stood still for silence; the worker watches runs now (`run_watcher`)."""
+"""It also crashed runs after the whole machine was suspended; the worker watches runs now (`run_watcher`)."""
 
 
 def remove_former_automation(client: SyncPrefectClient) -> None:
-    """Delete the automation that earlier versions made, wherever it still is.
+    """Delete the automation that earlier versions created, where it still exists.
 
-    Their limit of one run at a time goes by itself: `prefect deploy` takes what prefect.yaml no longer states.
+    Their limit of one run at a time needs no removal: `prefect deploy` removes what prefect.yaml no longer states.
     """
     for automation in client.read_automations_by_name(FORMER_AUTOMATION):
         client.delete_automation(automation.id)

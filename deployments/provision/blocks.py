@@ -1,4 +1,4 @@
-"""What the Prefect UI needs so that the program can be configured there."""
+"""Blocks and Variable for configuration in the Prefect UI."""
 
 from prefect.blocks.system import Secret
 from prefect.client.orchestration import SyncPrefectClient
@@ -11,11 +11,11 @@ from hybrid_ml.config.prefect_blocks import SECRET_BLOCKS, THRESHOLDS_VARIABLE
 
 
 def set_up_blocks(client: SyncPrefectClient) -> list[str]:
-    """Make what is missing on the server of `client`, and say what was made; what is there stays as it is.
+    """Create what is missing on the server of `client`, and return what was created; existing items are not changed.
 
-    That is: the types of the blocks, empty Secret blocks for Telegram, and the Variable with no threshold in it. The
-    database's block is left to the user, for one without an address cannot be kept. `client` must be of the server
-    that Prefect's settings name.
+    These are the block types, empty Secret blocks, and the Variable without thresholds. The
+    database's block is left to the user, since one without an address cannot be saved. `client` must be of the server
+    in Prefect's settings.
     """
     made = []
     for kind in (Secret, SqlAlchemyConnector):

@@ -1,6 +1,6 @@
-"""What the Prefect server must know: the pool, the deployments of prefect.yaml, blocks.
+"""Setting up the Prefect server: the pool, the deployments of prefect.yaml, blocks.
 
-Doing it again changes nothing that a person changed: a paused schedule stays paused, a block keeps its value.
+A second call changes nothing that a person changed: a paused schedule stays paused, a block keeps its value.
 """
 
 import subprocess
@@ -30,15 +30,15 @@ DEPLOY_SECONDS = 180
 
 
 def set_up() -> list[str]:
-    """Bring the server up to date; returns what there is now, and what was made. Idempotent."""
+    """Update the server; returns what exists now, and what was created. Idempotent."""
     try:
         with get_client(sync_client=True) as client:
             set_up_pool(client)
-            remove_other_schedules(client)  # before: where one has no slug, `prefect deploy` makes all of them anew
+            remove_other_schedules(client)  # first: where one has no slug, `prefect deploy` creates all of them again
             began = datetime.now(UTC)
             try:
                 deploy()
-            finally:  # half a deployment has deleted runs too
+            finally:  # an incomplete deployment has deleted runs too
                 reschedule_runs(client, began)
             remove_former_automation(client)
             made = set_up_blocks(client)
@@ -48,28 +48,28 @@ def set_up() -> list[str]:
 
 
 def set_up_pool(client: SyncPrefectClient) -> None:
-    """The work pool, if there is none of the name; one of another type is refused."""
+    """Create the work pool where there is none of the name; one of another type is refused."""
     try:
-        found = client.read_work_pool(POOL)
+        pool = client.read_work_pool(POOL)
     except ObjectNotFound:
         template = ProcessWorker.get_default_base_job_template()
         client.create_work_pool(WorkPoolCreate(name=POOL, type=ProcessWorker.type, base_job_template=template))
         return
-    _check_type(found)
+    _check_type(pool)
 
 
 def _check_type(pool: WorkPool) -> None:
     if pool.type != ProcessWorker.type:
-        raise BadInput(f"the work pool {POOL} is of type {pool.type}; delete it or rename it, a process pool is needed")
+        raise BadInput(f"the work pool {POOL} is of type {pool.type}, not a process pool; delete it or rename it")
 
 
 def check_pool() -> None:
-    """Raises HybridMLError where a worker could not work for the pool. A server that is silent is waited for."""
+    """Raises HybridMLError where a worker could not use the pool. A server that does not answer is ignored here."""
     try:
         with get_client(sync_client=True) as client:
             _check_type(client.read_work_pool(POOL))
     except ObjectNotFound:
-        raise BadInput(f"there is no work pool {POOL} on the server; `hybrid-ml deploy` makes it") from None
+        raise BadInput(f"there is no work pool {POOL} on the server; run `hybrid-ml deploy`") from None
     except httpx.HTTPStatusError as error:
         raise ServiceUnavailable(format_http_error(error)) from None
     except httpx.TransportError:
@@ -77,7 +77,7 @@ def check_pool() -> None:
 
 
 def deploy() -> None:
-    """`prefect deploy --all`. Raises ServiceUnavailable with what it said when it fails."""
+    """Run `prefect deploy --all`. Raises ServiceUnavailable with its output when it fails."""
     command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
     try:
         done = subprocess.run(  # noqa: S603  # our own interpreter
@@ -91,7 +91,7 @@ def deploy() -> None:
 
 
 def remove_other_schedules(client: SyncPrefectClient) -> None:
-    """Schedules that prefect.yaml no longer states go from the server, where `prefect deploy` leaves them."""
+    """Delete the server's schedules that prefect.yaml no longer states, which `prefect deploy` keeps."""
     for deployment, stated in _deployed(client):
         wanted = {schedule["slug"] for schedule in stated.get("schedules", [])}
         for schedule in deployment.schedules:
@@ -100,9 +100,9 @@ def remove_other_schedules(client: SyncPrefectClient) -> None:
 
 
 def reschedule_runs(client: SyncPrefectClient, since: datetime) -> None:
-    """Have the server make the runs of all schedules from `since` on; those it has stay as they are.
+    """Let the server create the runs of all schedules from `since` on; existing ones are not changed.
 
-    A deployment deletes the runs to come, and the server makes anew those that are to come some seconds later: a slot
+    A deployment deletes future runs, and the server creates them again some seconds later: a slot
     in between would be missed.
     """
     for deployment, _ in _deployed(client):
@@ -112,7 +112,7 @@ def reschedule_runs(client: SyncPrefectClient, since: datetime) -> None:
 
 
 def _deployed(client: SyncPrefectClient) -> Iterator[tuple[DeploymentResponse, dict[str, Any]]]:
-    """Each deployment of prefect.yaml that the server has, and what is stated of it; others are still to come."""
+    """Each deployment of prefect.yaml that the server has, and its entry in prefect.yaml."""
     for name, stated in stated_deployments():
         try:
             deployment = client.read_deployment_by_name(name)
@@ -122,7 +122,7 @@ def _deployed(client: SyncPrefectClient) -> Iterator[tuple[DeploymentResponse, d
 
 
 def stated_deployments() -> list[tuple[str, dict[str, Any]]]:
-    """Each deployment of prefect.yaml as FLOW/NAME, and what is stated of it."""
+    """Each deployment of prefect.yaml as FLOW/NAME, and its entry."""
     try:
         return [
             (_full_name(deployment), deployment)
@@ -130,9 +130,7 @@ def stated_deployments() -> list[tuple[str, dict[str, Any]]]:
         ]
     except (yaml.YAMLError, KeyError, TypeError) as error:
         message = " ".join(str(error).split())
-        raise BadInput(
-            f"{prefect_yaml()} does not state deployments, each with its name and entrypoint: {message}"
-        ) from None
+        raise BadInput(f"{prefect_yaml()} must list deployments, each with name and entrypoint: {message}") from None
 
 
 def _full_name(stated: dict[str, Any]) -> str:
@@ -141,8 +139,8 @@ def _full_name(stated: dict[str, Any]) -> str:
 
 
 def prefect_yaml() -> Path:
-    """The file; raises BadInput where the project is not a checkout."""
+    """The path of prefect.yaml; raises BadInput where the project is not a checkout."""
     path = project_folder() / "prefect.yaml"
     if not path.is_file():
-        raise BadInput(f"there is no {path}; run this in a checkout of the project, which states the deployments")
+        raise BadInput(f"there is no {path}; run this in a checkout of the project")
     return path

@@ -1,9 +1,9 @@
-"""What is called how on the Prefect server."""
+"""Names on the Prefect server."""
 
 POOL = "hybrid-ml"
 TAG = "hybrid-ml"
-"""Every deployment carries it, and every run by hand: the worker's watch over silent runs looks at these alone."""
+"""The tag of every deployment, and of every run by hand: the run watcher reads runs with this tag only."""
 MONITOR = "monitor"
-"""The service of `up` that tells people, by its name there."""
+"""The name of the service of `up` that reports problems to people."""
 SERVER_EXTENSIONS = ("pg_trgm",)
-"""Of the Prefect server's database; it would make them itself, but is no superuser on the embedded PostgreSQL."""
+"""Extensions for the Prefect server's database; the server may not create them in the embedded PostgreSQL."""

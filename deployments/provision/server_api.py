@@ -1,4 +1,4 @@
-"""Whether a Prefect server answers, how a client signs in to it, and what its refusals mean."""
+"""Whether a Prefect server answers, how a client signs in to it, and remedies for its errors."""
 
 import urllib.error
 import urllib.request
@@ -18,17 +18,17 @@ def server_problem(api_url: str) -> str:
     try:
         with urllib.request.urlopen(f"{api_url.rstrip('/')}/health", timeout=ANSWER_SECONDS) as answer:  # noqa: S310  # the user's own server
             if answer.headers.get_content_type() != "application/json":
-                return "what answers there is no Prefect server"
+                return "the server there is no Prefect server"
             return "" if answer.status == 200 else f"status {answer.status}"
     except urllib.error.HTTPError as error:
-        # It is there; whether it lets us in is seen when something is asked of it.
+        # The server exists; whether it accepts our credentials is seen at the first other request.
         return "" if error.code in (401, 403) else f"status {error.code}"
     except (OSError, ValueError) as error:
         return str(getattr(error, "reason", error))
 
 
 def authorization_header() -> str:
-    """What Prefect's client sends as `Authorization`; a secret, empty where there is none."""
+    """The client's `Authorization` header; a secret, empty where there is none."""
     api = get_current_settings().api
     if api.auth_string:
         return f"Basic {b64encode(api.auth_string.get_secret_value().encode()).decode()}"
@@ -36,7 +36,7 @@ def authorization_header() -> str:
 
 
 def format_http_error(error: "HTTPError") -> str:
-    """What the server answered, or that it did not, with the remedy; without the page behind it."""
+    """The server's answer, or that there was none, with the remedy; without the response's body."""
     response = getattr(error, "response", None)
     if response is None:
         return f"the Prefect server does not answer ({error!r}); try again"

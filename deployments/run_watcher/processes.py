@@ -1,4 +1,4 @@
-"""Whether a run's process is on this machine: one that is stopped for a while is silent, and not gone."""
+"""Whether a run's process is on this machine: a suspended one sends no heartbeats, and still exists."""
 
 from contextlib import suppress
 from uuid import UUID
@@ -6,13 +6,13 @@ from uuid import UUID
 import psutil
 
 VARIABLE = "PREFECT__FLOW_RUN_ID"
-"""How the process worker tells a flow process which run it is."""
+"""The variable in which the process worker passes the run's id to a flow process."""
 PROGRAMS = ("deployments.service.flow_process", "prefect.engine", "prefect.flow_engine")
-"""What a flow process is started as; what a run starts itself inherits the variable."""
+"""The programs of flow processes; other processes that a run starts inherit the variable too."""
 
 
 def flow_process_id(run_id: UUID) -> int | None:
-    """The id of the run's process; None where it is not here."""
+    """The id of the run's process; None where it is not on this machine."""
     for process in psutil.process_iter():
         with suppress(psutil.Error, OSError):  # it has just ended, or is another user's
             if process.status() == psutil.STATUS_ZOMBIE:

@@ -1,4 +1,4 @@
-"""A slot's run that crashed while it was still worth something runs again, as the same run."""
+"""A slot's run that crashed early enough for its slot runs again, as the same run."""
 
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -19,20 +19,20 @@ from deployments.provision.names import TAG
 from hybrid_ml.pipeline.schedule import ANALYSIS_MINUTES, REVIEW_MINUTES, TRAINING_MINUTES, too_late
 
 WORTH_MINUTES = {"analysis": ANALYSIS_MINUTES, "training": TRAINING_MINUTES, "review": REVIEW_MINUTES}
-"""How long a slot is worth beginning, by the tag of its deployment in prefect.yaml."""
+"""How late a run may begin for its slot, by the tag of its deployment in prefect.yaml."""
 OF_A_SCHEDULE = "auto-scheduled"
-"""Prefect's tag of a run that a schedule made."""
+"""Prefect's tag of runs made by a schedule."""
 MOST_REPEATS = 2
-"""A run that ends its process each time must not go on doing so."""
-REPEATED = "its process died while there was still time for this slot; the same run again"
+"""The limit for a run whose process ends every time."""
+REPEATED = "its process died while there was still time for this slot; the same run is repeated"
 RESERVE = timedelta(minutes=1)
-"""With less of its worth left a slot is not repeated: it would be over before it answers."""
+"""With less time left a slot is not repeated: it would be over before the answer."""
 
 
 async def repeat_crashed_slots(client: PrefectClient, now: datetime, settled: set[UUID]) -> None:
-    """Set back to AwaitingRetry whatever is worth it; runs by hand stay as they are.
+    """Set the crashed runs that are in time back to AwaitingRetry; runs by hand are not changed.
 
-    `settled`: runs that stay Crashed, which are not looked at again.
+    `settled`: runs that stay Crashed, which are not checked again.
     """
     longest = timedelta(minutes=max(WORTH_MINUTES.values()))
     chosen = FlowRunFilter(
@@ -43,16 +43,16 @@ async def repeat_crashed_slots(client: PrefectClient, now: datetime, settled: se
     for run in await client.read_flow_runs(flow_run_filter=chosen):
         if run.id in settled or not is_worth_repeating(run, now):
             continue
-        if await _has_had_its_turns(client, run, now):
+        if await _is_out_of_repeats(client, run, now):
             settled.add(run.id)
-        elif (await client.read_flow_run(run.id)).state_id == run.state_id:  # no other worker was quicker
-            due = max(now, run.expected_start_time or now)  # its process may have died while it waited for its time
+        elif (await client.read_flow_run(run.id)).state_id == run.state_id:  # no other worker was faster
+            due = max(now, run.expected_start_time or now)  # its process may have died before its scheduled time
             await client.set_flow_run_state(run.id, AwaitingRetry(scheduled_time=due, message=REPEATED))
-            print(f"{run.name} had Crashed and runs again")
+            print(f"{run.name} was Crashed and runs again")
 
 
 def is_worth_repeating(run: FlowRun, now: datetime) -> bool:
-    """Whether minutes of the worth of the run's slot are left at `now`."""
+    """Whether there is time for the run's slot at `now`."""
     worth = [minutes for tag, minutes in WORTH_MINUTES.items() if tag in run.tags]
     if not (run.auto_scheduled and run.expected_start_time and worth):
         return False
@@ -60,15 +60,15 @@ def is_worth_repeating(run: FlowRun, now: datetime) -> bool:
 
 
 def is_stale_repeat(run: FlowRun, now: datetime) -> bool:
-    """Whether the run was set back to be repeated, by us, and nobody was there to do it while it was worth it."""
+    """Whether we set the run back for a repeat, and no worker was there to begin it in time."""
     repeated = run.state is not None and run.state.message == REPEATED
     return repeated and not is_worth_repeating(run, now - RESERVE)
 
 
-async def _has_had_its_turns(client: PrefectClient, run: FlowRun, now: datetime) -> bool:
+async def _is_out_of_repeats(client: PrefectClient, run: FlowRun, now: datetime) -> bool:
     """Whether the run was repeated MOST_REPEATS times, or a later slot of its deployment has been due.
 
-    Attempts are counted by the states the server keeps, so that no restart of a worker forgets them.
+    Attempts are counted by the states on the server, so that they survive a restart of the worker.
     """
     states = await client.read_flow_run_states(run.id)
     if sum(state.name == "AwaitingRetry" for state in states) >= MOST_REPEATS:

@@ -1,4 +1,4 @@
-"""For how long nothing was heard of a run, in time during which whoever counts was awake and had answers."""
+"""How long a run has sent no heartbeat, not counting time in which this process or the server was suspended."""
 
 import time
 from collections.abc import Hashable, Iterable, Mapping
@@ -6,19 +6,19 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 LONGEST_STEP_SECONDS = 20.0
-"""Two looks further apart mean that the watcher, the server or the whole machine stood still in between."""
+"""With more seconds between two checks, the watcher, the server or the whole machine was suspended in between."""
 
 
 @dataclass(frozen=True)
 class Moment:
-    """Now, by both clocks, seconds: a suspended machine's monotonic clock stands still, its wall clock does not."""
+    """A moment by both clocks, seconds: a suspended machine's monotonic clock stops, its wall clock does not."""
 
     monotonic: float
     wall: float
 
     @classmethod
     def now(cls) -> "Moment":
-        """What the clocks of this machine show."""
+        """The clocks of this machine."""
         return cls(time.monotonic(), time.time())
 
     def is_soon_after(self, earlier: "Moment") -> bool:
@@ -29,27 +29,27 @@ class Moment:
 
 @dataclass
 class SilenceClock:
-    """Counts anew for every run after a pause: what woke up with us must first have time for a sign of life."""
+    """Starts counting again for every run after a suspension, so that a run that resumes too can send a heartbeat."""
 
-    last_look: Moment | None = None
-    heard_at: dict[UUID, float] = field(default_factory=dict)
+    last_check: Moment | None = None
+    last_sign_at: dict[UUID, float] = field(default_factory=dict)
     signs: dict[UUID, frozenset[Hashable]] = field(default_factory=dict)
 
     def interrupt(self) -> None:
-        """A look failed: until the next one nothing could have been heard."""
-        self.last_look = None
+        """A check failed: until the next one no heartbeats were read."""
+        self.last_check = None
 
-    def look(self, now: Moment, signs: Mapping[UUID, Iterable[Hashable]]) -> dict[UUID, float]:
-        """Seconds of silence of each run at `now`.
+    def update(self, now: Moment, signs: Mapping[UUID, Iterable[Hashable]]) -> dict[UUID, float]:
+        """Seconds without a heartbeat of each run at `now`.
 
-        `signs`: what is known of each run; whatever is new is a sign of life. Runs that are not
-        among them any more are forgotten.
+        `signs`: state and heartbeats of each run; a new one resets its time. Runs that are not
+        among them any more are removed.
         """
-        paused = self.last_look is None or not now.is_soon_after(self.last_look)
-        known = {run_id: frozenset(found) for run_id, found in signs.items()}
-        for run_id, found in known.items():
-            if paused or run_id not in self.heard_at or found - self.signs[run_id]:
-                self.heard_at[run_id] = now.monotonic
-        self.heard_at = {run_id: self.heard_at[run_id] for run_id in known}
-        self.signs, self.last_look = known, now
-        return {run_id: now.monotonic - heard for run_id, heard in self.heard_at.items()}
+        paused = self.last_check is None or not now.is_soon_after(self.last_check)
+        known = {run_id: frozenset(run_signs) for run_id, run_signs in signs.items()}
+        for run_id, run_signs in known.items():
+            if paused or run_id not in self.last_sign_at or run_signs - self.signs[run_id]:
+                self.last_sign_at[run_id] = now.monotonic
+        self.last_sign_at = {run_id: self.last_sign_at[run_id] for run_id in known}
+        self.signs, self.last_check = known, now
+        return {run_id: now.monotonic - last_sign for run_id, last_sign in self.last_sign_at.items()}

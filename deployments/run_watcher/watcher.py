@@ -1,4 +1,4 @@
-"""The worker's watch over runs: the silent ones are Crashed, and slots that crashed in time run again."""
+"""The worker's run watcher: runs without heartbeats are set to Crashed, and slots that crashed in time run again."""
 
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, field
@@ -19,16 +19,16 @@ from deployments.run_watcher.repeats import repeat_crashed_slots
 from deployments.run_watcher.silence import Moment, SilenceClock
 from hybrid_ml.text.counts import counted
 
-LOOK_SECONDS = 5.0
+CHECK_SECONDS = 5.0
 SILENCE_SECONDS = 90.0
-"""Three heartbeats; within two minutes of the last one the state is true again."""
+"""Three heartbeats; within two minutes of the last one the state on the server is right again."""
 AT_WORK = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
-"""States that a run's process or its worker must follow with something."""
+"""States after which a run's process or its worker must report another one."""
 OWNER_LABEL = "prefect.worker.name"
 EVENTS_WITHIN = timedelta(hours=1)
-"""Of heartbeats that are read; more than the clocks of two machines may differ."""
+"""The age of the heartbeats that are read; more than the clocks of two machines may differ."""
 MOST_EVENTS = 50
-"""The most that the server hands out at a time."""
+"""The most that the server returns in one page."""
 
 
 @dataclass
@@ -39,24 +39,24 @@ class RunWatcher:
     pool: str
     name: str
     clock: SilenceClock = field(default_factory=SilenceClock)
-    left_alone: set[UUID] = field(default_factory=set)
+    reported_alive: set[UUID] = field(default_factory=set)
     settled: set[UUID] = field(default_factory=set)
 
-    async def look(self) -> None:
-        """Look once; raises what the client raises where the server does not answer."""
+    async def check(self) -> None:
+        """Check once; raises what the client raises where the server does not answer."""
         runs = await read_runs(self.client, AT_WORK)
         signs = await self._signs(runs)
-        silent = self.clock.look(Moment.now(), signs)
-        self.left_alone &= silent.keys()
+        silent = self.clock.update(Moment.now(), signs)
+        self.reported_alive &= silent.keys()
         for run in runs:
             if silent[run.id] >= SILENCE_SECONDS:
                 await self._judge(run, silent[run.id])
         await repeat_crashed_slots(self.client, datetime.now(UTC), self.settled)
 
     async def _signs(self, runs: list[FlowRun]) -> dict[UUID, list[Hashable]]:
-        """Of each run its state, and the heartbeats that the server has of it.
+        """The state of each run, and its heartbeats on the server.
 
-        Only what differs from the last look counts, never a time that an event states about itself.
+        Only changes since the last check count, never a time in an event.
         """
         signs: dict[UUID, list[Hashable]] = {run.id: [run.state_id] for run in runs}
         if not runs:
@@ -75,19 +75,19 @@ class RunWatcher:
         return signs
 
     async def _judge(self, run: FlowRun, seconds: float) -> None:
-        """Crash a silent run, unless its process is there, or another worker that is online looks after it."""
+        """Crash a run without heartbeats, unless its process exists, or its worker is another one that is online."""
         if await self._belongs_to_another(run):
             return
         process_id = await anyio.to_thread.run_sync(flow_process_id, run.id)
         if process_id is not None:
-            if run.id not in self.left_alone:
-                print(f"nothing was heard of {run.name} for {seconds:.0f} s, but its process {process_id} is there")
-            self.left_alone.add(run.id)
+            if run.id not in self.reported_alive:
+                print(f"no heartbeat of {run.name} for {seconds:.0f} s, but its process {process_id} exists")
+            self.reported_alive.add(run.id)
             return
-        seen_again = await self.client.read_flow_run(run.id)
-        if seen_again.state_id != run.state_id:  # it went on in between
+        newest = await self.client.read_flow_run(run.id)
+        if newest.state_id != run.state_id:  # it has continued meanwhile
             return
-        reason = f"nothing was heard of this run for {counted(round(seconds), 'second')}; its process or worker is gone"
+        reason = f"no heartbeat of this run for {counted(round(seconds), 'second')}; its process or worker is gone"
         await self.client.set_flow_run_state(run.id, Crashed(message=reason))
         print(f"{run.name} is Crashed: {reason}")
 
@@ -109,14 +109,14 @@ async def read_runs(client: PrefectClient, types: Iterable[StateType]) -> list[F
 
 
 async def watch_runs(pool: str, name: str) -> None:
-    """Look every LOOK_SECONDS until cancelled. After a look without an answer silence is counted anew."""
+    """Check every CHECK_SECONDS until cancelled. After a check that failed, counting starts again."""
     answers = True
     async with get_client() as client:
         watcher = RunWatcher(client, pool, name)
         while True:
             try:
-                await watcher.look()
-            except Exception as error:  # whatever a server says on its way down or up, the worker goes on
+                await watcher.check()
+            except Exception as error:  # any error of a server that stops or starts: the worker continues
                 watcher.clock.interrupt()
                 if answers:
                     print(f"runs are not watched while the server does not answer ({type(error).__name__})")
@@ -125,4 +125,4 @@ async def watch_runs(pool: str, name: str) -> None:
                 if not answers:
                     print("runs are watched again")
                 answers = True
-            await anyio.sleep(LOOK_SECONDS)
+            await anyio.sleep(CHECK_SECONDS)

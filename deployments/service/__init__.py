@@ -1,1 +1,1 @@
-"""The service on one machine: its Prefect server guarded and signed in to, whether its parts are ready, the monitor."""
+"""The service on one machine: its Prefect server with request checks and sign-in, readiness checks, the monitor."""

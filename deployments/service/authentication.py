@@ -1,6 +1,6 @@
-"""The authentication string of the Prefect server that `hybrid-ml up` starts: made once, kept in the data folder.
+"""The authentication string of the Prefect server that `hybrid-ml up` starts: generated once, kept in the data folder.
 
-Imports the standard library and the errors alone, because every command reads it.
+Imports only the standard library and the errors, because every command reads it.
 """
 
 import os
@@ -19,12 +19,12 @@ SERVER_VARIABLE, CLIENT_VARIABLE = "PREFECT_SERVER_API_AUTH_STRING", "PREFECT_AP
 
 
 def authentication_file(data_dir: Path) -> Path:
-    """Where the string of this data folder is kept."""
+    """The path of the authentication file."""
     return data_dir / FILE
 
 
 def read_authentication(data_dir: Path) -> str | None:
-    """The kept string as USER:PASSWORD, or None where there is none that this account alone can read."""
+    """The kept string as USER:PASSWORD; None where there is none that only this account can read."""
     path = authentication_file(data_dir)
     try:
         with path.open() as file:
@@ -37,13 +37,13 @@ def read_authentication(data_dir: Path) -> str | None:
 
 
 def keep_authentication(data_dir: Path, stated: str = "") -> str:
-    """The string of this data folder: `stated` where that is given, else the kept one, else a new one.
+    """The string of this data folder: `stated` where it is not empty, else the kept one, else a new one.
 
-    It is kept, so that commands in other shells find it. One that others could have read is replaced.
+    It is written to a file, so that commands in other shells find it. One that others could read is replaced.
     Raises BadInput where `stated` is not USER:PASSWORD, or the file cannot be written.
     """
     if stated and not is_complete(stated):
-        raise BadInput(f"{SERVER_VARIABLE} is not USER:PASSWORD; state both, or unset it and one is made")
+        raise BadInput(f"{SERVER_VARIABLE} is not USER:PASSWORD; state both, or unset it to generate one")
     kept = read_authentication(data_dir)
     if kept and stated in ("", kept):
         return kept
@@ -61,9 +61,9 @@ def keep_authentication(data_dir: Path, stated: str = "") -> str:
 
 @cache
 def protect_temporary_server() -> None:
-    """A server that Prefect starts for this process alone answers this process alone, by a string of the moment.
+    """A server that Prefect starts for this process answers only this process, by a temporary string.
 
-    One string a process: all its flows share the server.
+    One string for each process: all its flows share the server.
     """
     from prefect.context import refresh_global_settings_context
 
@@ -72,12 +72,12 @@ def protect_temporary_server() -> None:
 
 
 def export_line(api_url: str, path: Path) -> str:
-    """The shell's line after which Prefect's own commands reach the server; it names the file, not the secret."""
+    """The shell command after which Prefect's own commands reach the server; it names the file, not the secret."""
     return f'export PREFECT_API_URL={api_url} {CLIENT_VARIABLE}="$(cat {shlex.quote(str(path))})"'
 
 
 def write_private(path: Path, text: str) -> None:
-    """Replace `path` by a file that this account alone can read, whatever stood there. Raises OSError."""
+    """Replace `path` by a file that only this account can read. Raises OSError."""
     temporary = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE_MODE)
     try:

@@ -1,4 +1,4 @@
-"""Outputs that need no listener: who wrote to a terminal that was closed, or to a process that died, goes on."""
+"""Output streams that survive a broken pipe: a process continues when its terminal or its reader has gone."""
 
 import io
 import sys
@@ -6,21 +6,21 @@ from typing import Any
 
 
 class BrokenPipeSafeFile(io.FileIO):
-    """An output that takes whatever is written, and passes it on where it can."""
+    """An output stream that ignores errors of writing."""
 
     def write(self, text: Any) -> int:
-        """As many bytes as there were, heard or not."""
+        """The number of bytes, written or not."""
         try:
             return super().write(text) or 0
-        except OSError:  # a broken pipe, a terminal that has gone, a full disk: no reason to stop working
+        except OSError:  # a broken pipe, a closed terminal, a full disk: no reason to stop
             return len(text)
 
 
 def ignore_broken_pipes() -> None:
-    """From now on, what this process says is heard by whoever reads it, and nobody has to.
+    """Let this process survive broken pipes of its output from now on.
 
     Otherwise the next line would end it: rich, which writes Prefect's logs, ends a process at a broken pipe.
-    An output that was closed at the start stays so: its descriptor may be that of something else by now.
+    An output that was closed at the start stays closed, since its descriptor may be in use for something else.
     """
     sys.stdout = sys.stdout and _text_stream(1)
     sys.stderr = sys.stderr and _text_stream(2)

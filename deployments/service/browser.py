@@ -12,7 +12,7 @@ FILE = "sign-in.html"
 
 
 def open_signed_in(data_dir: Path, ui_url: str) -> bool:
-    """Open `ui_url` in a browser and sign it in; False where this machine has no browser to open.
+    """Open `ui_url` in a browser and sign it in; False where this machine has no browser.
 
     Raises BadInput where the string that `up` keeps is missing or the page for the browser cannot be written.
     """
@@ -26,10 +26,10 @@ def open_signed_in(data_dir: Path, ui_url: str) -> bool:
     except webbrowser.Error:
         return False
     if type(browser) is webbrowser.GenericBrowser and "BROWSER" not in os.environ:
-        return False  # one for a terminal, which runs no scripts
+        return False  # a text browser, which runs no scripts
     page = data_dir / FILE
     try:
         write_private(page, posting_page(ui_url, authentication))
     except OSError as error:
-        raise BadInput(f"{page} cannot be written ({error.strerror}); mend its folder's permissions") from None
+        raise BadInput(f"{page} cannot be written ({error.strerror}); correct its folder's permissions") from None
     return bool(browser.open(page.as_uri()))

@@ -1,6 +1,6 @@
-"""A line between `hybrid-ml up` and a service: the service says that it is alive, and hears what `up` found out.
+"""A connection between `hybrid-ml up` and a service: the service sends signs of life, `up` sends problems.
 
-It is a pair of connected sockets, so it needs no file, works on a full disk, and ends with either of the two.
+It is a pair of connected sockets, so it needs no file, works on a full disk, and closes when either process ends.
 """
 
 import asyncio
@@ -11,54 +11,54 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 VARIABLE = "HYBRID_ML_CHANNEL"
-"""The number of the descriptor, for a service that was started with one."""
+"""The number of the descriptor, for a service that was started with a channel."""
 ALIVE_SECONDS = 2.0
 BYTES_AT_ONCE = 65_536
 
 
 class Channel:
-    """The end of `up`. Neither method waits: a service that is stopped holds up nothing."""
+    """The end of `up`. No method waits, so a suspended service blocks nothing."""
 
     def __init__(self) -> None:
         self._ours, self.theirs = socket.socketpair()
         self._ours.setblocking(False)
         self.theirs.setblocking(False)
 
-    def was_heard(self) -> bool:
-        """Whether the service said since the last call that it is alive."""
-        heard = False
+    def has_sign_of_life(self) -> bool:
+        """Whether the service has sent a sign of life since the last call."""
+        has_sign = False
         with suppress(OSError):
             while self._ours.recv(BYTES_AT_ONCE):
-                heard = True
-        return heard
+                has_sign = True
+        return has_sign
 
     def tell(self, part: str, problem: str) -> None:
-        """Tell the service of the `problem` of a `part`; empty: it is ready again. Lost where it does not listen."""
+        """Send the `problem` of a `part` to the service; empty: it is ready again. Lost where it does not read."""
         with suppress(OSError):
             self._ours.send(json.dumps([part, problem]).encode() + b"\n")
 
     def close(self) -> None:
-        """End it; a service that starts again gets a new one."""
+        """Close it; a service that starts again gets a new one."""
         self._ours.close()
         self.theirs.close()
 
 
 class Listener:
-    """The end of a service; without one that started it, it says and hears nothing."""
+    """The end of a service; without a channel it sends and receives nothing."""
 
     def __init__(self) -> None:
-        number = os.environ.pop(VARIABLE, "")  # what this process starts has no part in it
+        number = os.environ.pop(VARIABLE, "")  # not inherited by processes that this one starts
         self._socket = socket.socket(fileno=int(number)) if number.isdecimal() else None
         self._rest = b""
 
-    def say_alive(self) -> None:
-        """One sign."""
+    def send_sign_of_life(self) -> None:
+        """Send one sign of life."""
         if self._socket is not None:
             with suppress(OSError):
                 self._socket.send(b".")
 
     def received(self) -> list[tuple[str, str]]:
-        """Part and problem of whatever `up` told since the last call."""
+        """Parts and problems that `up` has sent since the last call."""
         if self._socket is None:
             return []
         with suppress(OSError):
@@ -68,11 +68,11 @@ class Listener:
 
     @asynccontextmanager
     async def alive(self) -> AsyncIterator[None]:
-        """Signs for as long as the block lasts and the event loop goes round."""
+        """Send signs of life while the block runs and the event loop is not blocked."""
 
         async def repeat() -> None:
             while True:
-                self.say_alive()
+                self.send_sign_of_life()
                 await asyncio.sleep(ALIVE_SECONDS)
 
         signs = asyncio.create_task(repeat())

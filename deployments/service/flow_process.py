@@ -1,7 +1,8 @@
 """A flow process: `python -m deployments.service.flow_process` is `python -m prefect.engine`, and outlives its worker.
 
-The worker reads what a flow process prints; when the worker dies, the flow goes on to its end. The server gets states,
-events and log lines; when it is silent, the flow goes on, and the process ends within bounds (`tasks/server.py`).
+The worker reads the output of a flow process; when the worker dies, the flow runs on to its end. The server gets
+states, events and log lines; when it does not answer, the flow continues, and the process ends within the limits of
+`tasks/server.py`.
 """
 
 import runpy
@@ -14,9 +15,9 @@ from deployments.service.broken_pipe import ignore_broken_pipes
 
 
 def run_engine() -> None:
-    """What `python -m prefect.engine` does, with a client that does without a silent server where it can.
+    """Do what `python -m prefect.engine` does, with a client that continues without the server where it can.
 
-    The flow's end is its state and no more: from a failed report, Prefect would make a traceback of its own, twice.
+    The flow returns its state only: for a failed run, Prefect would otherwise log a traceback of its own, twice.
     """
     from prefect import flow_engine  # Prefect is imported with the settings of this process
 

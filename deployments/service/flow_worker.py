@@ -1,7 +1,7 @@
 """Prefect's process worker, with three differences.
 
-Flow processes outlive their worker and do without a silent server (`flow_process.py`), only the newest slot is run, and
-runs that fell silent are watched for.
+Flow processes outlive their worker and continue without the server (`flow_process.py`), only the newest slot is run,
+and runs without heartbeats are set to Crashed.
 """
 
 import asyncio
@@ -29,24 +29,24 @@ from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, Proc
 
 from deployments.run_watcher.repeats import is_stale_repeat
 from deployments.run_watcher.watcher import watch_runs
-from deployments.service.leftovers import keep_tidy
+from deployments.service.leftovers import remove_leftovers_daily
 
 AGAIN_SECONDS = 5.0
 FINISH_SECONDS, LAST_SECONDS = 20.0, 8.0
-"""How long runs may take to finish when the worker is stopped, and to report when they are ended."""
+"""Seconds for runs to finish when the worker is stopped, and to report when they are terminated."""
 FLOW_PROCESS = "deployments.service.flow_process"
 Result = TypeVar("Result")
 
 
 class FlowConfiguration(ProcessJobConfiguration):
-    """What the worker starts for a run: a flow process of ours, unless the deployment names a command of its own."""
+    """What the worker starts for a run: our flow process, unless the deployment states a command."""
 
     folder: ClassVar[Path | None] = None
-    """Where flow processes begin, unless the deployment names a folder. Prefect makes a temporary one for each, which
-    stays when its worker is killed; ours go to the project at once (`deployments/pull_step.py`) and write nothing."""
+    """The folder of flow processes, unless the deployment states one. Prefect makes a temporary one for each, which
+    stays when its worker is killed; ours change to the project at once (`deployments/pull_step.py`)."""
 
     def prepare_for_flow_run(self, *arguments: Any, **named: Any) -> None:
-        """Fill in what the run needs, the command at last."""
+        """Fill in what the run needs, and the command."""
         super().prepare_for_flow_run(*arguments, **named)
         self.working_dir = self.working_dir or self.folder
         if not self._command_configured:
@@ -55,13 +55,13 @@ class FlowConfiguration(ProcessJobConfiguration):
 
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # that it takes the place of "process" in this process's registry is meant
+    warnings.simplefilter("ignore")  # it replaces "process" in this process's registry on purpose
 
     class FlowWorker(ProcessWorker):
-        """After an outage the server hands out every slot that was missed, the oldest first.
+        """After an outage the server returns every slot that was missed, the oldest first.
 
-        With one run at a time the oldest would take the place of the newest, which is the one worth running.
-        So slots that a newer one of the same deployment has overtaken are set aside here, before any begins.
+        With one run at a time the oldest would run instead of the newest, which is the useful one.
+        So slots that a newer one of the same deployment has superseded are set to Skipped here, before any begins.
         """
 
         job_configuration = FlowConfiguration
@@ -69,10 +69,10 @@ with warnings.catch_warnings():
         at_work = 0
 
         async def run(self, *arguments: Any, **named: Any) -> ProcessWorkerResult:
-            """One flow process from its start to its end.
+            """Run one flow process from its start to its end.
 
-            By then Prefect's runner has reported one that failed. The worker would do so again some seconds later, when
-            the run may have been set to AwaitingRetry, so it is given status 0.
+            By then Prefect's runner has reported a failed run. The worker would report it again seconds later, when
+            it may have been set to AwaitingRetry, so it gets status 0.
             """
             self.at_work += 1
             try:
@@ -81,70 +81,70 @@ with warnings.catch_warnings():
             finally:
                 self.at_work -= 1
                 if self.is_idle:
-                    give_back_memory()
+                    release_free_memory()
 
         def _emit_flow_run_submitted_event(self, configuration: Any) -> None:
-            """None, and then Prefect sends none of the end either: the run's own states say both."""
+            """Send no event, and then Prefect sends none of the end either: the run's own states contain both."""
 
         @property
         def is_idle(self) -> bool:
-            """Whether no run is at work or on its way."""
+            """Whether no run is running or being submitted."""
             return not self.at_work and not self._submitting_flow_run_ids
 
         async def get_and_submit_flow_runs(self) -> list[FlowRun]:
-            """What is due, begun; nothing while the server does not answer."""
-            return await patiently(super().get_and_submit_flow_runs) or []
+            """Submit the due runs; none while the server does not answer."""
+            return await none_on_outage(super().get_and_submit_flow_runs) or []
 
         async def _sync_and_initialize(self) -> None:
-            await patiently(super()._sync_and_initialize)
+            await none_on_outage(super()._sync_and_initialize)
 
         async def _get_scheduled_flow_runs(self) -> list[WorkerFlowRunResponse]:
             if self.stopping:
                 return []
-            # The server hands out so many at a time, the oldest first: behind those set aside there may be more.
-            aside: set[UUID] = set()
+            # The server returns a limited number, the oldest first: there may be more after the skipped ones.
+            skipped: set[UUID] = set()
             while True:
-                found = [
+                responses = [
                     response
                     for response in await super()._get_scheduled_flow_runs()
-                    if response.flow_run.id not in aside
+                    if response.flow_run.id not in skipped
                 ]
-                late = overtaken(response.flow_run for response in found)
+                late = superseded(response.flow_run for response in responses)
                 stale = [
-                    response.flow_run for response in found if is_stale_repeat(response.flow_run, datetime.now(UTC))
+                    response.flow_run for response in responses if is_stale_repeat(response.flow_run, datetime.now(UTC))
                 ]
                 if not late and not stale:
-                    return found
+                    return responses
                 for run_id, newer in late.items():
-                    await self._set_aside(run_id, newer)
+                    await self._skip(run_id, newer)
                 for run in stale:
-                    message = "its process died, and nobody was there to run it again while it was worth something"
+                    message = "its process died, and no worker was there to repeat it in time for its slot"
                     await self.client.set_flow_run_state(run.id, Completed(name="Skipped", message=message))
-                aside |= {*late, *(run.id for run in stale)}
+                skipped |= {*late, *(run.id for run in stale)}
 
-        async def _set_aside(self, run_id: UUID, newer: FlowRun) -> None:
+        async def _skip(self, run_id: UUID, newer: FlowRun) -> None:
             message = f"scheduled for {newer.expected_start_time:%Y-%m-%d %H:%M:%S} UTC, a newer run takes its place"
             await self.client.set_flow_run_state(run_id, Completed(name="Skipped", message=message))
 
 
-async def patiently(work: Callable[[], Awaitable[Result]]) -> Result | None:
-    """What `work` returns; None, some seconds later, where the server does not answer or says that it cannot.
+async def none_on_outage(work: Callable[[], Awaitable[Result]]) -> Result | None:
+    """The result of `work`; None, after some seconds, where the server does not answer or has an internal error.
 
-    Prefect's worker gives up after a minute of that, and its end is the end of all runs it is at.
+    Prefect's worker otherwise gives up after a minute of that, which ends all runs of the worker.
     """
     try:
         return await work()
     except httpx.TransportError:
         pass
     except httpx.HTTPStatusError as error:
-        if error.response.status_code < 500:  # our fault, and no outage
+        if error.response.status_code < 500:  # an error in our request, and no outage
             raise
     await anyio.sleep(AGAIN_SECONDS)
     return None
 
 
-def overtaken(runs: Iterable[FlowRun]) -> dict[UUID, FlowRun]:
-    """Runs of a schedule that have not begun, by id, each with the newest of its deployment, which is due as well."""
+def superseded(runs: Iterable[FlowRun]) -> dict[UUID, FlowRun]:
+    """Scheduled runs that have not begun and are superseded, by id, each with the newest due run of its deployment."""
     newest: dict[UUID | None, FlowRun] = {}
     of_schedules = [run for run in runs if run.auto_scheduled and not run.run_count and run.expected_start_time]
     for run in sorted(of_schedules, key=lambda run: str(run.expected_start_time)):
@@ -152,11 +152,11 @@ def overtaken(runs: Iterable[FlowRun]) -> dict[UUID, FlowRun]:
     return {run.id: newest[run.deployment_id] for run in of_schedules if run is not newest[run.deployment_id]}
 
 
-def give_back_memory() -> None:
-    """Hand back to the system what is free in this process; glibc alone.
+def release_free_memory() -> None:
+    """Return this process's free memory to the operating system; for glibc only.
 
-    A run leaves no object behind, but the clients and connections made for it come and go in pieces of the heap that
-    glibc keeps: half a megabyte a run. They refer to each other in circles, which are collected before.
+    A run leaves no object behind, but the memory of its clients and connections stays in the heap that
+    glibc keeps: half a megabyte for each run. They form reference cycles, which are collected first.
     """
     gc.collect()
     with suppress(OSError, AttributeError):  # another C library
@@ -164,18 +164,17 @@ def give_back_memory() -> None:
 
 
 async def work(pool: str, name: str | None, folder: Path) -> None:
-    """Work for `pool` until SIGTERM or Ctrl-C, which end it with CancelledError and nothing else.
+    """Work for `pool` until SIGTERM or Ctrl-C, which end it with CancelledError.
 
-    `folder`: where flow processes begin, and `results` in it is kept tidy.
-
-    At the first it begins nothing more, and gives what is at work FINISH_SECONDS; a second one is not waited for.
+    `folder`: the folder of flow processes; old files in its `results` are removed.
+    At the first signal no run begins any more, and running ones have FINISH_SECONDS; a second signal ends the wait.
     """
     stopped = asyncio.current_task()
     try:
-        # In a task of its own: anyio's task groups may lose count of how often the task that opened them was cancelled.
+        # In a task of its own: anyio's task groups may miscount how often the task that opened them was cancelled.
         await asyncio.create_task(_work(pool, name, folder, stopped))
     except BaseException:
-        # Interrupted while it connects, Prefect's worker falls over its own connections; a stop is still a stop.
+        # When interrupted while connecting, Prefect's worker raises errors of its own; it is a stop nevertheless.
         if stopped and stopped.cancelling():
             raise asyncio.CancelledError from None
         raise
@@ -192,15 +191,15 @@ async def _work(pool: str, name: str | None, folder: Path, stopped: asyncio.Task
         create_pool_if_not_found=False,
     )
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(keep_tidy, folder / "results")
+        tasks.start_soon(remove_leftovers_daily, folder / "results")
         tasks.start_soon(watch_runs, pool, worker.name)
-        tasks.start_soon(stop_when_asked, worker, stopped)
+        tasks.start_soon(stop_on_signal, worker, stopped)
         await worker.start()
         tasks.cancel_scope.cancel()
 
 
-async def stop_when_asked(worker: FlowWorker, working: asyncio.Task[Any] | None) -> None:
-    """Wait for SIGTERM or Ctrl-C; then for the end of what is at work, or the next signal; then cancel `working`.
+async def stop_on_signal(worker: FlowWorker, working: asyncio.Task[Any] | None) -> None:
+    """Wait for SIGTERM or Ctrl-C; then for the end of running runs, or the next signal; then cancel `working`.
 
     Prefect's worker would kill its flow processes at once, and leave their runs Running.
     """
@@ -208,26 +207,26 @@ async def stop_when_asked(worker: FlowWorker, working: asyncio.Task[Any] | None)
         await anext(signals)
         worker.stopping = True
         if not worker.is_idle:
-            print(f"stopping; runs at work have {FINISH_SECONDS:g} s to finish")
+            print(f"stopping; running flows have {FINISH_SECONDS:g} s to finish")
         async with anyio.create_task_group() as waiting:
-            waiting.start_soon(_hurry, signals, waiting.cancel_scope)
+            waiting.start_soon(_wait_for_second_signal, signals, waiting.cancel_scope)
             await _finish(worker)
             waiting.cancel_scope.cancel()
     if working:
         working.cancel()
 
 
-async def _hurry(signals: AsyncIterator[signal.Signals], waiting: anyio.CancelScope) -> None:
+async def _wait_for_second_signal(signals: AsyncIterator[signal.Signals], waiting: anyio.CancelScope) -> None:
     await anext(signals)
     waiting.cancel()
 
 
 async def _finish(worker: FlowWorker) -> None:
-    """Let the runs end by themselves; those that do not are ended, and say so in their state."""
+    """Wait for the runs to end; terminate those that do not, which report it in their state."""
     with anyio.move_on_after(FINISH_SECONDS):
         await _idle(worker)
     for process in psutil.Process().children():
-        with suppress(psutil.NoSuchProcess):  # just gone
+        with suppress(psutil.NoSuchProcess):  # it has just ended
             process.terminate()
     with anyio.move_on_after(LAST_SECONDS):
         await _idle(worker)

@@ -1,4 +1,4 @@
-"""Whether `hybrid-ml up` runs in this project, and where its server is. Imports nothing heavy: every command asks."""
+"""Whether `hybrid-ml up` runs in this project, and where its server is. Imports little: every command needs it."""
 
 import fcntl
 import json
@@ -17,29 +17,29 @@ FILE = "up.json"
 
 
 def running() -> dict[str, Any] | None:
-    """What `up` wrote about itself (pid, api_url, started_at), while it lives; None when it does not run here."""
+    """The description of a running `up` (pid, api_url, started_at); None when it does not run here."""
     path = _path()
     try:
         with path.open() as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return _told(path)
+        return _read_description(path)
     except OSError:
         pass  # it never ran here
     return None
 
 
-def _told(path: Path) -> dict[str, Any] | None:
+def _read_description(path: Path) -> dict[str, Any] | None:
     try:
-        found: dict[str, Any] = json.loads(path.read_text())
+        about: dict[str, Any] = json.loads(path.read_text())
     except ValueError:
-        return None  # it is just being written
-    return found
+        return None  # it is being written
+    return about
 
 
 @contextmanager
 def mark_running(about: dict[str, Any]) -> Iterator[bool]:
-    """Hold the mark for the block, or yield False where another `up` holds it. It goes with the process."""
+    """Hold the lock for the block, or yield False where another `up` holds it. It is released with the process."""
     path = _path()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -60,7 +60,7 @@ def mark_running(about: dict[str, Any]) -> Iterator[bool]:
 
 
 def _take(file: IO[str]) -> bool:
-    """Whether the mark is ours. Tried more than once: whoever asks whether `up` runs holds it for a moment."""
+    """Take the lock. Tried more than once, since other commands hold it for a moment to check whether `up` runs."""
     for _ in range(5):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -72,18 +72,18 @@ def _take(file: IO[str]) -> bool:
 
 
 def join_running_server() -> None:
-    """Where no server is named, the one that `up` started here is meant; it is told the string that it asks for.
+    """Use the server that `up` started here where no other is named, with its authentication string.
 
-    The string goes to the address of the server that runs here and to no other.
+    The string is used for the address of this server only.
     """
-    found = running()
-    if not found:
+    about = running()
+    if not about:
         return
     named = os.environ.get("PREFECT_API_URL")
-    if named and named.rstrip("/") != found["api_url"]:
+    if named and named.rstrip("/") != about["api_url"]:
         return
-    os.environ["PREFECT_API_URL"] = found["api_url"]
-    kept = read_authentication(load_settings().data_dir) if found["own_server"] else None
+    os.environ["PREFECT_API_URL"] = about["api_url"]
+    kept = read_authentication(load_settings().data_dir) if about["own_server"] else None
     if kept and not os.environ.get(CLIENT_VARIABLE):
         os.environ[CLIENT_VARIABLE] = kept
 

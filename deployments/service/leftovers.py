@@ -1,4 +1,4 @@
-"""What killed processes leave behind: temporary folders nobody uses any more, results of runs long over."""
+"""Removing what killed processes leave: unused temporary folders, results of old runs."""
 
 import fcntl
 import os
@@ -13,12 +13,12 @@ from pathlib import Path
 import anyio
 
 OURS = re.compile(r"hybrid-ml-(worker-|check-)?[a-z0-9_]{8}")
-"""Folders of workers and check-ups. Without the word: as they were called before 0.2."""
+"""Folders of workers and checks. Without the middle word: their names before 0.2."""
 TEMPORARY = Path(tempfile.gettempdir())
-"""The system's, as it was before the worker was given one of its own."""
+"""The system's folder, as it was before the worker got its own."""
 LOCK = "lock"
 UNUSED = timedelta(days=1)
-"""A folder younger than this is left alone: whoever made it may not have locked it yet."""
+"""A younger folder is kept: its process may not have locked it yet."""
 RESULTS_KEPT = timedelta(days=30)
 """As long as the server keeps runs."""
 DAY_SECONDS = 24 * 3_600
@@ -26,16 +26,16 @@ DAY_SECONDS = 24 * 3_600
 
 @contextmanager
 def worker_folder() -> Iterator[Path]:
-    """A temporary folder, locked as long as this process uses it, and gone afterwards."""
+    """A temporary folder, locked while this process uses it, and removed afterwards."""
     with tempfile.TemporaryDirectory(prefix="hybrid-ml-worker-") as name, (Path(name) / LOCK).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield Path(name)
 
 
 def remove_leftovers(results: Path, now: datetime) -> list[Path]:
-    """Remove temporary folders of ours that nobody uses, and files in `results` of runs that are gone.
+    """Remove our unused temporary folders, and files in `results` of runs that are gone.
 
-    Returns what was removed. What cannot be removed is left for the next time.
+    Returns what was removed. What cannot be removed is tried again the next time.
     """
     removed = []
     for folder in TEMPORARY.iterdir():
@@ -50,7 +50,7 @@ def remove_leftovers(results: Path, now: datetime) -> list[Path]:
     return removed
 
 
-async def keep_tidy(results: Path) -> None:
+async def remove_leftovers_daily(results: Path) -> None:
     """Remove leftovers now and once a day."""
     while True:
         await anyio.to_thread.run_sync(remove_leftovers, results, datetime.now(UTC))
@@ -58,7 +58,7 @@ async def keep_tidy(results: Path) -> None:
 
 
 def _is_unused(folder: Path, now: datetime) -> bool:
-    """Whether `folder` is this user's, old enough and locked by nobody."""
+    """Whether `folder` is this user's, old enough and not locked."""
     try:
         state = folder.lstat()
         if folder.is_symlink() or not folder.is_dir() or state.st_uid != os.getuid() or _age(folder, now) < UNUSED:

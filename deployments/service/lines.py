@@ -1,11 +1,11 @@
-"""The lines of services, with those that repeat counted instead of printed."""
+"""Output lines of services; repeated lines are counted instead of printed."""
 
 import re
 from dataclasses import dataclass, field
 
 WINDOW_SECONDS = 60.0
 PRINTED_OF_A_KIND = 3
-"""So many lines that differ in numbers alone are printed in a window; what comes after them is counted."""
+"""The number of lines that differ only in numbers which are printed in a window; further ones are counted."""
 KINDS_AT_MOST = 2_000
 VARYING = re.compile(rb"[0-9a-f]{8}-[0-9a-f-]{27}|0x[0-9a-f]+|\d+", re.IGNORECASE)
 
@@ -20,9 +20,9 @@ class _Window:
 
 
 class RepeatedLines:
-    """Lets through what a service prints, until it repeats itself: a full disk made one print 41,000 lines in minutes.
+    """Passes the output of a service on, without repetitions: a full disk made one print 41,000 lines in minutes.
 
-    Lines are alike when they differ in numbers and identifiers alone.
+    Lines count as equal when they differ only in numbers and identifiers.
     """
 
     def __init__(self, window_seconds: float = WINDOW_SECONDS) -> None:
@@ -42,7 +42,7 @@ class RepeatedLines:
         return False
 
     def summaries(self, now: float) -> list[tuple[str, str]]:
-        """Service and line for each window that is over and withheld something. `now`: seconds."""
+        """Process and line for each window that is over and withheld something. `now`: seconds."""
         over = {name: item for name, item in self._windows.items() if now - item.began >= self._window_seconds}
         for name in over:
             del self._windows[name]

@@ -1,4 +1,4 @@
-"""The parts of `hybrid-ml up`: what each is asked, how it is replaced, and what is said when that does not help."""
+"""The parts of `hybrid-ml up`: how each is checked and replaced, and the message when that does not help."""
 
 import os
 import signal
@@ -17,22 +17,22 @@ from prefect.settings import PREFECT_API_REQUEST_TIMEOUT, PREFECT_CLIENT_MAX_RET
 
 from deployments.provision.names import SERVER_EXTENSIONS
 from deployments.service.probes import NO_DATABASE, database_problem, has_database, server_problem
-from deployments.service.supervisor import Service, format_exit
+from deployments.service.supervisor import LONGEST_WAIT_SECONDS, SupervisedProcess, format_exit
 from deployments.status.collect import online_workers
+from hybrid_ml.pipeline.backoff import backoff_seconds
 from hybrid_ml.store.embedded import limit_embedded_log, start_embedded
 
 QUIT_SECONDS = 10.0
-SHORTEST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 30.0
 
 
 class ServicePart:
-    """A process of the supervisor's. `ask`: why it is not ready."""
+    """A process of the supervisor. `problem`: why it is not ready."""
 
     start_seconds = 120.0
     whole_group = False
-    """Whether what the process started ends with it. The worker's runs do not: they go on to their end."""
+    """Whether its child processes are ended with it. The worker's flow processes are not: they run to their end."""
 
-    def __init__(self, service: Service, advice: str) -> None:
+    def __init__(self, service: SupervisedProcess, advice: str) -> None:
         self.name, self.service, self._advice = service.name, service, advice
 
     @property
@@ -44,9 +44,9 @@ class ServicePart:
         return self.service.process is not None and not self.service.has_ended()
 
     def problem(self) -> str | None:
-        """It is alive when it says so on its channel."""
+        """Ready when it has sent a sign of life on its channel."""
         channel = self.service.channel
-        return "" if channel is not None and channel.was_heard() else "it gives no sign"
+        return "" if channel is not None and channel.has_sign_of_life() else "it sends no sign of life"
 
     def replace(self) -> None:
         if self.service.process is None:
@@ -64,36 +64,36 @@ class ServicePart:
 
 
 class WorkerPart(ServicePart):
-    """The worker, as the server hears of it."""
+    """The worker, by its heartbeats on the server."""
 
-    def __init__(self, service: Service, worker_name: str, answer_seconds: float) -> None:
-        super().__init__(service, "its lines say why; so does `hybrid-ml worker` by hand")
+    def __init__(self, service: SupervisedProcess, worker_name: str, answer_seconds: float) -> None:
+        super().__init__(service, "see its output, or run `hybrid-ml worker` by hand")
         self._worker_name, self._answer_seconds = worker_name, answer_seconds
 
     def problem(self) -> str | None:
-        patience = {PREFECT_API_REQUEST_TIMEOUT: self._answer_seconds, PREFECT_CLIENT_MAX_RETRIES: 0}
+        limits = {PREFECT_API_REQUEST_TIMEOUT: self._answer_seconds, PREFECT_CLIENT_MAX_RETRIES: 0}
         try:
-            with temporary_settings(patience), get_client(sync_client=True) as client:
+            with temporary_settings(limits), get_client(sync_client=True) as client:
                 online = online_workers(client)
         except (httpx.HTTPError, PrefectException, OSError, ValueError):
-            return None  # whatever ails the server is the server's
-        return "" if self._worker_name in online else f"the server does not hear of {self._worker_name}"
+            return None  # an error of the server is reported for the server
+        return "" if self._worker_name in online else f"the server gets no heartbeat of {self._worker_name}"
 
 
 class ServerPart(ServicePart):
-    """The Prefect server of our own with its database.
+    """Our own Prefect server with its database.
 
-    `make_database`: makes the database anew, where it is ours to make; `set_up`: fills it once the server is ready;
+    `database`: can create its database again, where it is ours; `set_up`: fills it once the server is ready, returns
     whether that worked.
     """
 
     whole_group = True
 
     def __init__(
-        self, service: Service, api_url: str, database: "ServerDatabase", set_up: Callable[[], bool],
+        self, service: SupervisedProcess, api_url: str, database: "ServerDatabase", set_up: Callable[[], bool],
         answer_seconds: float,
     ) -> None:  # fmt: skip
-        super().__init__(service, "its lines say why")
+        super().__init__(service, "see its output")
         self._api_url, self._database, self._set_up = api_url, database, set_up
         self._answer_seconds, self._is_empty = answer_seconds, False
 
@@ -103,7 +103,7 @@ class ServerPart(ServicePart):
             self._is_empty = not self._set_up()
         elif problem and self._database.make_again():
             self._is_empty = True
-            self.replace()  # it makes its tables when it starts
+            self.replace()  # it creates its tables when it starts
         return problem
 
     def diagnosis(self, problem: str) -> str:
@@ -111,12 +111,12 @@ class ServerPart(ServicePart):
         if text:
             return text
         if problem == NO_DATABASE:
-            return "the Prefect server does not reach its database, which is there; its lines say why"
+            return "the Prefect server does not reach its database, which exists; see its output"
         return super().diagnosis(problem)
 
 
 class ServerDatabase:
-    """The server's database at `address`. `folder`: of the embedded PostgreSQL, where it is in there."""
+    """The server's database at `address`. `folder`: of the embedded PostgreSQL, where that holds it."""
 
     def __init__(self, address: str, folder: Path | None, answer_seconds: float) -> None:
         self._address, self._folder, self._answer_seconds = address, folder, answer_seconds
@@ -124,7 +124,7 @@ class ServerDatabase:
         self._always_there = start_embedded(folder, "postgres") if folder else ""
 
     def make_again(self) -> bool:
-        """Make the database, empty, where the embedded PostgreSQL lives and has lost it; whether that was so."""
+        """Create the database, empty, where the embedded PostgreSQL runs and lost it; returns whether that was so."""
         if self._folder is None:
             return False
         try:
@@ -136,17 +136,17 @@ class ServerDatabase:
         return True
 
     def problem(self) -> str:
-        """What is wrong with it and what to do; empty where nothing is, or where it is no PostgreSQL."""
+        """What is wrong with it and the remedy; empty where nothing is, or where it is no PostgreSQL."""
         if not self._address.startswith("postgres"):
             return ""
         text = database_problem(self._address, self._answer_seconds)
         if "does not exist" in text:
-            return f"the server's database {self._name} is gone ({text}); CREATE DATABASE it, empty, or restore it"
+            return f"the server's database {self._name} is gone ({text}); create it, empty, or restore it"
         return f"the server's database {self._name} does not answer ({text}); start its PostgreSQL" if text else ""
 
 
 class PostgresPart:
-    """The embedded PostgreSQL. `start_again`: starts it where it has ended; returns why that did not work."""
+    """The embedded PostgreSQL. `start_again`: starts it where it has ended; returns why that failed."""
 
     name, start_seconds = "database", 60.0
 
@@ -155,19 +155,19 @@ class PostgresPart:
     ) -> None:
         self._folder, self._start_again, self._tell, self._answer_seconds = folder, start_again, tell, answer_seconds
         self._address = start_embedded(folder, "postgres")
-        self.starts, self._wait_seconds, self._next_start, self._trouble = 0, SHORTEST_WAIT_SECONDS, 0.0, ""
+        self.starts, self._failures, self._next_start, self._trouble = 0, 0, 0.0, ""
 
     @property
     def is_alive(self) -> bool:
         return self._postmaster() is not None
 
     def keep_running(self) -> None:
-        """Start it where it has ended, after longer and longer waits where that does not help."""
+        """Start it where it has ended, after increasing waits where that does not help."""
         now = time.monotonic()
         if self.is_alive:
             limit_embedded_log(self._folder)
             if now > self._next_start + LONGEST_WAIT_SECONDS:
-                self._wait_seconds = SHORTEST_WAIT_SECONDS
+                self._failures = 0
             return
         if now < self._next_start:
             return
@@ -176,8 +176,8 @@ class PostgresPart:
         if trouble and trouble != self._trouble:
             self._tell(self.name, trouble)
         self._trouble = trouble
-        self._next_start = time.monotonic() + self._wait_seconds
-        self._wait_seconds = min(2 * self._wait_seconds, LONGEST_WAIT_SECONDS)
+        self._failures += 1
+        self._next_start = time.monotonic() + backoff_seconds(self._failures, LONGEST_WAIT_SECONDS)
 
     def problem(self) -> str | None:
         return (
@@ -185,7 +185,7 @@ class PostgresPart:
         )
 
     def replace(self) -> None:
-        """Its immediate shutdown, after which it recovers what was committed; what does not end so is killed."""
+        """Shut it down immediately, which keeps committed data; processes that do not end are killed."""
         postmaster = self._postmaster()
         if postmaster is None:
             return
@@ -194,15 +194,15 @@ class PostgresPart:
             with suppress(psutil.Error):
                 process.send_signal(signal.SIGQUIT)
                 process.send_signal(signal.SIGCONT)
-        _, left = psutil.wait_procs(processes, QUIT_SECONDS)
-        for process in left:
+        _, remaining = psutil.wait_procs(processes, QUIT_SECONDS)
+        for process in remaining:
             with suppress(psutil.Error):
                 process.kill()
-        psutil.wait_procs(left, QUIT_SECONDS)
+        psutil.wait_procs(remaining, QUIT_SECONDS)
 
     def diagnosis(self, problem: str) -> str:
         folder = self._folder / "postgres"
-        return f"the embedded PostgreSQL in {folder} does not answer ({problem}); {folder / 'log'} says why"
+        return f"the embedded PostgreSQL in {folder} does not answer ({problem}); see {folder / 'log'}"
 
     def _postmaster(self) -> psutil.Process | None:
         try:

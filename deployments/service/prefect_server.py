@@ -1,7 +1,7 @@
 """The Prefect server process: `python -m deployments.service.prefect_server --host ADDRESS --port PORT`.
 
-`--descriptor NUMBER` in their place names a listening socket that it inherits. It is what `prefect server start` runs
-in the foreground, behind the checks of request_checks.py; all else is stated by Prefect's own settings.
+`--descriptor NUMBER`, instead of these, names an inherited listening socket. It is what `prefect server start` runs
+in the foreground, behind the checks of request_checks.py; everything else is in Prefect's own settings.
 """
 
 import argparse
@@ -19,7 +19,7 @@ ANY_ORIGIN = "*"
 
 
 def guarded(app: ASGIApp, allowed_hosts: list[str], allowed_origins: list[str], authentication: str) -> ASGIApp:
-    """`app` for requests that name this server, from pages it delivered or that `allowed_origins` names."""
+    """`app` for requests that name this server, from its own pages or those of `allowed_origins`."""
     inner = SignIn(app, authentication) if authentication else app
     return RequestChecks(inner, allowed_hosts, allowed_origins, open_paths=[PATH])
 
@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", default=4200, type=int)
     parser.add_argument("--descriptor", type=int, help="a listening socket to use instead")
-    parser.add_argument("--allowed_host", action="append", default=[], help="a name that requests may be for")
+    parser.add_argument("--allowed_host", action="append", default=[], help="a host name that requests may contain")
     arguments = parser.parse_args()
     server = get_current_settings().server
     authentication = server.api.auth_string.get_secret_value() if server.api.auth_string else ""

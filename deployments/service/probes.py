@@ -1,4 +1,4 @@
-"""What is asked of the parts to see whether they are ready. Each answers within the seconds it is given."""
+"""Checks whether the parts are ready. Each returns within the stated seconds."""
 
 import json
 import urllib.error
@@ -12,7 +12,7 @@ NO_DATABASE = "its database does not answer"
 
 
 def server_problem(api_url: str, seconds: float) -> str:
-    """Why the Prefect server is not ready, its database included; empty when it is."""
+    """Why the Prefect server or its database is not ready; empty when both are."""
     try:
         with urllib.request.urlopen(f"{api_url.rstrip('/')}/ready", timeout=seconds) as answer:  # noqa: S310  # the user's own server
             json.load(answer)
@@ -26,7 +26,7 @@ def server_problem(api_url: str, seconds: float) -> str:
 
 
 def database_problem(address: str, seconds: float) -> str:
-    """Why nobody can connect to the database at `address`, of whatever driver; empty when one can."""
+    """Why connecting to the database at `address`, of any driver, fails; empty when it works."""
     kept = urlsplit(address)._replace(scheme="postgresql").geturl()
     try:
         with closing(psycopg2.connect(kept, connect_timeout=max(2, round(seconds)))) as made, made.cursor() as cursor:

@@ -1,7 +1,7 @@
-"""What is asked of every request before Prefect's server sees it: for whom it is meant, and from which page it came.
+"""Checks of every request before Prefect's server gets it: its host, and the origin of its page.
 
 A page of another site can reach a server on this machine through the browser: directly, and by letting its own name
-resolve to 127.0.0.1 (DNS rebinding). The Host header tells the second, the Origin header the first (Fetch standard,
+resolve to 127.0.0.1 (DNS rebinding). The Host header shows the second, the Origin header the first (Fetch standard,
 section 3.2; RFC 6455, section 10.2 for WebSockets).
 """
 
@@ -22,10 +22,10 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 class RequestChecks:
     """ASGI middleware for HTTP and WebSocket: refuses requests for other hosts and from pages of other origins.
 
-    `hosts`: names this server is reached by; IP addresses and localhost always are, since no page can make its own
-    name one of them. A name that begins with `*.` stands for all below it.
-    `origins`: origins of pages, such as `https://ml.example.com`, beside those that the server itself delivered.
-    `open_paths`: paths that check for themselves who asks, whatever page they were asked from.
+    `hosts`: names of this server; IP addresses and localhost are always accepted, since no page can make its own
+    name one of them. A name that begins with `*.` stands for all its subdomains.
+    `origins`: origins of pages, such as `https://ml.example.com`, besides those of the server itself.
+    `open_paths`: paths that check the caller themselves and accept every origin.
     """
 
     def __init__(
@@ -37,14 +37,14 @@ class RequestChecks:
         self.open_paths = frozenset(open_paths)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand the request on, or answer it with 421 (another host) or 403 (another origin)."""
+        """Pass the request on, or answer it with 421 (another host) or 403 (another origin)."""
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
         host = headers.get("host", "")
         if not self.is_our_host(host):
-            await _refuse(MISDIRECTED, "this server is not reached by that name", scope, receive, send)
+            await _refuse(MISDIRECTED, "this server does not have that name", scope, receive, send)
         elif scope["path"] not in self.open_paths and not self.is_our_origin(headers.getlist("origin"), host):
             await _refuse(FORBIDDEN, "pages of other origins are refused", scope, receive, send)
         else:
@@ -59,16 +59,16 @@ class RequestChecks:
             return True
         return any(host.startswith("*.") and name.endswith(host[1:]) for host in self.hosts)
 
-    def is_our_origin(self, found: list[str], host_header: str) -> bool:
-        """Whether the request came from no page, from one that this server delivered, or from an allowed one.
+    def is_our_origin(self, origin_headers: list[str], host_header: str) -> bool:
+        """Whether the request came from no page, from one of this server, or from an allowed one.
 
         Behind a proxy that ends TLS the page's scheme is https and ours is http, so host and port alone are compared.
         """
-        if not found:
+        if not origin_headers:
             return True
-        if len(found) > 1:
+        if len(origin_headers) > 1:
             return False
-        origin = found[0].lower()
+        origin = origin_headers[0].lower()
         if origin in self.origins:
             return True
         scheme, _, netloc = origin.partition("://")
@@ -85,12 +85,12 @@ async def _refuse(status: int, reason: str, scope: Scope, receive: Receive, send
 
 
 def _host_and_port(netloc: str) -> tuple[str, int | None]:
-    """`[::1]:4200` as `("::1", 4200)`; an empty name where it is no host, as with user names or a path in it."""
-    found = NETLOC.fullmatch(netloc)
-    if not found:
+    """`[::1]:4200` as `("::1", 4200)`; an empty name where it is no host, such as with a user name or a path."""
+    match = NETLOC.fullmatch(netloc)
+    if not match:
         return "", None
-    port = int(found["port"]) if found["port"] else None
-    return found["name"].strip("[]").lower().rstrip("."), port
+    port = int(match["port"]) if match["port"] else None
+    return match["name"].strip("[]").lower().rstrip("."), port
 
 
 def _is_address(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""What the Prefect server tells the monitor: whether it is ready, who works for it, and how the slots ended."""
+"""The Prefect server's state for the monitor: whether it is ready, its workers, and how the slots ended."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,41 +27,43 @@ ANSWER_SECONDS = 5.0
 ANALYSIS = "analysis"
 ENDED = [StateType.COMPLETED, StateType.FAILED, StateType.CRASHED]
 RUNS = 20
-SET_ASIDE = "Skipped"
+SKIPPED = "Skipped"
 
 
 @dataclass(frozen=True)
 class Slot:
-    """The end of a scheduled run of the analysis. `good`: it did what a slot is for, be it to say nothing."""
+    """The end of a scheduled run of the analysis. `good`: it completed, with or without a signal."""
 
     ended_at: datetime
     good: bool
 
 
 @dataclass(frozen=True)
-class Looked:
-    """What was found. `slots`: None where they could not be seen; `is_scheduled`: whether any is to be expected."""
+class ServerCheck:
+    """The result of a check. `slots`: None where they could not be read; `is_scheduled`: whether any is expected."""
 
-    found: dict[str, Problem | None]
+    problems: dict[str, Problem | None]
     slots: list[Slot] | None = None
     is_scheduled: bool = False
 
 
-def look_at_server(settings: Settings) -> Looked:
-    """Look at the configured Prefect server; where none is configured there is nothing to see."""
-    api_url, patience = get_current_settings().api.url, settings.hybrid_ml_health_patience_seconds
+def check_server(settings: Settings) -> ServerCheck:
+    """Check the configured Prefect server; an empty result where none is configured."""
+    api_url, patience_seconds = get_current_settings().api.url, settings.hybrid_ml_health_patience_seconds
     if not api_url:
-        return Looked({})
+        return ServerCheck({})
     problem = server_problem(api_url, ANSWER_SECONDS)
     if not problem:
         limits = {PREFECT_API_REQUEST_TIMEOUT: ANSWER_SECONDS, PREFECT_CLIENT_MAX_RETRIES: 0}
         try:
             with temporary_settings(limits), get_client(sync_client=True) as client:
-                return _look(client, patience)
+                return _check(client, patience_seconds)
         except (httpx.HTTPError, PrefectException) as error:
             problem = _short(error)
     text = f"the Prefect server at {api_url} is not ready ({problem})"
-    return Looked({"server": Problem(text, "no run begins meanwhile; start it again, its log says why", patience)})
+    return ServerCheck(
+        {"server": Problem(text, "no run begins meanwhile; see its log and start it again", patience_seconds)}
+    )
 
 
 def _short(error: Exception) -> str:
@@ -71,11 +73,11 @@ def _short(error: Exception) -> str:
     return f"it answers with {status}" if status else type(error).__name__
 
 
-def _look(client: SyncPrefectClient, patience_seconds: float) -> Looked:
-    nobody = Problem(
+def _check(client: SyncPrefectClient, patience_seconds: float) -> ServerCheck:
+    no_worker = Problem(
         "no worker is online, so no run begins", "start `hybrid-ml worker`, or `hybrid-ml up`", patience_seconds
     )
-    found: dict[str, Problem | None] = {"server": None, "worker": None if _workers(client) else nobody}
+    problems: dict[str, Problem | None] = {"server": None, "worker": None if _workers(client) else no_worker}
     slots: list[Slot] = []
     is_scheduled = False
     tagged = DeploymentFilter.model_validate({"tags": {"all_": [TAG]}})
@@ -83,12 +85,12 @@ def _look(client: SyncPrefectClient, patience_seconds: float) -> Looked:
         if not deployment.schedules:
             continue
         ended = _ended(client, deployment)
-        if ended and ended[0].state and ended[0].state.name != SET_ASIDE:
-            found[f"runs of {deployment.name}"] = _failure(ended[0], deployment)
+        if ended and ended[0].state and ended[0].state.name != SKIPPED:
+            problems[f"runs of {deployment.name}"] = _failure(ended[0], deployment)
         if deployment.name == ANALYSIS:
             is_scheduled = not deployment.paused and any(schedule.active for schedule in deployment.schedules)
             slots = [_slot(run) for run in ended]
-    return Looked(found, slots, is_scheduled)
+    return ServerCheck(problems, slots, is_scheduled)
 
 
 def _workers(client: SyncPrefectClient) -> list[str]:
@@ -102,7 +104,7 @@ def _workers(client: SyncPrefectClient) -> list[str]:
 
 
 def _ended(client: SyncPrefectClient, deployment: DeploymentResponse) -> list[FlowRun]:
-    """The newest runs of its schedules that came to an end, the newest first; those a person cancelled say nothing."""
+    """The newest scheduled runs that ended, the newest first; without those that a person cancelled."""
     chosen = FlowRunFilter.model_validate(
         {"deployment_id": {"any_": [deployment.id]}, "state": {"type": {"any_": ENDED}}}
     )
@@ -117,12 +119,12 @@ def _failure(run: FlowRun, deployment: DeploymentResponse) -> Problem | None:
     due = f"{run.expected_start_time:%Y-%m-%d %H:%M} UTC" if run.expected_start_time else "a slot"
     why = " ".join((state.message or "").split())[:200]
     text = f"the run of {deployment.name} for {due} ended {state.name}{f' ({why})' if why else ''}"
-    return Problem(text, f"look at run {run.name} in the UI; it is over when the next one of its schedule ends well")
+    return Problem(text, f"see run {run.name} in the UI; resolved when the next scheduled run ends well")
 
 
 def _slot(run: FlowRun) -> Slot:
     state = run.state
-    good = state is not None and state.type == StateType.COMPLETED and state.name != SET_ASIDE
+    good = state is not None and state.type == StateType.COMPLETED and state.name != SKIPPED
     if run.end_time is None:
         raise ValueError(f"run {run.id} has not ended")
     return Slot(run.end_time, good)

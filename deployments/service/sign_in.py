@@ -1,7 +1,7 @@
-"""Signing a browser in: it posts the authentication string once, and Prefect's UI finds it where it looks for it.
+"""Signing a browser in: it posts the authentication string once, and the Prefect UI reads it from its storage.
 
-The string is posted from a file that this account alone can read, because an address with a secret in it would be seen
-in the list of processes and in the browser's history.
+The string is posted from a file that only this account can read, because an address with a secret in it would be
+visible in the list of processes and in the browser's history.
 """
 
 import hmac
@@ -21,7 +21,7 @@ FIELD = "authentication"
 LONGEST_FORM_BYTES = 4_096
 FORM_SECONDS = 10.0
 STORAGE_KEY = "prefect-password"
-"""Where both of Prefect's UIs keep the string, in base64 (prefect 3.8, `localStorage`)."""
+"""The key of Prefect's UIs for the string, in base64 (prefect 3.8, `localStorage`)."""
 POSTING_PAGE = Template("""<!doctype html>
 <meta charset="utf-8"><meta name="referrer" content="no-referrer"><title>hybrid-ml: signing in</title>
 <form id="form" method="post" action="$address">
@@ -51,7 +51,7 @@ class SignIn:
         self.authentication = authentication
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request for PATH; hand every other one on."""
+        """Answer a request for PATH; pass every other one on."""
         if scope["type"] != "http" or scope["path"] != PATH:
             await self.app(scope, receive, send)
             return
@@ -66,18 +66,18 @@ class SignIn:
             with anyio.fail_after(FORM_SECONDS):
                 body = await _read(request)
         except (TimeoutError, ClientDisconnect):
-            return PlainTextResponse("the form did not come\n", status_code=408)
+            return PlainTextResponse("the form did not arrive\n", status_code=408)
         if len(body) > LONGEST_FORM_BYTES:
             return PlainTextResponse("the form is too long\n", status_code=413)
-        given = parse_qs(body.decode("latin-1"), encoding="latin-1").get(FIELD, [""])[0]
-        if not hmac.compare_digest(given.encode("latin-1"), self.authentication.encode()):
+        posted = parse_qs(body.decode("latin-1"), encoding="latin-1").get(FIELD, [""])[0]
+        if not hmac.compare_digest(posted.encode("latin-1"), self.authentication.encode()):
             return PlainTextResponse("that is not the authentication string; run `hybrid-ml ui` again\n", 403)
         value = json.dumps(b64encode(self.authentication.encode()).decode())
         return HTMLResponse(STORING_PAGE.substitute(key=json.dumps(STORAGE_KEY), value=value))
 
 
 async def _read(request: Request) -> bytes:
-    """The body, no more of it than shows that it is too long."""
+    """The body, cut off after the limit."""
     body = b""
     async for chunk in request.stream():
         body += chunk

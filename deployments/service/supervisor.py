@@ -1,4 +1,4 @@
-"""Processes kept going: started again when they end, their lines told, stopped in order."""
+"""Processes kept going: started again when they end, their lines printed, stopped in order."""
 
 import ctypes
 import os
@@ -15,8 +15,9 @@ from typing import IO
 
 from deployments.service.channel import VARIABLE, Channel
 from deployments.service.lines import RepeatedLines
+from hybrid_ml.pipeline.backoff import backoff_seconds
 
-SHORTEST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 30.0
+LONGEST_WAIT_SECONDS = 30.0
 STEADY_SECONDS = 60.0
 """What ran as long as this begins again without waiting."""
 TICK_SECONDS = 0.5
@@ -25,11 +26,12 @@ DIE_WITH_PARENT = 1
 
 
 @dataclass
-class Service:
+class SupervisedProcess:
     """One process: how it is started, and how long it may take to stop.
 
     `passed_descriptors`: which stay open for it; `has_channel`: it says that it is alive, and hears of the others
-    (`service/channel.py`); `starts`: how often it was started.
+    (`service/channel.py`); `starts`: how often it was started; `failures`: ends
+    in a row before it was steady.
     """
 
     name: str
@@ -43,7 +45,7 @@ class Service:
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
     start_again_at: float | None = None
-    waits_seconds: float = SHORTEST_WAIT_SECONDS
+    failures: int = 0
     rest: bytes = b""
 
     def has_ended(self) -> bool:
@@ -56,13 +58,13 @@ class Supervisor:
     """Services by the order they were started in. `tell` is given each line and the name of who said it."""
 
     tell: Callable[[str, str], None]
-    services: list[Service] = field(default_factory=list)
+    services: list[SupervisedProcess] = field(default_factory=list)
     selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
     repeated: RepeatedLines = field(default_factory=RepeatedLines)
     held: list[socket.socket] = field(default_factory=list)
     """What services inherit, open as long as they may be started again."""
 
-    def start(self, service: Service) -> None:
+    def start(self, service: SupervisedProcess) -> None:
         """Start `service` now, and again whenever it ends."""
         if service not in self.services:
             self.services.append(service)
@@ -111,7 +113,7 @@ class Supervisor:
             self._read(service)
         self.services.clear()
 
-    def _read(self, service: Service) -> None:
+    def _read(self, service: SupervisedProcess) -> None:
         """Tell the whole lines that have come in."""
         output = _output(service)
         try:
@@ -125,13 +127,13 @@ class Supervisor:
             if self.repeated.is_new(service.name, line, time.monotonic()):
                 self.tell(service.name, line.decode(errors="replace"))
 
-    def _close(self, service: Service) -> None:
+    def _close(self, service: SupervisedProcess) -> None:
         output = _output(service)
         if not output.closed:
             self.selector.unregister(output)
             output.close()
 
-    def _look_after(self, service: Service) -> None:
+    def _look_after(self, service: SupervisedProcess) -> None:
         process, now = service.process, time.monotonic()
         if process is None or process.poll() is None:
             return
@@ -139,7 +141,7 @@ class Supervisor:
             self._read(service)
             self._close(service)
             if now - service.started_at >= STEADY_SECONDS:
-                service.waits_seconds = SHORTEST_WAIT_SECONDS
+                service.failures = 0
             self._wait(service, f"has ended ({format_exit(process.returncode)})")
         elif now >= service.start_again_at:
             try:
@@ -147,11 +149,12 @@ class Supervisor:
             except OSError as error:  # no memory, no process to be had: that passes
                 self._wait(service, f"does not start ({error.strerror})")
 
-    def _wait(self, service: Service, why: str) -> None:
+    def _wait(self, service: SupervisedProcess, why: str) -> None:
         """Longer each time."""
-        self.tell(service.name, f"{why}; it starts again in {service.waits_seconds:g} s")
-        service.start_again_at = time.monotonic() + service.waits_seconds
-        service.waits_seconds = min(2 * service.waits_seconds, LONGEST_WAIT_SECONDS)
+        service.failures += 1
+        wait_seconds = backoff_seconds(service.failures, LONGEST_WAIT_SECONDS)
+        self.tell(service.name, f"{why}; it starts again in {wait_seconds:g} s")
+        service.start_again_at = time.monotonic() + wait_seconds
 
 
 def format_exit(returncode: int) -> str:
@@ -159,13 +162,13 @@ def format_exit(returncode: int) -> str:
     return signal.Signals(-returncode).name if returncode < 0 else f"exit code {returncode}"
 
 
-def _output(service: Service) -> IO[bytes]:
+def _output(service: SupervisedProcess) -> IO[bytes]:
     if service.process is None or service.process.stdout is None:
         raise RuntimeError(f"{service.name} was never started")
     return service.process.stdout
 
 
-def _open_channel(service: Service) -> dict[str, str]:
+def _open_channel(service: SupervisedProcess) -> dict[str, str]:
     """A new channel where the service has one; returns the variable that names its descriptor."""
     if not service.has_channel:
         return {}

@@ -1,4 +1,4 @@
-"""The parts of one `hybrid-ml up` under watch."""
+"""The readiness checks of one `hybrid-ml up`."""
 
 import os
 import socket
@@ -12,16 +12,16 @@ from deployments.provision.names import MONITOR
 from deployments.service.parts import PostgresPart, ServerDatabase, ServerPart, ServicePart, WorkerPart
 from deployments.service.readiness import Part, Readiness, answer_seconds
 from deployments.service.server import DATABASE_VARIABLES
-from deployments.service.supervisor import Service, Supervisor
+from deployments.service.supervisor import SupervisedProcess, Supervisor
 from hybrid_ml.store.embedded import keep_embedded_running
 
-DATABASE_LOOK_SECONDS = 2.0
+DATABASE_CHECK_SECONDS = 2.0
 
 
 class Watch:
-    """Looks after what the supervisor does not: readiness, and PostgreSQL, which is none of its services.
+    """Checks what the supervisor does not: readiness, and PostgreSQL, which is none of its services.
 
-    `data_dir`: where the embedded PostgreSQL is, if it is needed.
+    `data_dir`: the folder of the embedded PostgreSQL, if it is needed.
     """
 
     def __init__(
@@ -40,15 +40,15 @@ class Watch:
             elif service.name == "worker":
                 parts.append(WorkerPart(service, socket.gethostname(), answer))
             else:
-                parts.append(ServicePart(service, f"its lines say why; so does `hybrid-ml {service.name}` by hand"))
+                parts.append(ServicePart(service, f"see its output, or run `hybrid-ml {service.name}` by hand"))
         self._readiness = Readiness(parts, silence_seconds, tell, self._report)
 
-    def look(self) -> None:
-        """Look at whatever it is time for; takes seconds where a part does not answer."""
+    def check(self) -> None:
+        """Run the checks that are due; takes seconds where a part does not answer."""
         if self._postgres and time.monotonic() >= self._next_start:
             self._postgres.keep_running()
-            self._next_start = time.monotonic() + DATABASE_LOOK_SECONDS
-        self._readiness.look()
+            self._next_start = time.monotonic() + DATABASE_CHECK_SECONDS
+        self._readiness.check()
 
     def _report(self, part: str, problem: str) -> None:
         for service in self._supervisor.services:
@@ -56,7 +56,7 @@ class Watch:
                 service.channel.tell(part, problem)
 
     def _set_up(self) -> bool:
-        """Set the server up in a process of its own, which takes a while; whether that is done."""
+        """Set the server up in a separate process, which takes a while; returns whether that is done."""
         if self._setting_up is None:
             command = [sys.executable, "-m", "hybrid_ml.cli", "deploy"]
             self._setting_up = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
@@ -65,14 +65,14 @@ class Watch:
             return False
         self._setting_up = None
         if returncode:
-            self._tell("server", "its database is new and could not be set up; `hybrid-ml deploy` says why; again soon")
+            self._tell("server", "its new database could not be set up; see `hybrid-ml deploy`; tried again soon")
             return False
-        self._tell("server", "its database was gone and was made again, empty; fill in blocks, if you had any")
+        self._tell("server", "its database was gone and was created again, empty; fill in your blocks again")
         return True
 
 
-def _database(server: Service, data_dir: Path | None, answer: float) -> ServerDatabase:
-    """The server's database; ours to make where the environment names none."""
+def _database(server: SupervisedProcess, data_dir: Path | None, answer: float) -> ServerDatabase:
+    """The server's database; ours to create where the environment names none."""
     address = next(server.environment[name] for name in DATABASE_VARIABLES if server.environment.get(name))
     is_ours = not any(os.environ.get(name) for name in DATABASE_VARIABLES)
     return ServerDatabase(address, data_dir if is_ours else None, answer)

@@ -1,4 +1,4 @@
-"""The worker of the pool: flow processes that are there before their time."""
+"""The worker of the pool; flow processes are started before their scheduled time."""
 
 import asyncio
 import os
@@ -13,18 +13,18 @@ from hybrid_ml.config.settings import load_settings
 from hybrid_ml.errors import BadInput
 
 HEARTBEAT = ("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30")
-"""What the watch over silent runs looks for, seconds; the least Prefect takes."""
+"""The interval of the heartbeats that the run watcher reads, seconds; Prefect's minimum."""
 DEFAULTS = {
-    # How often it asks for work: a manual trigger waits half of it on average.
+    # How often it polls for runs: a manual trigger waits half of it on average.
     "worker.query_seconds": "1",
-    # A flow process that has imported everything waits until its run is due, Pending and without a lock. More than a
-    # start takes, and less than a worker that is stopped leaves to its runs (FINISH_SECONDS in service/flow_worker.py).
+    # A flow process that has imported everything waits until its run is due, Pending and without a lock. Longer than a
+    # start takes, and shorter than a stopping worker waits for its runs (FINISH_SECONDS in service/flow_worker.py).
     "worker.prefetch_seconds": "15",
     # A run cancelled before it began must not begin.
     "worker.enable_cancellation": "true",
     "flows.heartbeat_frequency": HEARTBEAT[1],
 }
-"""Prefect's settings, by its names for them, where you state no others."""
+"""Prefect's settings, under its names, where you state no others."""
 WORKER_SETTINGS = {f"PREFECT_{name.upper().replace('.', '_')}": value for name, value in DEFAULTS.items()}
 """The same as environment variables."""
 RESULTS_VARIABLE = "PREFECT_RESULTS_LOCAL_STORAGE_PATH"
@@ -36,16 +36,16 @@ def run_worker(name: str | None = None) -> None:
 
     from deployments.service.flow_worker import work
 
-    ignore_broken_pipes()  # whoever started it may be gone, and runs at work finish all the same
+    ignore_broken_pipes()  # the process that started it may be gone, and running flows finish nevertheless
     folder = data_folder() / "worker"
     folder.mkdir(mode=0o700, exist_ok=True)
-    # Prefect writes the error of every run that fails into a file that nothing removes: here the worker does.
+    # Prefect writes the error of every failed run into a file and never removes it: the worker does.
     os.environ.setdefault(RESULTS_VARIABLE, str(folder / "results"))
     for variable, value in WORKER_SETTINGS.items():
         os.environ.setdefault(variable, value)  # flow processes read it
-    # Here Prefect has read it already. A stopped worker has done what it should.
+    # In this process Prefect has read them already. A worker that was stopped has ended well.
     with suppress(asyncio.CancelledError), temporary_settings(set_defaults=DEFAULTS), worker_folder() as temporary:
-        # Prefect's runner makes a folder of a fixed name there, which in the system's another account could own.
+        # Prefect's runner makes a folder of a fixed name there; in the system's folder another account could own it.
         tempfile.tempdir = str(temporary)
         asyncio.run(work(POOL, name, folder))
 

@@ -1,7 +1,7 @@
-"""Is a worker of this project online? For a container's health check, so it imports nothing but Python's own.
+"""Is a worker of this project online? For a container's health check, so it imports only the standard library.
 
 `python deployments/service/worker_health.py [POOL]` ends with 0 when the server at PREFECT_API_URL has
-heard of one lately, and with 1 and a line that says why not.
+a recent heartbeat of one, and with 1 and the reason in one line when not.
 """
 
 import base64
@@ -16,8 +16,8 @@ DEFAULT_POOL = "hybrid-ml"
 def has_online_worker(api_url: str, auth_string: str, pool: str) -> bool:
     """Whether the server counts a worker of the pool as online. Raises OSError when it does not answer.
 
-    The pool's status says so. It can be read without a CSRF token, which asking for the workers themselves needs. Of
-    the workers of a pool that a person paused nothing is known; that is no reason to start them again.
+    It reads the pool's status, without the CSRF token that a request for the workers would need. A paused pool does not
+    show its workers and counts as online, since that is no reason to restart them.
     """
     request = urllib.request.Request(f"{api_url}/work_pools/{pool}")  # noqa: S310  # whoever set it runs the service
     if auth_string:
@@ -27,7 +27,7 @@ def has_online_worker(api_url: str, auth_string: str, pool: str) -> bool:
 
 
 def main() -> None:
-    """Ask the server that the environment names."""
+    """Check the server that the environment names."""
     pool = sys.argv[1] if len(sys.argv) > 1 else DEFAULT_POOL
     api_url = os.environ.get("PREFECT_API_URL", "").rstrip("/")
     if not api_url:

@@ -1,1 +1,1 @@
-"""What stands and what runs, for `hybrid-ml status`."""
+"""The state of everything, for `hybrid-ml status`."""

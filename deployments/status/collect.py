@@ -1,4 +1,4 @@
-"""`hybrid-ml status`: what runs, when next, how the last runs ended, what serves, and how fresh the bars are."""
+"""`hybrid-ml status`: what runs, when next, how the last runs ended, the models in use, and the age of the bars."""
 
 from datetime import UTC, datetime
 
@@ -27,18 +27,19 @@ from hybrid_ml.errors import HybridMLError
 from hybrid_ml.health.disk import free_disks
 from hybrid_ml.health.problems import OpenProblem
 from hybrid_ml.health.state_file import monitored
-from hybrid_ml.pipeline.context import without_simulated
+from hybrid_ml.market.bars import FUTURE_REMEDY, future_problem
+from hybrid_ml.pipeline.run import without_simulated
 from hybrid_ml.schemas.bot_status import SymbolStatus
 from hybrid_ml.store import bars as stored_bars
 from hybrid_ml.store import bot_queries as bot_store
 from hybrid_ml.store.engine import open_engine, shown
-from tasks.configuration import take_configuration_outside
+from tasks.configuration import load_configuration_for_command
 
 ENDED = [StateType.COMPLETED, StateType.FAILED, StateType.CRASHED, StateType.CANCELLED]
 
 
 class RunStatus(BaseModel):
-    """A run that ended: how, when it began, how long it took."""
+    """A run that ended: its state, when it began, its duration."""
 
     name: str
     state: str
@@ -48,7 +49,7 @@ class RunStatus(BaseModel):
 
 
 class DeploymentStatus(BaseModel):
-    """A deployment: whether it is there and READY, when it runs next, how its last run ended."""
+    """A deployment: whether it exists and is READY, its next run, its last run."""
 
     name: str
     ready: bool
@@ -58,10 +59,10 @@ class DeploymentStatus(BaseModel):
     last: RunStatus | None = None
 
 
-class Status(BaseModel):
-    """All of it. `problems`: what does not run or cannot be seen, each with its remedy.
+class InstallationStatus(BaseModel):
+    """Everything. `problems`: what does not run or cannot be read, each with its remedy.
 
-    `open_problems`: what the monitor of this installation has told and is not over.
+    `open_problems`: problems that the monitor of this installation has reported and that are not over.
     """
 
     as_of: datetime
@@ -78,16 +79,16 @@ class Status(BaseModel):
 
 
 def deployment_statuses(client: SyncPrefectClient) -> list[DeploymentStatus]:
-    """Each deployment of prefect.yaml, as the server has it."""
+    """Each deployment of prefect.yaml, with its state on the server."""
     return [_deployment(client, name) for name, _ in stated_deployments()]
 
 
 def _deployment(client: SyncPrefectClient, name: str) -> DeploymentStatus:
     try:
-        found = client.read_deployment_by_name(name)
+        deployment = client.read_deployment_by_name(name)
     except ObjectNotFound:
         return DeploymentStatus(name=name, ready=False)
-    of_it = DeploymentFilter(id=DeploymentFilterId(any_=[found.id]))
+    of_it = DeploymentFilter(id=DeploymentFilterId(any_=[deployment.id]))
     due = _runs(client, of_it, [StateType.SCHEDULED], FlowRunSort.EXPECTED_START_TIME_ASC)
     ended = _runs(client, of_it, ENDED, FlowRunSort.END_TIME_DESC)
     running = _runs(
@@ -95,8 +96,8 @@ def _deployment(client: SyncPrefectClient, name: str) -> DeploymentStatus:
     )
     return DeploymentStatus(
         name=name,
-        ready=found.status is not None and found.status.value == "READY",
-        paused=found.paused or any(not schedule.active for schedule in found.schedules),
+        ready=deployment.status is not None and deployment.status.value == "READY",
+        paused=deployment.paused or any(not schedule.active for schedule in deployment.schedules),
         next_run=due[0].expected_start_time if due else None,
         running=sum(1 for run in running if run.start_time),
         last=_ended(ended[0]) if ended else None,
@@ -122,58 +123,58 @@ def _ended(run: FlowRun) -> RunStatus:
 
 
 def online_workers(client: SyncPrefectClient) -> list[str]:
-    """The workers of the pool that the server hears of, by name."""
-    found = client.request(
+    """The online workers of the pool, by name."""
+    workers = client.request(
         "POST", "/work_pools/{work_pool_name}/workers/filter", path_params={"work_pool_name": POOL}, json={}
     ).json()
-    return [str(worker["name"]) for worker in found if worker["status"] == "ONLINE"]
+    return [str(worker["name"]) for worker in workers if worker["status"] == "ONLINE"]
 
 
 def are_ready() -> bool:
-    """Whether every deployment is READY: a worker asks for its runs."""
+    """Whether every deployment is READY: a worker polls for its runs."""
     with get_client(sync_client=True) as client:
         return all(deployment_status.ready for deployment_status in deployment_statuses(client))
 
 
 def format_next_runs_line() -> list[str]:
-    """A line for each deployment: when it runs next."""
+    """A line for each deployment: its next run."""
     with get_client(sync_client=True) as client:
-        found = deployment_statuses(client)
-    width = max(len(deployment.name) for deployment in found)
+        statuses = deployment_statuses(client)
+    width = max(len(deployment.name) for deployment in statuses)
     return [
         f"  {deployment.name:<{width}}  {format_next_runs(deployment)}{' UTC' if deployment.next_run else ''}"
-        for deployment in found
+        for deployment in statuses
     ]
 
 
-def format_next_runs(found: DeploymentStatus) -> str:
-    """When it runs next, in words."""
-    if not found.ready:
+def format_next_runs(deployment: DeploymentStatus) -> str:
+    """The next run, as text."""
+    if not deployment.ready:
         return "not READY"
-    if found.paused:
+    if deployment.paused:
         return "paused"
-    return f"{found.next_run.astimezone(UTC):%a %Y-%m-%d %H:%M:%S}" if found.next_run else "by hand"
+    return f"{deployment.next_run.astimezone(UTC):%a %Y-%m-%d %H:%M:%S}" if deployment.next_run else "by hand"
 
 
-def look(now: datetime) -> Status:
-    """All of it, of whatever can be reached; what cannot is a problem with its remedy, and no error."""
-    status = Status(as_of=now)
-    _look_at_server(status)
+def collect_status(now: datetime) -> InstallationStatus:
+    """Everything that can be reached; what cannot is a problem with its remedy, and no error."""
+    status = InstallationStatus(as_of=now)
+    _check_server(status)
     try:
         if status.server:
-            take_configuration_outside()
+            load_configuration_for_command()
         settings = load_settings()
         status.settings = list_settings(settings)
         status.problems += [str(disk) for disk in free_disks(settings) if disk.is_low]
         status.open_problems, silent = monitored(settings.data_dir, status.as_of)
         status.problems += [silent] if silent else []
-        _look_at_database(status, settings)
+        _check_database(status, settings)
     except HybridMLError as error:
         status.problems.append(str(error))
     return status
 
 
-def _look_at_server(status: Status) -> None:
+def _check_server(status: InstallationStatus) -> None:
     api_url = get_current_settings().api.url
     problem = server_problem(api_url) if api_url else "PREFECT_API_URL is not set"
     if problem or not api_url:
@@ -186,7 +187,7 @@ def _look_at_server(status: Status) -> None:
             status.deployments = deployment_statuses(client)
             status.workers = online_workers(client)
     except ObjectNotFound:
-        pass  # there is no pool; said below
+        pass  # there is no pool; the missing worker is reported below
     except HTTPError as error:
         status.problems.append(format_http_error(error))
         return
@@ -199,13 +200,18 @@ def _look_at_server(status: Status) -> None:
         status.problems.append("no worker is online, so nothing runs; `hybrid-ml up` or `hybrid-ml worker` starts one")
 
 
-def _look_at_database(status: Status, settings: Settings) -> None:
+def _check_database(status: InstallationStatus, settings: Settings) -> None:
     engine = open_engine(settings)
     status.database = shown(engine)
     with engine.connect() as connection:
         symbols = settings.symbols or without_simulated(stored_bars.symbols(connection))
-        found = bot_store.status(connection, symbols, "", [], status.as_of)
+        bot_status = bot_store.status(connection, symbols, "", [], status.as_of)
         status.sizes = measure_sizes(connection, settings)
-    status.symbols, status.deliveries = found.symbols, found.deliveries
+    status.symbols, status.deliveries = bot_status.symbols, bot_status.deliveries
+    for row in status.symbols:
+        if row.newest_bar and (problem := future_problem(row.newest_bar.astimezone(UTC), status.as_of)):
+            status.problems.append(f"{row.symbol}: {problem}; {FUTURE_REMEDY}")
+        if row.calendar_problem:
+            status.problems.append(f"{row.symbol}: {row.calendar_problem}")
     if not symbols:
         status.problems.append("there are no bars; load some with `hybrid-ml backfill`")

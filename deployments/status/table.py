@@ -5,20 +5,21 @@ from datetime import UTC, datetime
 from rich.markup import escape
 from rich.table import Table
 
-from deployments.status.collect import DeploymentStatus, Status, format_next_runs
+from deployments.status.collect import DeploymentStatus, InstallationStatus, format_next_runs
 from hybrid_ml.console.terminal import CROSS, TICK, out
 from hybrid_ml.diagnostics.settings_table import SettingRow
 from hybrid_ml.diagnostics.sizes import Sizes
 from hybrid_ml.health.problems import problem_text
-from hybrid_ml.market.bars import age_minutes
+from hybrid_ml.market.bars import age_minutes, future_problem
+from hybrid_ml.reporting.wording import format_closed
 from hybrid_ml.schemas.bot_status import LastAnswer, SymbolStatus
 
 
-def show_status(status: Status) -> None:
-    """What runs, when next, how it went, what serves, and what is to be done."""
+def show_status(status: InstallationStatus) -> None:
+    """What runs, when next, how it ended, the models in use, and what is to be done."""
     _line(status.server, "server", status.server or "none")
     _line(status.workers, "worker", ", ".join(status.workers) or "none online")
-    _line(status.database, "database", status.database or ("not reached" if status.settings else "not asked"))
+    _line(status.database, "database", status.database or ("not reached" if status.settings else "not checked"))
     if status.deployments:
         out.print(_deployments(status.deployments))
     if status.symbols:
@@ -39,9 +40,9 @@ def _line(fine: object, part: str, message: str) -> None:
     out.print(f"{TICK if fine else CROSS} {part:<9} {escape(message)}")
 
 
-def _deployments(found: list[DeploymentStatus]) -> Table:
+def _deployments(rows: list[DeploymentStatus]) -> Table:
     table = Table("deployment", "next", "last run (UTC)", "ended as", "took", box=None, padding=(0, 2))
-    for row in found:
+    for row in rows:
         running = f", {row.running} at work" if row.running else ""
         last = row.last
         began = f"{last.began.astimezone(UTC):%m-%d %H:%M}" if last and last.began else "never began" if last else "-"
@@ -50,12 +51,12 @@ def _deployments(found: list[DeploymentStatus]) -> Table:
     return table
 
 
-def _symbols(found: list[SymbolStatus], now: datetime) -> Table:
+def _symbols(rows: list[SymbolStatus], now: datetime) -> Table:
     table = Table("symbol", "newest bar (UTC)", "serves", "trained until", "last answer", box=None, padding=(0, 2))
-    for row in found:
+    for row in rows:
         table.add_row(
             escape(row.symbol),
-            _moment(row.newest_bar, now),
+            _newest_bar(row, now),
             escape((row.model_version or "no model yet").split("@")[-1]),
             _moment(row.model_trained_until, now),
             _answer(row.last),
@@ -65,7 +66,7 @@ def _symbols(found: list[SymbolStatus], now: datetime) -> Table:
 
 def _sizes(sizes: Sizes) -> Table:
     """Free disk is yellow below HYBRID_ML_MIN_FREE_MB, and red below a quarter of it."""
-    table = Table("what takes room", "MB", box=None, padding=(0, 2))
+    table = Table("disk usage", "MB", box=None, padding=(0, 2))
     table.add_row("the project's database", f"{sizes.database_mb:,.1f}")
     if sizes.prefect_database_mb is not None:
         table.add_row("Prefect's database", f"{sizes.prefect_database_mb:,.1f}")
@@ -78,9 +79,9 @@ def _sizes(sizes: Sizes) -> Table:
     return table
 
 
-def _settings(found: list[SettingRow]) -> Table:
+def _settings(rows: list[SettingRow]) -> Table:
     table = Table("setting", "value", "from", box=None, padding=(0, 2))
-    for row in found:
+    for row in rows:
         table.add_row(row.name, escape(row.shown), escape(row.origin))
     return table
 
@@ -90,6 +91,13 @@ def _answer(last: LastAnswer | None) -> str:
         return "none yet"
     verdict = "signal" if last.signal else "degraded" if last.degraded else f"refused by {len(last.refused_by)}"
     return f"{last.bar_time.astimezone(UTC):%H:%M} {last.direction} {last.confidence:.2f}, {verdict}"
+
+
+def _newest_bar(row: SymbolStatus, now: datetime) -> str:
+    if row.newest_bar is not None and future_problem(row.newest_bar, now):
+        return f"[red]{_moment(row.newest_bar, now)}, in the future[/red]"
+    closed = f", {format_closed(row.closed_until)}" if row.closed_until else ""
+    return f"{_moment(row.newest_bar, now)}{closed}"
 
 
 def _moment(moment: datetime | None, now: datetime) -> str:

@@ -1,1 +1,1 @@
-"""From a signal to a message in the chats: its words, its outbox, Telegram."""
+"""Alerts: their text and chart, the outbox, sending through Telegram."""

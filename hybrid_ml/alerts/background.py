@@ -1,4 +1,4 @@
-"""Work that blocks, off the event loop."""
+"""Blocking work outside the event loop."""
 
 import asyncio
 from collections.abc import Callable
@@ -6,21 +6,20 @@ from contextlib import suppress
 from threading import Thread
 from typing import TypeVar
 
-PATIENCE_SECONDS = 30.0
+TIMEOUT_SECONDS = 30.0
 Result = TypeVar("Result")
 
 
-async def run_in_daemon_thread(work: Callable[[], Result], patience_seconds: float = PATIENCE_SECONDS) -> Result:
-    """What `work` returns or raises, or TimeoutError when patience is at an end.
-
-    On a thread that does not keep the program from ending, unlike asyncio's own: a database that fell
-    silent could hold up the end for hours.
+async def run_in_daemon_thread(work: Callable[[], Result], timeout_seconds: float = TIMEOUT_SECONDS) -> Result:
+    """The result of `work`, or what it raises; TimeoutError after `timeout_seconds`.
+    It runs on a daemon thread, unlike asyncio's own: a database that does not answer
+    could otherwise delay the end of the process for hours.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Result] = loop.create_future()
 
     def settle(result: Result | None, error: BaseException | None) -> None:
-        if future.done():  # nobody waits any more
+        if future.done():  # the caller has stopped waiting
             return
         if error is not None:
             future.set_exception(error)
@@ -31,10 +30,10 @@ async def run_in_daemon_thread(work: Callable[[], Result], patience_seconds: flo
         result, error = None, None
         try:
             result = work()
-        except BaseException as raised:  # carried over to who waits
+        except BaseException as raised:  # raised again in the waiting task
             error = raised
         with suppress(RuntimeError):  # the loop may have ended
             loop.call_soon_threadsafe(settle, result, error)
 
     Thread(target=run, name="database", daemon=True).start()
-    return await asyncio.wait_for(future, patience_seconds)
+    return await asyncio.wait_for(future, timeout_seconds)

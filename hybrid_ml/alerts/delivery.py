@@ -38,9 +38,9 @@ from hybrid_ml.store.outbox import Claimed
 
 LEASE_SECONDS = LONGEST_SECONDS + 20
 SHUTDOWN_GRACE_SECONDS = 2.0
-"""How long messages under way may take when a service is told to end."""
+"""How long messages under way may take when the service stops."""
 LOOK_AGAIN_SECONDS = 1.0
-"""How often a sender looks for what others wrote into the outbox."""
+"""How often a sender reads what other processes wrote into the outbox."""
 CHAT_BACKOFF_SECONDS = 1.0
 """A chat that could not be reached is left alone this long, however many alerts wait for it."""
 # Telegram takes about 30 messages a second in all, one a second and chat with short bursts, 20 a minute

@@ -1,7 +1,7 @@
-"""Telegram's HTML: what is foreign made harmless, what is too long made to fit.
+"""Telegram's HTML: escaping text from elsewhere, and cutting text that is too long.
 
-Telegram takes a handful of tags and refuses a message with any other, or with one left open, as a
-whole (https://core.telegram.org/bots/api#html-style). Here every tag begins and ends on its line.
+Telegram accepts a few tags and refuses a whole message with any other, or with an unclosed one
+(https://core.telegram.org/bots/api#html-style). Here every tag begins and ends on its line.
 """
 
 import html
@@ -13,11 +13,11 @@ CAPTION_LIMIT, TEXT_LIMIT = 1_024, 4_096
 """UTF-16 code units of visible text under a picture, and in a message without one."""
 REPEAT = "Repeat: the first may have arrived already"
 ZERO_WIDTH_JOINER = "\u200d"
-"""Holds the parts of one emoji together; the only invisible character that is kept."""
+"""Joins the parts of one emoji; the only invisible character that is kept."""
 
 
 class _Visible(HTMLParser):
-    """Collects what a reader sees, and which tags are still open."""
+    """Collects the visible text, and the tags that are still open."""
 
     def __init__(self, text: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -38,10 +38,10 @@ class _Visible(HTMLParser):
 
 
 def escaped(foreign: str) -> str:
-    """`foreign` as it can stand in a message: on one line, no markup, nothing in it that cannot be seen.
+    """`foreign` as text in a message: on one line, without markup, without invisible characters.
 
-    Line breaks, control characters, half surrogates and characters that turn the direction of what
-    follows are shown by their number, like \\u202e.
+    Line breaks, control characters, half surrogates and characters that change the direction of text
+    are shown by their number, like \\u202e.
     """
     return html.escape("".join(_seen(character) for character in foreign))
 
@@ -52,17 +52,17 @@ def _seen(character: str) -> str:
 
 
 def visible(text: str) -> str:
-    """What a reader of `text` sees: tags gone, entities resolved."""
+    """The visible text: without tags, entities resolved."""
     return "".join(_Visible(text).parts)
 
 
 def length(text: str) -> int:
-    """How long `text` is as Telegram counts: UTF-16 code units of what is visible."""
+    """The length of `text` as Telegram counts it: UTF-16 code units of the visible text."""
     return len(visible(text).encode("utf-16-le", "surrogatepass")) // 2
 
 
 def fit(text: str, limit: int) -> str:
-    """`text` without as many of its last lines as it takes for `length` to be at most `limit`.
+    """`text` without as many of its last lines as needed for a `length` of at most `limit`.
 
     Tags that a dropped line would have closed are closed. A first line that is too long by itself is cut,
     and loses its tags.
@@ -79,5 +79,5 @@ def fit(text: str, limit: int) -> str:
 
 
 def repeat_mark(text: str) -> str:
-    """`text` with a first line that says that it may have come once already."""
+    """`text` with a first line that it may have arrived before."""
     return f"<i>{REPEAT}</i>\n{text}"

@@ -1,28 +1,30 @@
-"""The words of an alert and of its outcome: HTML for Telegram, in lines short enough for a phone."""
+"""The text of an alert and of its outcome: HTML for Telegram, in lines short enough for a phone."""
 
 import math
 import textwrap
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
-from hybrid_ml.alerts.html import escaped
-from hybrid_ml.learning.intervals import wilson
+from hybrid_ml.alerts.html import CAPTION_LIMIT, escaped, length
+from hybrid_ml.alerts.record import record_lines
 from hybrid_ml.learning.model import Kind
 from hybrid_ml.market.bars import BAR_LENGTH
 from hybrid_ml.market.labels import CLASSES, HORIZON_MINUTES
+from hybrid_ml.schemas.signal_record import SymbolRecord
 from hybrid_ml.signals.gates import Answer, Verdict
-from hybrid_ml.signals.penalty import RecentSignals
+from hybrid_ml.signals.reasons import Reason, format_reason
 from hybrid_ml.text.counts import counted
 
 ARROWS = {"down": "▼", "flat": "■", "up": "▲"}
 SIGNS = {"down": -1, "flat": 1, "up": 1}
 KINDS: dict[Kind, str] = {"base": "weekly model", "scratch": "model from scratch"}
-TOLD_GATES = {"confidence": "≥", "margin": "≥", "entropy": "≤", "recent_accuracy": "≥"}
+SHOWN_GATES = {"confidence": "≥", "margin": "≥", "entropy": "≤", "recent_accuracy": "≥"}
 LINE_LENGTH = 44
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 PLAIN_PRICES = (1e-9, 1e13)
-"""Outside, a price is written with an exponent."""
+"""Prices outside of this range are written with an exponent."""
 
 
 def alert_message(
@@ -34,29 +36,33 @@ def alert_message(
     answer: Answer,
     threshold: float,
     verdicts: list[Verdict],
-    recent: RecentSignals,
+    recent: SymbolRecord,
     model_version: str,
     base_kind: Kind,
     base_trained_until: datetime,
     fine_tuned_until: datetime | None,
     now: datetime,
     zone: str,
+    reasons: Sequence[Reason] = (),
 ) -> str:
-    """What, how sure, what exactly it says, why it passed, how such calls went lately, by which model, until when.
+    """The call, its confidence, the price band, what moved it, the gates' values, recent signals, model, validity.
 
     `threshold`: |log return| beyond which the outcome is UP or DOWN. `recent`: the symbol's resolved
-    signals. `fine_tuned_until`: when the adapter's last label was known, None where the base answers alone.
-    `zone`: IANA name of the reader's time zone. Well under Telegram's limit for a caption.
+    signals. `fine_tuned_until`: when the adapter's last label was known, None where the base is used alone.
+    `zone`: IANA name of the reader's time zone. The weakest reasons are left out where
+    they would exceed Telegram's limit for a caption.
     """
     call = f"{ARROWS[answer.direction]} {escaped(symbol)} {answer.direction.upper()}"
     sure = f"{min(99, round(100 * answer.confidence))} % sure"
     fine_tuned = [] if fine_tuned_until is None else [f"fine-tuned on bars until {age(now - fine_tuned_until)} ago"]
-    lines = [
+    before = [
         f"<b>{call}, {sure}{' (SIMULATED DATA)' if simulated else ''}</b>",
         *_band(close, threshold),
         "",
-        *_chances(answer),
+        *_probabilities(answer),
         "",
+    ]
+    after = [
         *_why(verdicts),
         "",
         *record_lines(recent),
@@ -67,7 +73,11 @@ def alert_message(
         "",
         *_times(bar_time + BAR_LENGTH, zone),
     ]
-    return "\n".join(lines)
+    texts = (
+        "\n".join([*before, *_what_moved_it(reasons[:count], answer.direction), *after])
+        for count in range(len(reasons), 0, -1)
+    )
+    return next((text for text in texts if length(text) <= CAPTION_LIMIT), "\n".join([*before, *after]))
 
 
 def outcome_message(
@@ -80,17 +90,20 @@ def outcome_message(
     forward_return: float | None,
     outcome: str | None,
     void_reason: str | None,
-    recent: RecentSignals,
+    recent: SymbolRecord,
     corrected: bool = False,
+    entry_return: float | None = None,
+    tradable: bool | None = None,
 ) -> str:
-    """What became of a call: right or wrong, the way the price went, and how such calls went lately.
+    """The outcome of a call: right or wrong, the price's movement, and the recent signals.
 
-    `close` is the one that counts, `corrected` says that it is not the one the alert stated; `forward_return`
-    the log return to `close_then`. `outcome` None: there can be none, for `void_reason`.
+    `close` is the one that counts; `corrected`: it is not the one that the alert stated; `forward_return`:
+    the log return to `close_then`. `outcome` None: there can be none, for `void_reason`. `entry_return`: the log return
+    from the next traded open; `tradable`: False where there was none in time, None where it is not known.
     """
     called = f"{escaped(symbol)} {direction.upper()}{' (SIMULATED DATA)' if simulated else ''}"
     if outcome is None or close_then is None or forward_return is None:
-        why = _wrapped(void_reason or "the bars do not tell")
+        why = _wrapped(void_reason or "the bars do not show it")
         return "\n".join([f"<b>○ No outcome: {called}</b>", *why, "It counts neither as right nor as wrong."])
     verdict = "✓ Right" if outcome == direction else "✗ Wrong"
     along = SIGNS[direction] * forward_return * 1e4
@@ -100,27 +113,22 @@ def outcome_message(
         *([] if outcome == direction else [f"It was {outcome.upper()}."]),
         f"{before} → {after} in {HORIZON_MINUTES} minutes",
         f"{along:+z,.1f} bps {'of movement' if direction == 'flat' else 'along the call'}",
+        *_from_entry(direction, entry_return, tradable),
         *(["The bar was corrected since the call;", "the corrected price counts."] if corrected else []),
         *record_lines(recent),
     ]
     return "\n".join(lines)
 
 
-def record_lines(recent: RecentSignals) -> list[str]:
-    """How many of the newest resolved signals were right, with the interval that so few allow."""
-    if not recent.count:
-        return ["no resolved signal yet"]
-    if recent.count == 1:
-        return [f"one resolved signal so far: {'right' if recent.right else 'wrong'}"]
-    low, high = wilson(recent.right, recent.count)
-    return [
-        f"{recent.right} of the last {recent.count} signals right: {100 * recent.precision:.0f} %",
-        f"(90 % interval {100 * low:.0f} to {100 * high:.0f} %)",
-    ]
+def _from_entry(direction: str, entry_return: float | None, tradable: bool | None) -> list[str]:
+    """What a person could have had of it, before the fee."""
+    if entry_return is not None:
+        return [f"{SIGNS[direction] * entry_return * 1e4:+z,.1f} bps from the next traded open"]
+    return ["No minute was traded in time: not tradable."] if tradable is False else []
 
 
 def age(span: timedelta) -> str:
-    """`3 days 4 h`, `5 h` or `25 min`; a span below nothing, by a clock that is wrong, is none."""
+    """`3 days 4 h`, `5 h` or `25 min`; a negative span, from a wrong clock, counts as none."""
     span = max(span, timedelta(0))
     if span < HOUR:
         return f"{span // timedelta(minutes=1)} min"
@@ -130,7 +138,7 @@ def age(span: timedelta) -> str:
 
 
 def _band(close: float, threshold: float) -> list[str]:
-    """The price, and from which prices on it is UP or DOWN."""
+    """The price, and the prices beyond which it is UP or DOWN."""
     now, below, above = _prices(close, close * math.exp(-threshold), close * math.exp(threshold))
     return [
         f"price {now}, the next {HORIZON_MINUTES} minutes:",
@@ -140,7 +148,7 @@ def _band(close: float, threshold: float) -> list[str]:
 
 
 def _prices(close: float, *others: float) -> list[str]:
-    """`close` with its digits (eight at most), the others with as many decimals, or as tell them from it."""
+    """`close` with at most eight digits, the others with as many decimals, or as many as needed to differ from it."""
     spread = max(abs(other - close) for other in others)
     if not all(PLAIN_PRICES[0] <= price <= PLAIN_PRICES[1] for price in (close, *others)):
         return [f"{price:.8g}" for price in (close, *others)]
@@ -151,22 +159,36 @@ def _prices(close: float, *others: float) -> list[str]:
     return [f"{price:,.{decimals}f}" for price in (close, *others)]
 
 
-def _chances(answer: Answer) -> list[str]:
+def _probabilities(answer: Answer) -> list[str]:
     """The probability of each class, the largest first."""
-    named = sorted(zip(CLASSES, answer.probabilities, strict=True), key=lambda item: -item[1])
-    return [f"{name} {100 * chance:.1f} %" for name, chance in named]
+    by_probability = sorted(zip(CLASSES, answer.probabilities, strict=True), key=lambda item: -item[1])
+    return [f"{name} {100 * probability:.1f} %" for name, probability in by_probability]
+
+
+def _what_moved_it(reasons: Sequence[Reason], direction: str) -> list[str]:
+    """A line or more for each reason; nothing where none is known."""
+    if not reasons:
+        return []
+    lines = (line for reason in reasons for line in _hanging(format_reason(reason, direction)))
+    return ["<b>What moved it</b>", *lines, ""]
+
+
+def _hanging(text: str) -> list[str]:
+    """Text as lines of a message, all but the first indented."""
+    first, *others = _wrapped(text)
+    return [first, *(f"  {line}" for line in others)]
 
 
 def _why(verdicts: list[Verdict]) -> list[str]:
-    lines = (line for verdict in verdicts if verdict.gate in TOLD_GATES for line in _passed(verdict))
+    lines = (line for verdict in verdicts if verdict.gate in SHOWN_GATES for line in _passed(verdict))
     return ["<b>Why it passed</b>", *lines]
 
 
 def _passed(verdict: Verdict) -> list[str]:
     name = verdict.gate.replace("_", " ")
     if verdict.value is None or verdict.bound is None:
-        return [f"{name} not known yet"]
-    line = f"{name} {verdict.value:z.2f} {TOLD_GATES[verdict.gate]} {verdict.bound:.2f}"
+        return [f"{name} not judged yet"]
+    line = f"{name} {verdict.value:z.2f} {SHOWN_GATES[verdict.gate]} {verdict.bound:.2f}"
     if verdict.asked is None:
         return [line]
     raised = verdict.meaning.partition(" (")[2].removesuffix(")")
@@ -174,9 +196,9 @@ def _passed(verdict: Verdict) -> list[str]:
 
 
 def _times(decided: datetime, zone: str) -> list[str]:
-    """When the call was due and until when it holds, in the reader's zone and in UTC.
+    """The begin and end of the call's validity, in the reader's zone and in UTC.
 
-    Where the clock changes between the two, the hour says by which: 02:50 may come before 02:00.
+    Where the clock changes between the two, the abbreviation of the zone is added: 02:50 may come before 02:00.
     """
     ends = decided + timedelta(minutes=HORIZON_MINUTES)
     place = zone.rpartition("/")[2].replace("_", " ")
@@ -191,6 +213,6 @@ def _times(decided: datetime, zone: str) -> list[str]:
 
 
 def _wrapped(text: str) -> list[str]:
-    """Foreign words as lines of a message."""
+    """Text from elsewhere as lines of a message."""
     lines = textwrap.wrap(text, LINE_LENGTH - 2, break_long_words=False, break_on_hyphens=False)
     return [escaped(line) for line in lines]

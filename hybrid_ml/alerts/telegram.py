@@ -1,4 +1,4 @@
-"""The edge to Telegram, by way of python-telegram-bot: what was sent, and if not, what that means."""
+"""Sending through Telegram, with python-telegram-bot: whether a message was sent, and the meaning of errors."""
 
 import asyncio
 import logging
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 TIMEOUT_SECONDS = 10.0
 LONGEST_SECONDS = 4 * TIMEOUT_SECONDS
-"""A message is under way this long at most, a picture that is refused and its text; a lease must be longer."""
+"""The longest time for one message: a refused picture and then its text; a lease must be longer."""
 CONNECTIONS = 32
 PUBLIC_BASE_URL = "https://api.telegram.org/bot"
 UNKNOWN_BOT = (
@@ -40,7 +40,7 @@ NEVER_SENT = {
     "ProxyError",
     "UnsupportedProtocol",
 }
-"""Errors of httpx that come before a request is on its way."""
+"""Errors of httpx that are raised before a request is sent."""
 Result = TypeVar("Result")
 
 
@@ -53,7 +53,7 @@ class Sent:
 
 @dataclass(frozen=True)
 class TryLater:
-    """Telegram surely has not taken it. `seconds`: when it wants to be asked again, by this chat at all."""
+    """Telegram surely has not taken it. `seconds`: how long it asks to wait before anything is sent to this chat."""
 
     why: str
     seconds: float | None = None
@@ -61,14 +61,14 @@ class TryLater:
 
 @dataclass(frozen=True)
 class Unknown:
-    """Telegram may or may not have taken it: the answer never came."""
+    """Telegram may or may not have taken it: there was no answer."""
 
     why: str
 
 
 @dataclass(frozen=True)
 class Refused:
-    """Telegram refused for good, and what to change. `of_content`: it may take the same in other words."""
+    """Telegram refused for good; `why` includes the remedy. `of_content`: it may accept other content."""
 
     why: str
     of_content: bool = False
@@ -78,29 +78,29 @@ Outcome = Sent | TryLater | Unknown | Refused
 
 
 class TelegramSender:
-    """A bot with its connections open. Everything happens on the event loop it was made for."""
+    """A bot with open connections. All its methods run on the event loop it was made for."""
 
     def __init__(self, bot: "Bot", timeout_seconds: float = TIMEOUT_SECONDS) -> None:
-        """`timeout_seconds`: of every step; a message as a whole may take twice as long."""
+        """`timeout_seconds`: for every step; a whole message may take twice as long."""
         self.bot, self.timeout_seconds = bot, timeout_seconds
 
     async def send(self, chat_id: str, text: str, picture: bytes | None, reply_to: int | None) -> Outcome:
-        """Send `text` (HTML), under `picture` (PNG) where there is one; where Telegram does not like that, alone."""
+        """Send `text` (HTML), under `picture` (PNG) where there is one; alone where Telegram refuses the picture."""
         if picture is not None:
-            outcome = await self._ask(chat_id, reply_to, photo=picture, caption=fit(text, CAPTION_LIMIT))
+            outcome = await self._send(chat_id, reply_to, photo=picture, caption=fit(text, CAPTION_LIMIT))
             if not (isinstance(outcome, Refused) and outcome.of_content):
                 return outcome
-        return await self._ask(chat_id, reply_to, text=fit(text, TEXT_LIMIT))
+        return await self._send(chat_id, reply_to, text=fit(text, TEXT_LIMIT))
 
     async def warm_up(self) -> None:
-        """Connect, so that the next message need not wait for it; whatever is wrong will show then."""
+        """Connect, so that the next message need not wait for it; errors show at the next message."""
         try:
             async with asyncio.timeout(self.timeout_seconds):
                 await self.bot.get_me()
-        except Exception:  # only a courtesy
+        except Exception:  # the connection is optional here
             logging.getLogger(__name__).debug("no connection to Telegram yet")
 
-    async def _ask(self, chat_id: str, reply_to: int | None, **content: Any) -> Outcome:
+    async def _send(self, chat_id: str, reply_to: int | None, **content: Any) -> Outcome:
         from telegram import ReplyParameters
         from telegram.constants import ParseMode
         from telegram.error import TelegramError
@@ -115,12 +115,12 @@ class TelegramSender:
             return classify_error(error, chat_id)
         except TimeoutError:
             return Unknown("Telegram did not answer in time")
-        except Exception as error:  # an answer that is none, whatever python-telegram-bot makes of it
+        except Exception as error:  # python-telegram-bot cannot parse the answer
             return Unknown(f"Telegram's answer cannot be read ({type(error).__name__})")
 
 
 def classify_error(error: Exception, chat_id: str) -> Outcome:
-    """What an error of python-telegram-bot says about a message: later, perhaps sent, or never."""
+    """The outcome of a message by an error of python-telegram-bot: later, perhaps sent, or never."""
     from telegram.error import BadRequest, NetworkError, TelegramError
 
     cause = error.__cause__
@@ -132,14 +132,14 @@ def classify_error(error: Exception, chat_id: str) -> Outcome:
     if type(cause).__name__ in NEVER_SENT:
         return TryLater(f"Telegram cannot be reached ({type(cause).__name__})")
     if "504" in str(error) or "Gateway Timeout" in str(error):
-        return Unknown("a gateway before Telegram gave up waiting")  # it may have handed the message on
+        return Unknown("a gateway before Telegram gave up waiting")  # it may have passed the message on
     if isinstance(error, NetworkError) and (cause is None or isinstance(cause, TelegramError)):
-        return TryLater("Telegram has trouble of its own")  # it answered, with a 5xx: not taken
-    return Unknown(f"Telegram's answer did not come ({type(cause or error).__name__})")
+        return TryLater("Telegram has an internal error")  # it answered, with a 5xx: not taken
+    return Unknown(f"no answer of Telegram ({type(cause or error).__name__})")
 
 
 def asked_wait_seconds(error: BaseException) -> float:
-    """How long Telegram asks to be left alone (429), at least a second and at most a day; 0 when it does not."""
+    """How long Telegram asks to wait (429), at least a second and at most a day; 0 when it does not."""
     from telegram.error import RetryAfter
 
     if not isinstance(error, RetryAfter):
@@ -150,24 +150,24 @@ def asked_wait_seconds(error: BaseException) -> float:
 
 
 def _refusal(error: Exception, chat_id: str) -> str | None:
-    """What to change, where Telegram refused for good."""
+    """The reason and the remedy, where Telegram refused for good."""
     from telegram.error import BadRequest, ChatMigrated, Forbidden, InvalidToken, TelegramError
 
     if isinstance(error, InvalidToken):
         return UNKNOWN_BOT
     if isinstance(error, ChatMigrated):
-        return f"chat {chat_id} became a supergroup; its id is now {error.new_chat_id}: put that in its place"
+        return f"chat {chat_id} became a supergroup; its id is now {error.new_chat_id}: use that instead"
     text = error.message if isinstance(error, TelegramError) else ""
     text = "".join(letter for letter in text if letter.isprintable())[:300]
     if isinstance(error, Forbidden):
-        return f"Telegram refused ({text}): let chat {chat_id} start or unblock the bot"
+        return f"Telegram refused ({text}): chat {chat_id} must start or unblock the bot"
     if isinstance(error, BadRequest):
         return f"Telegram refused ({text}): check chat {chat_id} in TELEGRAM_CHAT_ID or TELEGRAM_CHATS"
     return None
 
 
 def whoami(settings: Settings) -> str:
-    """The bot's user name, as a check that token and address are right; raises AlertRefused when they are not."""
+    """The bot's user name, to check that token and address are right; raises AlertRefused when they are not."""
     from telegram.error import Forbidden, InvalidToken, TelegramError
 
     async def ask() -> str:
@@ -183,18 +183,18 @@ def whoami(settings: Settings) -> str:
 
 
 def silence_http_loggers() -> None:
-    """Settle, before python-telegram-bot is imported, what it and its libraries log; and how it tells of waits.
+    """Set, before python-telegram-bot is imported, the log levels of it and its libraries, and the type of waits.
 
-    Addresses hold the token: httpx logs them at INFO, and a garbled answer that repeats one is logged as an error.
+    Addresses contain the token: httpx logs them at INFO, and a malformed answer that repeats one is logged as an error.
     """
-    # A wait that Telegram asks for comes as a timedelta, which python-telegram-bot is about to make the rule.
+    # Waits as a timedelta, which python-telegram-bot is about to make the default.
     os.environ.setdefault("PTB_TIMEDELTA", "true")
     for name, level in (("httpx", logging.WARNING), ("httpcore", logging.WARNING), ("telegram", logging.CRITICAL)):
         logging.getLogger(name).setLevel(level)
 
 
 def make_bot(token: SecretStr, base_url: str, timeout_seconds: float = TIMEOUT_SECONDS) -> "Bot":
-    """A bot for one event loop, its address Telegram's own where `base_url` is empty; it never shows the token."""
+    """A bot for one event loop, with Telegram's own address where `base_url` is empty; it never shows the token."""
     silence_http_loggers()
     from telegram import Bot
     from telegram.request import HTTPXRequest
@@ -211,7 +211,7 @@ def make_bot(token: SecretStr, base_url: str, timeout_seconds: float = TIMEOUT_S
 
 
 class BackgroundSender:
-    """A line on a thread of its own, kept open between the runs of one process."""
+    """A sender on a thread of its own, kept open between the runs of one process."""
 
     def __init__(self, token: SecretStr, base_url: str) -> None:
         self._loop = asyncio.new_event_loop()
@@ -219,7 +219,7 @@ class BackgroundSender:
         self.line = self.do(self._open(token, base_url))
 
     def warm_up(self) -> None:
-        """Begin to connect, and do not wait for it."""
+        """Begin to connect without waiting."""
         asyncio.run_coroutine_threadsafe(self.line.warm_up(), self._loop)
 
     def do(self, work: Coroutine[Any, Any, Result]) -> Result:
@@ -227,7 +227,7 @@ class BackgroundSender:
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
-        except BaseException:  # Ctrl-C, a stage's timeout: what is under way is let arrive, and written down
+        except BaseException:  # Ctrl-C, a stage's timeout: let current messages arrive, and record them
             if future.cancel():
                 time.sleep(GRACE_SECONDS)
             raise
@@ -237,7 +237,7 @@ class BackgroundSender:
 
 
 def open_post(settings: Settings) -> BackgroundSender:
-    """The post of this process for the configured bot; connected by and by."""
+    """The sender of this process for the configured bot; connected on demand."""
     return _post(settings.telegram_bot_token, settings.telegram_base_url)
 
 

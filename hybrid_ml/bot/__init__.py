@@ -1,1 +1,1 @@
-"""Answers to commands from the chat."""
+"""Replies to commands from the chat."""

@@ -1,4 +1,4 @@
-"""Where commands are carried out and answered from the database. Everything here blocks."""
+"""Claims commands and replies to them from the database. Everything here blocks."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -16,24 +16,24 @@ Clock = Callable[[], datetime]
 
 
 def allowed_chat_ids(settings: Settings) -> list[str]:
-    """The chats that may give commands, as configured: those that get alerts."""
+    """The configured chats that may send commands: those that get alerts."""
     return settings.chat_ids
 
 
 class CommandHandler:
-    """Takes commands in hand, and finds the words."""
+    """Claims commands and makes the replies."""
 
     def __init__(self, settings: Settings, engine: Engine, clock: Clock) -> None:
         self._settings, self._engine, self._clock = settings, engine, clock
 
     def take(self, request: BotCommand) -> ClaimedCommand | None:
-        """Take a command in hand with what it changes; None: it was before. Raises what the database raises."""
+        """Claim a command and apply its effect; None: it was claimed before. Raises what the database raises."""
         with self._engine.begin() as connection:
             limit_time(connection)
             return bot_queries.take(connection, request)
 
     def words(self, request: BotCommand, taken: ClaimedCommand) -> str:
-        """The answer, HTML. Raises what the database raises."""
+        """The reply, HTML. Raises what the database raises."""
         if request.refusal:
             return escaped(request.refusal)
         if request.problem:

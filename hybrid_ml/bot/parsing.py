@@ -1,4 +1,4 @@
-"""From an update of the Bot API to a command of ours, or to nothing."""
+"""Parsing an update of the Bot API into a command, or into None."""
 
 import re
 from dataclasses import dataclass
@@ -15,23 +15,23 @@ MOST_SIGNALS = 20
 
 @dataclass(frozen=True)
 class UnauthorizedChat:
-    """Someone who is not to be answered."""
+    """A sender that gets no reply."""
 
     chat_id: int
     user_id: int | None
 
 
 def parse_command(update: dict[str, Any], allowed: list[str], bot_name: str) -> BotCommand | UnauthorizedChat | None:
-    """What `update` asks of the bot named `bot_name`; None when nothing.
+    """The command of `update` for the bot named `bot_name`; None when there is none.
 
-    Only new messages count that begin with a command: edited ones, posts in channels, stickers and talk do not.
+    Only new messages that begin with a command count: no edited ones, no channel posts, stickers or other text.
     In a group an unknown command may be meant for another bot, so there it counts only with `@bot_name`.
     """
     message = update.get("message")
-    found = COMMAND.fullmatch(str(message.get("text", "")).strip()) if isinstance(message, dict) else None
-    if message is None or found is None:
+    match = COMMAND.fullmatch(str(message.get("text", "")).strip()) if isinstance(message, dict) else None
+    if message is None or match is None:
         return None
-    name, addressed, argument = found[1].lower(), found[2], (found[3] or "").strip()
+    name, addressed, argument = match[1].lower(), match[2], (match[3] or "").strip()
     chat = message["chat"]
     if addressed is not None and addressed.lower() != bot_name.lower():
         return None
@@ -48,9 +48,9 @@ def parse_command(update: dict[str, Any], allowed: list[str], bot_name: str) -> 
 
 
 def _sender(message: dict[str, Any]) -> tuple[int | None, bool]:
-    """The person who wrote a message; None for one in the name of a chat, and whether that is the chat it stands in.
+    """The sender's user id; None for a message in the name of a chat, and whether that is the chat it is in.
 
-    The person named beside such a message is a stand-in of Telegram's.
+    The person in such a message is a placeholder of Telegram's.
     """
     if "sender_chat" in message:
         return None, int(message["sender_chat"]["id"]) == int(message["chat"]["id"])
@@ -58,9 +58,9 @@ def _sender(message: dict[str, Any]) -> tuple[int | None, bool]:
 
 
 def _configured(chat: dict[str, Any], allowed: list[str]) -> str | None:
-    """The name by which a chat is configured: its number, or the @name of a public one."""
+    """The configured name of a chat: its number, or the @name of a public one."""
     names = {str(chat["id"]), f"@{chat['username']}".lower() if chat.get("username") else ""}
-    # A person's @name is no configured chat: alerts cannot be sent to it.
+    # A person's @name is no configured chat, since alerts cannot be sent to it.
     names = {str(chat["id"])} if chat.get("type") == "private" else names
     return next((chat for chat in allowed if chat.lower() in names), None)
 

@@ -1,33 +1,38 @@
-"""What the bot says: facts as HTML the way Telegram takes it, short enough for a phone."""
+"""The texts of the bot's replies: HTML for Telegram, short enough for a phone."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, tzinfo
+from math import isnan
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from hybrid_ml.alerts.html import escaped
-from hybrid_ml.learning.intervals import wilson
-from hybrid_ml.schemas.bot_status import LastAnswer, PastSignal, Pause, Status, SymbolRecord, SymbolStatus
+from hybrid_ml.evaluation.returns_section import format_t
+from hybrid_ml.evaluation.symbol_record import measure_record
+from hybrid_ml.market.bars import FUTURE_MINUTES, future_problem
+from hybrid_ml.schemas.bot_status import BotStatus, LastAnswer, Pause, SymbolStatus
 from hybrid_ml.schemas.requests import AnalysisRequest
+from hybrid_ml.schemas.signal_record import FEE_BPS, PastSignal, SymbolRecord
 from hybrid_ml.text.counts import counted
 
 LONGEST_UNITS = 3_900
-"""Telegram takes 4,096 UTF-16 units of visible text; markup and entities are counted here as well, to be safe."""
+"""Telegram accepts 4,096 UTF-16 units of visible text; markup and entities are counted here as well, to be safe."""
 STALE_MINUTES = float(AnalysisRequest.model_fields["max_bar_age_minutes"].default)
 ZONE = str(AnalysisRequest.model_fields["sleep_timezone"].default)
-"""The zone whose clock quiet hours go by, where a run states no other."""
+"""The time zone of quiet hours, where a run states no other."""
 ARROWS = {"down": "▼", "flat": "■", "up": "▲"}
 HELP = """<b>Commands</b>
-/status – bars, models, last answers, alerts under way
-/signals – the last five signals and what came of them; /signals 10 for ten
-/record – how often signals were right, beside guessing
+/status – bars, models, last answers, pending alerts
+/signals – the last five signals and their outcomes; /signals 10 for ten
+/record – how often signals were right, compared with guessing
 /pause – no alerts to this chat for 24 hours; /pause 90 for 90 minutes, 7 days at most
 /resume – alerts again
 /help – this list"""
-NO_DATABASE = "The database does not answer, so /{command} may not have been carried out. Ask again in a minute."
+NO_DATABASE = "The database does not answer, so /{command} may not have been carried out. Try again in a minute."
 
 
-def status(facts: Status, now: datetime) -> str:
-    """Symbol by symbol what there is and how old; then the alerts under way, and whether this chat hears them."""
+def status(facts: BotStatus, now: datetime) -> str:
+    """Each symbol's bars, model and last answer with their age; then the alerts, and whether this chat gets them."""
     blocks = [_symbol(symbol, now) for symbol in facts.symbols] or [
         "No bars in the database yet: <code>hybrid-ml backfill</code>."
     ]
@@ -43,8 +48,15 @@ def _symbol(facts: SymbolStatus, now: datetime) -> str:
         lines.append("⚠ no bars")
     else:
         age_minutes = (now - facts.newest_bar).total_seconds() / 60 - 1
-        mark = "⚠ " if age_minutes > STALE_MINUTES else ""
-        lines.append(f"{mark}newest bar {_time(facts.newest_bar, now)}, closed {_age(age_minutes)} ago")
+        judged = age_minutes if facts.open_minutes is None else min(age_minutes, facts.open_minutes)
+        is_fresh = -FUTURE_MINUTES <= judged <= STALE_MINUTES
+        mark = "" if is_fresh or (facts.closed_until and age_minutes > 0) else "⚠ "
+        closed = future_problem(facts.newest_bar, now) or f"closed {_age(age_minutes)} ago"
+        lines.append(f"{mark}newest bar {_time(facts.newest_bar, now)}, {closed}")
+    if facts.closed_until:
+        lines.append(f"market closed until {_time(facts.closed_until, now)}")
+    if facts.calendar_problem:
+        lines.append(f"⚠ {escaped(facts.calendar_problem)}")
     if facts.model_version is None or facts.model_trained_until is None:
         lines.append("⚠ no model yet")
     else:
@@ -62,20 +74,20 @@ def _last(last: LastAnswer | None, now: datetime) -> str:
     if last.signal:
         return f"last answer {text}: signal"
     why = ", ".join(escaped(gate.replace("_", " ")) for gate in last.refused_by) or "no gate named"
-    degraded = "; the model is under the bar" if last.degraded else ""
+    degraded = "; the model is degraded" if last.degraded else ""
     return f"last answer {text}: no signal ({why}{degraded})"
 
 
 def _deliveries(counts: dict[str, int]) -> str:
     waiting = counts.get("pending", 0) + counts.get("sending", 0)
     ended = ("sent", "unconfirmed", "refused", "expired", "paused", "logged")
-    # "sent" always shows: that none was sent is news.
+    # "sent" is always shown: that none was sent matters.
     day = ", ".join(f"{counts.get(state, 0)} {state}" for state in ended if counts.get(state) or state == "sent")
     return f"Alerts: {waiting} waiting; last 24 hours: {day}"
 
 
 def pause_line(pause: Pause | None, now: datetime) -> str:
-    """Whether the chat hears alerts."""
+    """Whether the chat gets alerts."""
     if pause is None:
         return "This chat gets alerts"
     place = ZONE.rpartition("/")[2].replace("_", " ")
@@ -84,9 +96,9 @@ def pause_line(pause: Pause | None, now: datetime) -> str:
 
 
 def signals(recent: list[PastSignal], now: datetime) -> str:
-    """The newest signals, one a line."""
+    """The newest signals, one on each line."""
     if not recent:
-        return "No signals yet: nothing was sure enough. /status says what refused the last answers."
+        return "No signals yet: no answer passed every gate. /status shows the gates that refused the last answers."
     head = f"<b>Last {counted(len(recent), 'signal')}</b> (UTC)"
     return _fitting(head, [_signal(signal, now) for signal in recent], "", gap="\n")
 
@@ -98,14 +110,23 @@ def _signal(signal: PastSignal, now: datetime) -> str:
     )
     if signal.outcome is not None:
         came = "" if signal.forward_return is None else f" {signal.forward_return * 1e4:+z.1f} bps"
-        return f"{text} {'✓' if signal.outcome == signal.direction else '✗'} {signal.outcome}{came}"
+        return (
+            f"{text} {'✓' if signal.outcome == signal.direction else '✗'} {signal.outcome}{came}{_from_entry(signal)}"
+        )
     if signal.void_reason is not None:
         return f"{text} – no outcome: {escaped(signal.void_reason)}"
     return f"{text} … waiting"
 
 
+def _from_entry(signal: PastSignal) -> str:
+    """The movement from the first price at which it could have been followed."""
+    if signal.entry_return is None:
+        return ", not tradable" if signal.tradable is False else ""
+    return f", {signal.entry_return * 1e4:+z.1f} from {_time(signal.entry_time or signal.bar_time, signal.bar_time)}"
+
+
 def record(records: list[SymbolRecord], days: int) -> str:
-    """Symbol by symbol how often signals were right, with a 90 % interval, beside what guessing blindly would give."""
+    """For each symbol how often signals were right, with a 90 % interval, compared with a blind guess."""
     if not records:
         return f"No answers in the last {counted(days, 'day')}."
     return _fitting(f"<b>Record</b>, last {counted(days, 'day')}", [_record(accuracy) for accuracy in records], "")
@@ -113,26 +134,47 @@ def record(records: list[SymbolRecord], days: int) -> str:
 
 def _record(facts: SymbolRecord) -> str:
     lines = [f"<b>{escaped(facts.symbol)}</b>"]
-    if facts.signals:
-        low, high = wilson(facts.right, facts.signals)
-        share = facts.right / facts.signals
-        lines.append(f"right {facts.right} of {facts.signals}: {share:.0%} (90 %: {low:.0%} to {high:.0%})")
-    else:
-        lines.append("no signal with an outcome yet")
+    figures = measure_record(facts, FEE_BPS)
+    lines += _precision(figures) if facts.past else ["no signal with an outcome yet"]
     if facts.answers:
-        blind, way = max((facts.ups, "up"), (facts.downs, "down"))
-        lines.append(f"always saying {way}: {blind / facts.answers:.0%} of {counted(facts.answers, 'answer')}")
-    if facts.mean_return_bps is not None:
-        lines.append(f"mean return {facts.mean_return_bps:+z.1f} bps before fees")
+        lines.append(f"always saying {facts.guess}: {facts.guess_precision:.0%} of {counted(facts.answers, 'answer')}")
+    if facts.past:
+        lines += [
+            f"{figures['per_day']:.1f} signals a day",
+            f"close to close: mean {figures['mean_return_bps']:+z.1f} bps, median {figures['median_return_bps']:+z.1f}",
+            *_entry(figures["entry"]),
+        ]
     rest = [f"{count} {what}" for count, what in ((facts.waiting, "waiting"), (facts.void, "void")) if count]
     return "\n".join([*lines, ", ".join(rest)] if rest else lines)
 
 
+def _precision(figures: dict[str, Any]) -> list[str]:
+    low, high = figures["precision_interval_of_days"]
+    right, precision = round(figures["precision"] * figures["count"]), figures["precision"]
+    interval = "one day: no interval" if isnan(low) else f"90 %: {low:.0%} to {high:.0%}"
+    return [f"right {right} of {figures['count']}: {precision:.0%} ({interval})"]
+
+
+def _entry(entry: dict[str, Any]) -> list[str]:
+    """What a person could have had, after the fee."""
+    counts = ((entry["not_tradable"], "not tradable"), (entry["unknown"], "of unknown entry"))
+    missed = ", ".join(f"{count} {what}" for count, what in counts if count)
+    if not entry["traded"]:
+        return [missed]
+    mean, median = entry["mean_return_after_fee_bps"], entry["median_return_after_fee_bps"]
+    return [
+        f"from the next open, after {FEE_BPS:g} bps fee: mean {mean:+z.1f} bps, median {median:+z.1f}, "
+        f"t over days {format_t(entry['t'])}; a guess {entry['guess_mean_return_after_fee_bps']:+z.1f}",
+        f"sum {entry['total_bps']:+z,.0f} bps, drawdown {entry['drawdown_bps']:,.0f} bps",
+        ", ".join(_filled([f"stale price {entry['stale_share']:.0%}", missed])),
+    ]
+
+
 def paused(pause: Pause | None, now: datetime) -> str:
-    """After /pause. None when the minutes asked for were over before the command was read."""
+    """After /pause. None when the requested minutes were over before the command was read."""
     if pause is None:
-        return "That pause was over before I could read it; alerts go on."
-    return f"{pause_line(pause, now)}. What falls due meanwhile is not sent later. /resume ends it."
+        return "That pause was over before the command was read; alerts continue."
+    return f"{pause_line(pause, now)}. Alerts due before then are not sent later. /resume ends it."
 
 
 def resumed() -> str:
@@ -141,12 +183,12 @@ def resumed() -> str:
 
 
 def misunderstood(problem: str) -> str:
-    """When the argument of a command cannot be used."""
+    """When the argument of a command is not valid."""
     return f"{escaped(problem)}.\n\n{HELP}"
 
 
 def _fitting(head: str, blocks: list[str], foot: str, gap: str = "\n\n") -> str:
-    """As many whole blocks as Telegram takes, and how many are left out."""
+    """As many whole blocks as Telegram accepts, and the number of the others."""
     for kept in range(len(blocks), -1, -1):
         left_out = [f"… and {len(blocks) - kept} more"] if kept < len(blocks) else []
         text = gap.join(_filled([head, *blocks[:kept], *left_out, foot]))

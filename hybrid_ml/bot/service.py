@@ -35,6 +35,7 @@ from hybrid_ml.bot.parsing import UnauthorizedChat, parse_command
 from hybrid_ml.bot.rights import CHANGES, Rights
 from hybrid_ml.config.settings import Settings
 from hybrid_ml.errors import BadInput, HybridMLError, ServiceBusy, StoreUnavailable, StoreUnreachable
+from hybrid_ml.pipeline.backoff import backoff_seconds
 from hybrid_ml.schemas.bot_status import BotCommand, ClaimedCommand
 from hybrid_ml.store.bot_queries import ServiceLock
 from hybrid_ml.text.counts import counted
@@ -43,7 +44,7 @@ LATE_MINUTES = 15
 LOCK_WAIT_SECONDS, LOCK_LOOK_SECONDS = 10.0, 15.0
 STRANGER_SECONDS = 60.0
 SHUTDOWN_GRACE_SECONDS = 1.0
-"""How long answers under way may take when the service is told to end."""
+"""How long replies under way may take when the service stops."""
 DATABASE_TROUBLE = (SQLAlchemyError, TimeoutError)
 BackgroundTask = Callable[[], Coroutine[Any, Any, None]]
 logger = logging.getLogger(__name__)
@@ -70,7 +71,7 @@ async def run_service(
     with suppress(NotImplementedError):  # Windows
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end)
     try:
-        await Service(settings, engine, clock).serve(background_task)
+        await BotService(settings, engine, clock).serve(background_task)
     except asyncio.CancelledError:
         if not stop_requested:
             raise  # Ctrl-C
@@ -88,7 +89,7 @@ def _check_configured(settings: Settings) -> None:
         )
 
 
-class Service:
+class BotService:
     """Its tasks: listening, answering, holding the lock, and whatever runs beside."""
 
     def __init__(self, settings: Settings, engine: Engine, clock: Clock) -> None:
@@ -150,7 +151,7 @@ class Service:
             await asyncio.sleep(LOCK_LOOK_SECONDS)
             try:
                 held = await self._held()
-            except StoreUnavailable as error:  # a right that was taken away may be given back as well
+            except StoreUnavailable as error:  # a revoked right may be granted again
                 logger.warning("%s", error)
                 self._lock = ServiceLock(self._engine)  # the old one may hang
                 continue
@@ -167,7 +168,7 @@ class Service:
             except Exception as error:  # whatever it is, the rest must go on
                 failures = 1 if time.monotonic() - started > LONGEST_WAIT_SECONDS else failures + 1
                 logger.error("%s; trying again", self._line.problem(error))
-                await asyncio.sleep(_wait_seconds(failures))
+                await asyncio.sleep(backoff_seconds(failures, LONGEST_WAIT_SECONDS))
             else:
                 return
 
@@ -196,7 +197,7 @@ class Service:
 
         if not isinstance(error, TelegramError):
             raise error
-        seconds = max(_wait_seconds(failures), asked_wait_seconds(error))
+        seconds = max(backoff_seconds(failures, LONGEST_WAIT_SECONDS), asked_wait_seconds(error))
         logger.warning("%s; asking again in %.0f s", self._line.problem(error), seconds)
         await asyncio.sleep(seconds)
 
@@ -276,10 +277,6 @@ class Service:
             except Exception as error:  # it is taken in hand, so this is its only answer
                 logger.warning("/%s: the database does not answer (%s)", request.command, _kind(error))
         return replies.NO_DATABASE.format(command=request.command)
-
-
-def _wait_seconds(failures: int) -> float:
-    return min(LONGEST_WAIT_SECONDS, 2.0 ** min(failures - 1, 10))
 
 
 def _kind(error: BaseException) -> str:

@@ -1,6 +1,6 @@
 """`hybrid-ml COMMAND`: one sub-command for each flow, its flags taken from the flow's request.
 
-Heavy libraries are imported when a command runs, so that `--help` answers at once.
+Heavy libraries are imported when a command runs, so that `--help` is fast.
 """
 
 import os
@@ -25,21 +25,20 @@ from pydantic_settings import (
 from hybrid_ml.cli.backup_options import Backup, Restore
 from hybrid_ml.cli.registry_options import Models, Output, Quiet
 from hybrid_ml.cli.service_options import Deploy, Monitor, Status, Ui, Up, Worker
+from hybrid_ml.cli.sessions_options import Sessions
+from hybrid_ml.cli.symbol_options import Data, ManageBars, ManageSymbols
 from hybrid_ml.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_MISUSED, HybridMLError
-from hybrid_ml.schemas.requests import (
-    AnalysisRequest,
-    BackfillRequest,
-    ReplayRequest,
-    ReviewRequest,
-    TrainingRequest,
-)
+from hybrid_ml.schemas.backfill_request import BackfillRequest
+from hybrid_ml.schemas.requests import AnalysisRequest, RepairRequest, ReplayRequest, ReviewRequest, TrainingRequest
 
 PROGRAM = "hybrid-ml"
+GROUPS = [["models"], ["symbols"], ["bars"], ["sessions"]]
+"""Commands that have commands of their own: without one they show which."""
 Request = TypeVar("Request", bound=BaseModel)
 
 
 class Train(Output, Quiet, TrainingRequest):
-    """Train a base model, judge it on rows it has not seen, and let it serve if it is better.
+    """Train a base model, evaluate it on rows it has not seen, and use it if it is better.
 
     examples: hybrid-ml train --progressive --validate
               hybrid-ml train --symbols BTCUSD,EOSUSD --week 6
@@ -52,7 +51,7 @@ class Train(Output, Quiet, TrainingRequest):
 
 
 class Analyze(Output, Quiet, AnalysisRequest):
-    """Ask the saved model about the next ten minutes; only a sure answer becomes an alert.
+    """Compute answers for the next ten minutes with the saved models; those that pass every gate become alerts.
 
     examples: hybrid-ml analyze --preset balanced
               hybrid-ml analyze --symbol BTCUSD --fast_mode --as_of 2018-06-01T10:20
@@ -68,6 +67,7 @@ class Backfill(Output, Quiet, BackfillRequest):
     """Load bars into the database; loading the same bars again does no harm.
 
     examples: hybrid-ml backfill --source csv --csv_path bars.parquet --symbol BTCUSD
+              hybrid-ml backfill --source exchange --exchange binance --symbols BTCUSDT,ETHUSDT --days 90
               hybrid-ml backfill --source demo --bars 30000
     """
 
@@ -77,8 +77,23 @@ class Backfill(Output, Quiet, BackfillRequest):
         run_commands.backfill(_request(self, BackfillRequest), json_output=self.json_output)
 
 
+class Repair(Output, Quiet, RepairRequest):
+    """Ask exchanges and other feeds for what is missing of their bars, the newest first.
+
+    A deployment does this once an hour.
+
+    examples: hybrid-ml repair
+              hybrid-ml repair --symbols BTCUSDT
+    """
+
+    def cli_cmd(self) -> None:
+        from hybrid_ml.cli import run_commands
+
+        run_commands.repair(_request(self, RepairRequest), json_output=self.json_output)
+
+
 class Replay(Output, Quiet, ReplayRequest):
-    """Replay the past through the live decisions, and say what they were worth.
+    """Replay past bars through the live decisions, and measure them.
 
     examples: hybrid-ml replay --source csv --csv_path bars.parquet --symbol BTCUSD --start 2018-06-03 --weeks 4
               hybrid-ml replay --symbol BTCUSD --start 2018-06-03 --weeks 8 --predictions_path answers.parquet
@@ -91,7 +106,7 @@ class Replay(Output, Quiet, ReplayRequest):
 
 
 class Review(Output, Quiet, ReviewRequest):
-    """Look back on what was answered: what it was worth, and whether the market or the record has changed.
+    """Evaluate past answers: their metrics, and drift of features or accuracy.
 
     examples: hybrid-ml review
               hybrid-ml review --symbol BTCUSD --days 7 --report_path review
@@ -104,9 +119,9 @@ class Review(Output, Quiet, ReviewRequest):
 
 
 class Scaling(Output):
-    """Show the timeline of progressive scaling: week by week the row limit, the bars there are, what was trained."""
+    """Show the timeline of progressive scaling: for each week the row limit, the bars and the trainings."""
 
-    symbol: str | None = Field(None, description="symbol to look at; empty: the default one")
+    symbol: str | None = Field(None, description="symbol to show; empty: the default one")
 
     def cli_cmd(self) -> None:
         from hybrid_ml.cli import run_commands
@@ -115,11 +130,11 @@ class Scaling(Output):
 
 
 class Bot(BaseModel):
-    """Answer commands from the configured Telegram chats, until it is stopped with Ctrl-C or SIGTERM.
+    """Reply to commands from the configured Telegram chats, until it is stopped with Ctrl-C or SIGTERM.
 
     In the chat: /status, /signals, /record, /pause, /resume, /help. It needs TELEGRAM_BOT_TOKEN and
-    TELEGRAM_CHAT_ID; other chats get no answer. One runs a database; run it under something that starts
-    it again, such as systemd. It answers no command twice, whenever it is ended.
+    TELEGRAM_CHAT_ID; other chats get no reply. Run one for each database, under something that restarts
+    it, such as systemd. It answers no command twice, whenever it is ended.
 
     examples: hybrid-ml bot
     """
@@ -140,7 +155,7 @@ class Check(Output):
 
 
 class Migrate(BaseModel):
-    """Bring the database's schema to the newest version; the embedded database does so by itself."""
+    """Migrate the database's schema to the newest version; the embedded database does so by itself."""
 
     def cli_cmd(self) -> None:
         from hybrid_ml.cli.migrate_command import migrate
@@ -149,10 +164,10 @@ class Migrate(BaseModel):
 
 
 class Demo(Quiet):
-    """Do the main job once on simulated bars in the embedded database."""
+    """Run the main job once on simulated bars in the embedded database."""
 
     def cli_cmd(self) -> None:
-        os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")  # the screen tells the story
+        os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")  # the output of the demo is enough
         from hybrid_ml.cli import run_commands
 
         run_commands.demo()
@@ -165,25 +180,30 @@ class Root(BaseSettings):
         cli_prog_name=PROGRAM, cli_implicit_flags=True, cli_hide_none_type=True, cli_avoid_json=True, extra="forbid"
     )
 
-    version: CliToggleFlag[bool] = Field(False, description="show which version this is, and do nothing else")
+    version: CliToggleFlag[bool] = Field(False, description="show the version, and do nothing else")
     train: CliSubCommand[Train] = Field(description="train a base model (weekly)")
-    analyze: CliSubCommand[Analyze] = Field(description="ask about the next ten minutes (every ten minutes)")
+    analyze: CliSubCommand[Analyze] = Field(description="compute answers for the next ten minutes (every ten minutes)")
     backfill: CliSubCommand[Backfill] = Field(description="load bars into the database")
-    replay: CliSubCommand[Replay] = Field(description="the past through the live decisions, and its worth")
-    review: CliSubCommand[Review] = Field(description="what the answers were worth, and whether something changed")
+    repair: CliSubCommand[Repair] = Field(description="ask feeds for missing bars (hourly)")
+    symbols: CliSubCommand[ManageSymbols] = Field(description="list the symbols, add, remove, rename")
+    bars: CliSubCommand[ManageBars] = Field(description="remove bars")
+    data: CliSubCommand[Data] = Field(description="how complete the bars are, by symbol and day")
+    replay: CliSubCommand[Replay] = Field(description="past bars through the live decisions, with metrics")
+    review: CliSubCommand[Review] = Field(description="metrics of the answers, and drift")
     scaling: CliSubCommand[Scaling] = Field(description="show how the training window grows")
-    models: CliSubCommand[Models] = Field(description="look at the models, roll back, export, import")
-    backup: CliSubCommand[Backup] = Field(description="write everything of the database into one file")
-    restore: CliSubCommand[Restore] = Field(description="bring a backup back")
-    bot: CliSubCommand[Bot] = Field(description="answer commands from the Telegram chats")
+    models: CliSubCommand[Models] = Field(description="list the models, roll back, export, import")
+    sessions: CliSubCommand[Sessions] = Field(description="when markets are open: load, list, choose a calendar")
+    backup: CliSubCommand[Backup] = Field(description="write the whole database into one file")
+    restore: CliSubCommand[Restore] = Field(description="restore a backup")
+    bot: CliSubCommand[Bot] = Field(description="reply to commands from the Telegram chats")
     check: CliSubCommand[Check] = Field(description="check this installation")
     migrate: CliSubCommand[Migrate] = Field(description="bring the database's schema up to date")
-    up: CliSubCommand[Up] = Field(description="start everything and keep it going")
+    up: CliSubCommand[Up] = Field(description="start everything and keep it running")
     ui: CliSubCommand[Ui] = Field(description="open the Prefect UI, signed in")
     status: CliSubCommand[Status] = Field(description="what runs, when next, and how the last runs ended")
-    deploy: CliSubCommand[Deploy] = Field(description="set up a Prefect server that is there already")
-    worker: CliSubCommand[Worker] = Field(description="work for the pool")
-    monitor: CliSubCommand[Monitor] = Field(description="tell when the service is ill, and when it is well again")
+    deploy: CliSubCommand[Deploy] = Field(description="set up an existing Prefect server")
+    worker: CliSubCommand[Worker] = Field(description="run a worker of the pool")
+    monitor: CliSubCommand[Monitor] = Field(description="report when the service has a problem, and when it is over")
     demo: CliSubCommand[Demo] = Field(description="the main job once, on simulated bars")
 
     @classmethod
@@ -195,7 +215,7 @@ class Root(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Flags come from the command line alone; an environment variable named like one must not slip in."""
+        """Flags come from the command line only; an environment variable of the same name must not set one."""
         return (init_settings,)
 
 
@@ -214,12 +234,12 @@ def _flag(problem: ErrorDetails) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command. Exits 0 when it was done, 1 when it failed, 2 when it was asked the impossible."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    # Prefect's library tells its makers that it is used, if only that; here a person decides whether it does.
+    """Run one command. Exits 0 when it succeeded, 1 when it failed, 2 when its input was invalid."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    # Prefect's library sends telemetry by default; here a person decides whether it does.
     os.environ.setdefault("DO_NOT_TRACK", "true")
     try:
-        root = _parsed(given)
+        root = _parsed(words)
         if root.version:
             print(PROGRAM, version(PROGRAM))
             return
@@ -242,33 +262,38 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"{PROGRAM}: {line}", file=sys.stderr)
         raise SystemExit(EXIT_FAILED) from None
     finally:
-        if "tasks.server" in sys.modules:  # a run has been at work, which speaks to a Prefect server
+        if "tasks.server" in sys.modules:  # a flow has run, which sends events to a Prefect server
             sys.modules["tasks.server"].drain()
 
 
-def _parsed(given: list[str]) -> Root:
-    """The command with its flags; ends with EXIT_MISUSED where they are none."""
+def _parsed(words: list[str]) -> Root:
+    """The command with its flags; ends with EXIT_MISUSED where they are not valid."""
     try:
-        return CliApp.run(Root, cli_args=[*given, "--help"] if given in ([], ["models"]) else given)
+        return CliApp.run(Root, cli_args=[*words, "--help"] if words == [] or words in GROUPS else words)
     except ValidationError as error:
         for problem in error.errors():
             print(f"{PROGRAM}: error: {_flag(problem)}", file=sys.stderr)
-        print(f"see `{PROGRAM} {' '.join(given[:1])} --help`", file=sys.stderr)
+        print(f"see `{PROGRAM} {' '.join(words[:1])} --help`", file=sys.stderr)
         raise SystemExit(EXIT_MISUSED) from None
 
 
 def _server_problem(error: Exception) -> str | None:
-    """A line where what answers for the Prefect server is none, or none could be started; None for any other."""
+    """One line where the answer is not from a Prefect server, or none could be started; None for any other error."""
     if isinstance(error, ValidationError):
-        return f"the Prefect server's answer is none of Prefect's ({error.title}); check PREFECT_API_URL"
+        return f"the Prefect server's answer is not valid ({error.title}); check PREFECT_API_URL"
+    if type(error).__name__ == "PrefectHTTPStatusError":
+        return (
+            f"the Prefect server refuses this command ({str(error).splitlines()[0]}); if `hybrid-ml up` has just been "
+            "started, run the command again, else check PREFECT_API_URL and PREFECT_API_AUTH_STRING"
+        )
     if isinstance(error, RuntimeError) and "ephemeral Prefect API server" in str(error):
         return "Prefect's temporary server did not start in time; try again, or start `hybrid-ml up` first"
     return None
 
 
 def _database_problem(error: Exception) -> str | None:
-    """A line for an error of the database that `store.database_errors` gives no remedy for; None for any other."""
-    if "sqlalchemy" not in sys.modules:  # then it is none of its errors, and need not be imported to see that
+    """One line for a database error without a remedy in `store.database_errors`; None for any other error."""
+    if "sqlalchemy" not in sys.modules:  # then it is none of its errors, and it need not be imported
         return None
     from sqlalchemy.exc import SQLAlchemyError
 

@@ -1,4 +1,4 @@
-"""What `hybrid-ml backup` and `hybrid-ml restore` do. They touch the database alone and need no Prefect."""
+"""The commands `hybrid-ml backup` and `hybrid-ml restore`. They use only the database and need no Prefect."""
 
 import sys
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from deployments.service.instance_lock import running
 from hybrid_ml.cli.settings import DATABASE, settings_for
-from hybrid_ml.console.run_tables import progress
+from hybrid_ml.console.progress import progress
 from hybrid_ml.console.terminal import err, out
 from hybrid_ml.errors import BadInput
 from hybrid_ml.store.backup import BackupReport, make_backup, read_manifest, restore_backup, rows_to_copy
@@ -15,7 +15,7 @@ from hybrid_ml.store.engine import open_engine
 from hybrid_ml.text.counts import counted
 
 STEPS_OF_BACKUP, STEPS_OF_RESTORE = 3, 4
-"""How often a row is looked at."""
+"""How many times each row is processed."""
 
 
 def backup(path: Path, *, json_output: bool) -> None:
@@ -29,9 +29,9 @@ def backup(path: Path, *, json_output: bool) -> None:
 
 def restore(path: Path, *, replace: bool, json_output: bool) -> None:
     """`hybrid-ml restore`."""
-    found = running()
-    if found:
-        raise BadInput(f"`hybrid-ml up` is running (process {found['pid']}); stop it with Ctrl-C, then restore")
+    running_up = running()
+    if running_up:
+        raise BadInput(f"`hybrid-ml up` is running (process {running_up['pid']}); stop it with Ctrl-C, then restore")
     settings = settings_for(DATABASE)
     rows = sum(table.rows for table in read_manifest(path).tables.values())
     engine = open_engine(settings)
@@ -46,13 +46,13 @@ def _show(report: BackupReport, json_output: bool, show: Callable[[], None]) -> 
     else:
         show()
     if report.damaged_models:
-        err.print(f"bytes that are not those of their checksum, in the database backed up: {report.damaged_models}")
+        err.print(f"damaged bytes of models in the database that was backed up: {report.damaged_models}")
 
 
 def _show_backup(report: BackupReport) -> None:
     out.print(
         f"{report.path}  {report.bytes:,} bytes, {counted(sum(report.rows.values()), 'row')} of {report.database} in "
-        f"{report.seconds:.1f} s; restored for a trial, every row is the same"
+        f"{report.seconds:.1f} s; restored into a scratch database, every row is the same"
     )
     _show_rows(report)
 

@@ -8,14 +8,14 @@ from hybrid_ml.cli.registry_options import Output
 
 
 class Backup(Output):
-    """Write bars, models, predictions and alerts into one file, and restore it for a trial before it counts.
+    """Write bars, models, predictions and alerts into one file, and test it with a restore into a scratch database.
 
     Works while everything runs. Nightly ones are made where HYBRID_ML_BACKUP_DIR names a folder.
 
     examples: hybrid-ml backup --path hybrid-ml.backup
     """
 
-    path: Path = Field(description="file to write; one that is there already stays as it is")
+    path: Path = Field(description="file to write; an existing one is not overwritten")
 
     def cli_cmd(self) -> None:
         from hybrid_ml.cli import backup_commands
@@ -24,7 +24,7 @@ class Backup(Output):
 
 
 class Restore(Output):
-    """Put a backup in the place of what the database holds: all of it, or, where anything fails, nothing.
+    """Replace the content of the database by a backup: all of it, or nothing where anything fails.
 
     examples: hybrid-ml restore --path hybrid-ml.backup
               hybrid-ml restore --path hybrid-ml.backup --replace

@@ -1,4 +1,4 @@
-"""What `hybrid-ml bot` does. It needs no Prefect: it waits for people, not for a schedule."""
+"""The command `hybrid-ml bot`. It needs no Prefect: it waits for people, not for a schedule."""
 
 import asyncio
 import logging
@@ -18,21 +18,21 @@ from hybrid_ml.store.engine import open_engine, open_for_writing
 
 def bot() -> None:
     """`hybrid-ml bot`: until SIGTERM or Ctrl-C."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until the service listens for it itself
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until the service handles it itself
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING, stream=sys.stderr)
-    logging.getLogger("hybrid_ml").setLevel(logging.INFO)  # ours, and not every request of the libraries
+    logging.getLogger("hybrid_ml").setLevel(logging.INFO)  # not every request of the libraries
     listener = Listener()
     settings = settings_for(BOT)
     asyncio.run(_serve(settings, listener))
 
 
 async def _serve(settings: Settings, listener: Listener) -> None:
-    """The service, and meanwhile signs to `hybrid-ml up`, if that started it, that it is alive."""
+    """The service, and meanwhile signs of life to `hybrid-ml up`, if that started it."""
     async with listener.alive():
         await run_service(settings, open_for_writing(settings), partial(datetime.now, UTC), partial(_deliver, settings))
 
 
 async def _deliver(settings: Settings) -> None:
-    """What runs could not send, or did not live to send, goes out from here while it is fresh."""
+    """Send, while it is fresh, what runs could not send."""
     line = TelegramSender(make_bot(settings.telegram_bot_token, settings.telegram_base_url))
     await Deliverer(open_engine(settings), line).serve()

@@ -1,18 +1,19 @@
-"""The demonstration: the main job once, on simulated bars, beside whatever else is configured."""
+"""The demonstration: the main job once, on simulated bars, apart from the configured production."""
 
 import os
 from datetime import UTC, datetime
 
 from hybrid_ml.cli.settings import DATABASE, settings_for
 from hybrid_ml.market.simulation import SIMULATED_SYMBOL
-from hybrid_ml.schemas.requests import AnalysisRequest, BackfillRequest, TrainingRequest
+from hybrid_ml.schemas.backfill_request import BackfillRequest
+from hybrid_ml.schemas.requests import AnalysisRequest, TrainingRequest
 
 BARS = 27_000
 DEMO_FOLDER = "demo"
 
 
 def keep_apart() -> bool:
-    """Turn this process away from production: embedded database, no Telegram. Returns whether there was any.
+    """Separate this process from production: embedded database, no Telegram. Returns whether there was any.
 
     With a production database configured the demonstration also keeps its data and model files in
     a folder of its own.
@@ -29,7 +30,7 @@ def keep_apart() -> bool:
 
 
 def requests() -> tuple[BackfillRequest, TrainingRequest, AnalysisRequest]:
-    """What is asked for: simulated bars until now, one training, one analysis at whatever hour."""
+    """The requests of the demo: simulated bars until now, one training, one analysis at any hour."""
     now = datetime.now(UTC).replace(second=0, microsecond=0)
     return (
         BackfillRequest(source="demo", bars=BARS, until=now),

@@ -1,4 +1,4 @@
-"""What `hybrid-ml migrate` does. It touches the database alone and needs no Prefect."""
+"""The command `hybrid-ml migrate`. It uses only the database and needs no Prefect."""
 
 from hybrid_ml.cli.settings import DATABASE, settings_for
 from hybrid_ml.console.terminal import out
@@ -6,7 +6,7 @@ from hybrid_ml.store import engine as store
 
 
 def migrate() -> None:
-    """`hybrid-ml migrate`. Raises StoreUnavailable where the database cannot be connected to, or a right lacks."""
+    """`hybrid-ml migrate`. Raises StoreUnavailable where the database cannot be reached, or a right is missing."""
     settings = settings_for(DATABASE)
     engine = store.connect_only(settings)
     revision = store.migrate(engine)

@@ -1,4 +1,4 @@
-"""The functions users know, for programs of their own: with the same database as runs have."""
+"""The original functions, for programs that use them: with the same database as runs."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -7,19 +7,19 @@ from typing import ParamSpec, TypeVar
 from hybrid_ml.cli.settings import DATABASE, settings_for
 from hybrid_ml.registry import access
 
-Given = ParamSpec("Given")
+Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 
-def _heeding_blocks(function: Callable[Given, Result]) -> Callable[Given, Result]:
+def _with_blocks(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
     @wraps(function)
-    def heeding(*arguments: Given.args, **named: Given.kwargs) -> Result:
+    def with_blocks(*arguments: Parameters.args, **named: Parameters.kwargs) -> Result:
         settings_for(DATABASE)
         return function(*arguments, **named)
 
-    return heeding
+    return with_blocks
 
 
-load_saved_model = _heeding_blocks(access.load_saved_model)
-save_model = _heeding_blocks(access.save_model)
-validate_model_on_recent_data = _heeding_blocks(access.validate_model_on_recent_data)
+load_saved_model = _with_blocks(access.load_saved_model)
+save_model = _with_blocks(access.save_model)
+validate_model_on_recent_data = _with_blocks(access.validate_model_on_recent_data)

@@ -1,4 +1,4 @@
-"""What `hybrid-ml models …` does. These commands touch the registry alone and need no Prefect."""
+"""The commands `hybrid-ml models …`. They use only the registry and need no Prefect."""
 
 import sys
 from collections.abc import Callable
@@ -20,14 +20,14 @@ def list_models(symbol: str | None, *, adapters: bool, json_output: bool) -> Non
     """`hybrid-ml models list`."""
     with open_engine(settings_for(DATABASE)).connect() as connection:
         listing = registry_listing.list_models(connection, symbol, datetime.now(UTC), adapters=adapters)
-    _show(listing, json_output, registry_tables.show_listing)
+    show_report(listing, json_output, registry_tables.show_listing)
 
 
 def show(version: str, *, json_output: bool) -> None:
     """`hybrid-ml models show`."""
     with open_engine(settings_for(DATABASE)).connect() as connection:
         details = registry_listing.describe_model(connection, version, datetime.now(UTC))
-    _show(details, json_output, registry_tables.show_details)
+    show_report(details, json_output, registry_tables.show_details)
 
 
 def rollback(version: str, reason: str, *, json_output: bool) -> None:
@@ -36,7 +36,7 @@ def rollback(version: str, reason: str, *, json_output: bool) -> None:
 
     settings = settings_for(DATABASE)
     done = roll_back(open_engine(settings), settings, version, reason, datetime.now(UTC))
-    _show(done, json_output, registry_tables.show_rollback)
+    show_report(done, json_output, registry_tables.show_rollback)
 
 
 def export_to_file(version: str, path: Path, *, json_output: bool) -> None:
@@ -44,7 +44,7 @@ def export_to_file(version: str, path: Path, *, json_output: bool) -> None:
     from hybrid_ml.registry.admin import export_model
 
     done = export_model(open_engine(settings_for(DATABASE)), version, path)
-    _show(done, json_output, registry_tables.show_export)
+    show_report(done, json_output, registry_tables.show_export)
 
 
 def import_from_file(path: Path, *, json_output: bool) -> None:
@@ -53,10 +53,11 @@ def import_from_file(path: Path, *, json_output: bool) -> None:
 
     settings = settings_for(DATABASE)
     done = import_model(open_engine(settings), settings, path, datetime.now(UTC))
-    _show(done, json_output, registry_tables.show_import)
+    show_report(done, json_output, registry_tables.show_import)
 
 
-def _show(report: Report, json_output: bool, show: Callable[[Report], None]) -> None:
+def show_report(report: Report, json_output: bool, show: Callable[[Report], None]) -> None:
+    """The report as JSON, or as `show` prints it."""
     if json_output:
         sys.stdout.write(report.model_dump_json(indent=2) + "\n")
     else:

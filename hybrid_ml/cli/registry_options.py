@@ -1,4 +1,4 @@
-"""`hybrid-ml models COMMAND`: the flags of what a person does to the registry by hand."""
+"""`hybrid-ml models COMMAND`: flags of the commands on the registry."""
 
 import os
 from pathlib import Path
@@ -10,32 +10,32 @@ from hybrid_ml.schemas.fields import Symbol
 
 
 class Output(BaseModel):
-    """How a command answers."""
+    """The output format of a command."""
 
     json_output: bool = Field(
-        False, validation_alias="json", description="one JSON document on standard output and nothing else there"
+        False, validation_alias="json", description="print one JSON document on standard output and nothing else there"
     )
 
 
 class Quiet(BaseModel):
-    """How much a command that runs flows tells of them."""
+    """The log output of a command that runs flows."""
 
-    quiet: bool = Field(False, description="only warnings and errors while it runs, on standard error; then the answer")
+    quiet: bool = Field(False, description="only warnings and errors while it runs, on standard error; then the result")
 
     def silence_info_lines(self) -> None:
-        """Takes effect if it comes before Prefect is imported; the log in the Prefect UI stays whole."""
+        """Must be called before Prefect is imported; the log in the Prefect UI stays complete."""
         if self.quiet:
             os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "WARNING"
 
 
 class ListModels(Output):
-    """List what the registry holds, newest first, and say which version serves now.
+    """List the registry's models, newest first, and the version in use.
 
     examples: hybrid-ml models list
               hybrid-ml models list --symbol BTCUSD --all
     """
 
-    symbol: Symbol | None = Field(None, description="symbol to look at; empty: every one")
+    symbol: Symbol | None = Field(None, description="symbol to list; empty: all")
     adapters: bool = Field(False, validation_alias="all", description="also the newest 50 adapters")
 
     def cli_cmd(self) -> None:
@@ -45,12 +45,12 @@ class ListModels(Output):
 
 
 class ShowModel(Output):
-    """Show everything about one version: metrics, parent, events, predictions, and whether its bytes are sound.
+    """Show everything about one version: metrics, parent, events, predictions, and whether its bytes are intact.
 
     examples: hybrid-ml models show --version BTCUSD@20240204T000000Z-base-1a2b3c4d
     """
 
-    version: str = Field(description="version to show, as `models list` names it")
+    version: str = Field(description="version to show, as in `models list`")
 
     def cli_cmd(self) -> None:
         from hybrid_ml.cli import registry_commands
@@ -65,8 +65,8 @@ class RollBack(Output):
               hybrid-ml models rollback --to BTCUSD@20240204T000000Z-base-1a2b3c4d --reason "too sure since Sunday"
     """
 
-    to: str = Field(description="version of the base that shall serve")
-    reason: str = Field("", description="why, for whoever reads the events later")
+    to: str = Field(description="version of the base to use")
+    reason: str = Field("", description="reason, for readers of the events")
 
     def cli_cmd(self) -> None:
         from hybrid_ml.cli import registry_commands
@@ -81,7 +81,7 @@ class ExportModel(Output):
     """
 
     version: str = Field(description="version to export")
-    path: Path = Field(description="file to write; one that is there already stays as it is")
+    path: Path = Field(description="file to write; an existing one is not overwritten")
 
     def cli_cmd(self) -> None:
         from hybrid_ml.cli import registry_commands
@@ -90,7 +90,7 @@ class ExportModel(Output):
 
 
 class ImportModel(Output):
-    """Bring an exported model into the registry; it serves at once only where nothing serves yet.
+    """Import an exported model into the registry; it is used at once only where the symbol has no model yet.
 
     examples: hybrid-ml models import --path btcusd.model
     """
@@ -104,13 +104,13 @@ class ImportModel(Output):
 
 
 class Models(BaseModel):
-    """Look at the models in the registry, choose which one serves, carry one from registry to registry."""
+    """List the models in the registry, choose which one is used, copy one from registry to registry."""
 
-    listing: CliSubCommand[ListModels] = Field(alias="list", description="what there is, and which serves now")
+    listing: CliSubCommand[ListModels] = Field(alias="list", description="the models, and which one is in use")
     show: CliSubCommand[ShowModel] = Field(description="everything about one version")
-    rollback: CliSubCommand[RollBack] = Field(description="make an earlier base serve again")
-    export: CliSubCommand[ExportModel] = Field(description="write one to a file")
-    bring: CliSubCommand[ImportModel] = Field(alias="import", description="bring one in from a file")
+    rollback: CliSubCommand[RollBack] = Field(description="use an earlier base again")
+    export: CliSubCommand[ExportModel] = Field(description="write a model to a file")
+    bring: CliSubCommand[ImportModel] = Field(alias="import", description="read a model from a file")
 
     def cli_cmd(self) -> None:
         CliApp.run_subcommand(self)

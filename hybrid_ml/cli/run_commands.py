@@ -1,4 +1,4 @@
-"""What each command does: run a flow, print what it found, end with the right exit code."""
+"""The commands that run a flow: run it, print its report, end with the right exit code."""
 
 import json
 import os
@@ -11,13 +11,13 @@ from deployments.service.instance_lock import join_running_server
 from deployments.service.worker import HEARTBEAT
 
 join_running_server()
-# The worker's watch over silent runs looks for it in runs by hand as well.
+# The run watcher reads heartbeats of runs by hand as well.
 os.environ.setdefault(*HEARTBEAT)
-# A server that lives for one command must not spend it on telemetry, and its SQLite cannot take both.
+# A server for one command must not spend its time on telemetry, and its SQLite cannot handle both.
 os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-# When it ends it complains at length about what it had not yet written of runs that are over and told.
+# When it ends it logs many errors about data of finished runs that it had not written yet.
 os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "CRITICAL")
-# On a busy machine its first start takes longer than the twenty seconds it is given.
+# On a busy machine its first start takes longer than the default of twenty seconds.
 os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
 
 from prefect import Flow, tags
@@ -36,10 +36,13 @@ from hybrid_ml.errors import EXIT_FAILED, EXIT_INTERRUPTED, HybridMLError
 from hybrid_ml.registry.scaling_timeline import scaling_report
 from hybrid_ml.replay.result import ReplayReport
 from hybrid_ml.review.result import ReviewReport
-from hybrid_ml.schemas.reports import AnalysisReport, BackfillReport, TrainingReport
-from hybrid_ml.schemas.requests import AnalysisRequest, BackfillRequest, ReplayRequest, ReviewRequest, TrainingRequest
+from hybrid_ml.schemas.add_symbols_request import AddSymbolsRequest
+from hybrid_ml.schemas.backfill_request import BackfillRequest
+from hybrid_ml.schemas.reports import AddedReport, AnalysisReport, BackfillReport, HistoryReport, TrainingReport
+from hybrid_ml.schemas.requests import AnalysisRequest, RepairRequest, ReplayRequest, ReviewRequest, TrainingRequest
 from hybrid_ml.store.engine import open_engine, open_for_writing, shown
-from tasks.configuration import take_configuration_outside
+from tasks.configuration import load_configuration_for_command
+from tasks.pipeline_task import print_errors_once
 from tasks.server import run_client
 
 
@@ -47,7 +50,7 @@ def train(request: TrainingRequest, *, json_output: bool) -> None:
     """`hybrid-ml train`, `python train_model.py`."""
     from flows.weekly_training import weekly_training
 
-    report: TrainingReport = _run(weekly_training, request)
+    report: TrainingReport = _run(weekly_training, request, json_output=json_output)
     _show(report, json_output, lambda: run_tables.show_training(report, full=request.full_report))
     _exit(failed=report.failed)
 
@@ -56,7 +59,7 @@ def analyze(request: AnalysisRequest, *, json_output: bool) -> None:
     """`hybrid-ml analyze`, `python analyze.py`."""
     from flows.analysis import analysis
 
-    report: AnalysisReport = _run(analysis, request)
+    report: AnalysisReport = _run(analysis, request, json_output=json_output)
     _show(report, json_output, lambda: run_tables.show_analysis(report))
     _exit(failed=report.failed)
 
@@ -65,8 +68,30 @@ def backfill(request: BackfillRequest, *, json_output: bool) -> None:
     """`hybrid-ml backfill`."""
     from flows.backfill import backfill as backfill_flow
 
-    report: BackfillReport = _run(backfill_flow, request)
-    _show(report, json_output, lambda: run_tables.show_backfill(report))
+    report: BackfillReport | HistoryReport = _run_load(backfill_flow, request, json_output=json_output)
+    if isinstance(report, HistoryReport):
+        _show(report, json_output, lambda: run_tables.show_history(report))
+        _exit(failed=report.failed)
+    else:
+        _show(report, json_output, lambda: run_tables.show_backfill(report))
+
+
+def repair(request: RepairRequest, *, json_output: bool) -> None:
+    """`hybrid-ml repair`."""
+    from flows.repair import repair as repair_flow
+
+    report: HistoryReport = _run_load(repair_flow, request, json_output=json_output)
+    _show(report, json_output, lambda: run_tables.show_history(report))
+    _exit(failed=report.failed)
+
+
+def add_symbols(request: AddSymbolsRequest, *, json_output: bool) -> None:
+    """`hybrid-ml symbols add`."""
+    from flows.add_symbols import add_symbols as add_symbols_flow
+
+    report: AddedReport = _run_load(add_symbols_flow, request, json_output=json_output)
+    _show(report, json_output, lambda: run_tables.show_added(report))
+    _exit(failed=report.failed)
 
 
 def replay(request: ReplayRequest, *, json_output: bool) -> None:
@@ -74,9 +99,9 @@ def replay(request: ReplayRequest, *, json_output: bool) -> None:
     from flows.replay import replay as replay_flow
 
     try:
-        report: ReplayReport = _run(replay_flow, request, writes=False)
+        report: ReplayReport = _run(replay_flow, request, json_output=json_output, writes=False)
     except KeyboardInterrupt:
-        sys.stderr.write("interrupted; finished weeks are kept, and the same command goes on after them\n")
+        sys.stderr.write("interrupted; finished weeks are kept, and the same command continues after them\n")
         raise SystemExit(EXIT_INTERRUPTED) from None
     _show(report, json_output, lambda: show_replay(report))
 
@@ -85,7 +110,7 @@ def review(request: ReviewRequest, *, json_output: bool) -> None:
     """`hybrid-ml review`."""
     from flows.review import review as review_flow
 
-    report: ReviewReport = _run(review_flow, request)
+    report: ReviewReport = _run(review_flow, request, json_output=json_output)
     _show(report, json_output, lambda: show_review(report))
     _exit(failed=report.failed)
 
@@ -102,8 +127,8 @@ def check(*, json_output: bool) -> None:
 
     findings, unread = [], None
     try:
-        take_configuration_outside()
-    except HybridMLError as error:  # the check-up tells what is wrong, and goes on
+        load_configuration_for_command()
+    except HybridMLError as error:  # reported by the checks, which continue
         unread = str(error)
     for finding in check_up(load_settings(), get_current_settings().api.url, unread, authorization_header()):
         findings.append(finding)
@@ -130,12 +155,13 @@ def demo() -> None:
     run_tables.show_demo_end()
 
 
-def _run(flow: Flow, request: Any, *, writes: bool = True) -> Any:
-    """Run a flow to its end and return its report; an error written for people is raised as it is.
+def _run(flow: Flow, request: Any, *, json_output: bool = False, writes: bool = True) -> Any:
+    """Run a flow to its end and return its report; an error with a remedy is raised unchanged.
 
-    The database is opened first: what is wrong with it, or what right for writing lacks, is reported at once, not
+    The database is opened first, so that its problems and missing rights are reported at once, not
     after a server has been started and a task retried.
     """
+    print_errors_once(with_report=not json_output)
     (open_for_writing if writes else open_engine)(settings_for(DATABASE))
     if not get_current_settings().api.url:
         protect_temporary_server()
@@ -145,6 +171,15 @@ def _run(flow: Flow, request: Any, *, writes: bool = True) -> Any:
     if isinstance(report, BaseException):
         raise report
     return report
+
+
+def _run_load(flow: Flow, request: Any, *, json_output: bool) -> Any:
+    """`_run` for a flow that Ctrl-C ends between two pages."""
+    try:
+        return _run(flow, request, json_output=json_output)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; what was loaded is kept, and the same command continues after it\n")
+        raise SystemExit(EXIT_INTERRUPTED) from None
 
 
 def _show(report: Any, json_output: bool, show: Any) -> None:

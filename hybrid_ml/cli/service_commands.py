@@ -1,4 +1,4 @@
-"""What `hybrid-ml deploy`, `worker`, `monitor` and `status` do."""
+"""The commands `hybrid-ml deploy`, `worker`, `monitor` and `status`."""
 
 import logging
 import os
@@ -26,16 +26,16 @@ def ui() -> None:
     """`hybrid-ml ui`."""
     from deployments.service.browser import open_signed_in
 
-    found = running()
-    if found is None:
-        raise BadInput("`hybrid-ml up` does not run here, so there is no UI of its own; start it first")
+    running_up = running()
+    if running_up is None:
+        raise BadInput("`hybrid-ml up` does not run here, so there is no UI to open; start it first")
     data_dir = load_settings().data_dir
-    if not found["own_server"]:
-        out.print(f"{found['ui_url']} is the UI of the server that PREFECT_API_URL names; sign in as you do there")
-    elif open_signed_in(data_dir, found["ui_url"]):
-        out.print(f"opened {found['ui_url']} in a browser, signed in")
+    if not running_up["own_server"]:
+        out.print(f"{running_up['ui_url']} is the UI of the server in PREFECT_API_URL; sign in there as usual")
+    elif open_signed_in(data_dir, running_up["ui_url"]):
+        out.print(f"opened {running_up['ui_url']} in a browser, signed in")
     else:
-        out.print(f"no browser here; open {found['ui_url']} and sign in with what this file holds, in one line:")
+        out.print(f"no browser here; open {running_up['ui_url']} and sign in with the line in this file:")
         out.print(f"{authentication_file(data_dir)}", soft_wrap=True)
 
 
@@ -63,20 +63,20 @@ def monitor() -> None:
 def status(*, json_output: bool) -> None:
     """`hybrid-ml status`."""
     join_running_server()
-    from deployments.status.collect import look
+    from deployments.status.collect import collect_status
     from deployments.status.table import show_status
 
-    found = look(datetime.now(UTC))
+    installation = collect_status(datetime.now(UTC))
     if json_output:
-        sys.stdout.write(found.model_dump_json(indent=2) + "\n")
+        sys.stdout.write(installation.model_dump_json(indent=2) + "\n")
     else:
-        show_status(found)
-    if found.problems:
+        show_status(installation)
+    if installation.problems:
         raise SystemExit(EXIT_FAILED)
 
 
 def _need_server() -> None:
-    """Raises BadInput where no server is named: Prefect would start one that lives as long as this command."""
+    """Raises BadInput where no server is configured: Prefect would start one that ends with this command."""
     join_running_server()
     from prefect.settings import get_current_settings
 

@@ -1,18 +1,24 @@
 """The commands that operate the service: `hybrid-ml up`, `deploy`, `worker`, `monitor`, `status`."""
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from hybrid_ml.cli.registry_options import Output
+from hybrid_ml.schemas.backfill_request import Days, Exchange
+from hybrid_ml.schemas.fields import Symbols
 
 PORT = 4200
 
 
 class Up(BaseModel):
-    """Start what is missing and keep it going until Ctrl-C: database, Prefect server, deployments, worker, bot.
+    """Start what is missing and keep it running until Ctrl-C: database, Prefect server, deployments, worker, bot.
 
-    Uses the server of PREFECT_API_URL where that is set, else starts one of its own on this machine alone.
+    Uses the server of PREFECT_API_URL where that is set, else starts one of its own, for this machine only.
+
+    With --symbols it adds those that are new: it loads their history from the exchange, trains a model for each and
+    answers for the first time; from then on every slot brings their bars up to date by itself.
 
     examples: hybrid-ml up
+              hybrid-ml up --exchange binance --symbols BTCUSDT,ETHUSDT
               hybrid-ml up --port 4300
     """
 
@@ -21,16 +27,32 @@ class Up(BaseModel):
     )
     port: int = Field(PORT, ge=1, le=65_535, description="port of the server and its UI")
 
+    exchange: Exchange | None = Field(None, description="exchange of the symbols to add; empty: binance")
+    symbols: Symbols = Field([], description="symbols to add, as the exchange writes them, comma separated")
+    days: Days = 90
+    full_window: bool = Field(
+        False, description="train added symbols on 80,000 rows at once, not on 23,000 in the first week"
+    )
+
+    @model_validator(mode="after")
+    def _exchange_has_symbols(self) -> "Up":
+        if self.exchange and not self.symbols:
+            raise ValueError(f"--exchange {self.exchange} needs --symbols NAMES, such as BTCUSDT,ETHUSDT")
+        return self
+
     def cli_cmd(self) -> None:
         from deployments.service.up import up
+        from hybrid_ml.schemas.add_symbols_request import AddSymbolsRequest
 
-        up(self.host, self.port)
+        stated = {"exchange": self.exchange or "binance", "symbols": self.symbols, "days": self.days}
+        added = AddSymbolsRequest(**stated, full_window=self.full_window) if self.symbols else None
+        up(self.host, self.port, added)
 
 
 class Ui(BaseModel):
     """Open the Prefect UI of `hybrid-ml up` in a browser, signed in.
 
-    Without a browser on this machine it prints where the UI is and how to sign in.
+    Without a browser on this machine it prints the UI's address and how to sign in.
 
     examples: hybrid-ml ui
     """
@@ -44,7 +66,7 @@ class Ui(BaseModel):
 class Deploy(BaseModel):
     """Set up the server of PREFECT_API_URL: pool, deployments of prefect.yaml, blocks.
 
-    Doing it again changes nothing that a person changed there. `hybrid-ml up` does it by itself.
+    A second call changes nothing that a person changed there. `hybrid-ml up` does this by itself.
 
     examples: PREFECT_API_URL=http://prefect:4200/api hybrid-ml deploy
     """
@@ -56,12 +78,12 @@ class Deploy(BaseModel):
 
 
 class Worker(BaseModel):
-    """Work for the pool until Ctrl-C, on as many machines as you like. `hybrid-ml up` starts one by itself.
+    """Run a worker of the pool until Ctrl-C, on any number of machines. `hybrid-ml up` starts one by itself.
 
     examples: PREFECT_API_URL=http://prefect:4200/api hybrid-ml worker
     """
 
-    name: str | None = Field(None, description="name of this worker in the UI; empty: one is made up")
+    name: str | None = Field(None, description="name of this worker in the UI; empty: a random one")
 
     def cli_cmd(self) -> None:
         from hybrid_ml.cli import service_commands
@@ -70,11 +92,11 @@ class Worker(BaseModel):
 
 
 class Monitor(BaseModel):
-    """Look after the service until Ctrl-C, and tell once when something is wrong and once when it is over.
+    """Monitor the service until Ctrl-C; report each problem once when it begins and once when it is over.
 
-    It looks at disk, database, bars, alerts, the Prefect server, worker and runs, and tells the Telegram chats
-    (HYBRID_ML_HEALTH_CHAT_ID) and a webhook (HYBRID_ML_HEALTH_WEBHOOK_URL); after each good slot it asks
-    HYBRID_ML_HEARTBEAT_URL. `hybrid-ml up` starts one by itself; elsewhere run one an installation.
+    It checks disk, database, bars, alerts, the Prefect server, worker and runs, and reports to the Telegram chats
+    (HYBRID_ML_HEALTH_CHAT_ID) and a webhook (HYBRID_ML_HEALTH_WEBHOOK_URL); after each good slot it requests
+    HYBRID_ML_HEARTBEAT_URL. `hybrid-ml up` starts one by itself; elsewhere run one for each installation.
 
     examples: PREFECT_API_URL=http://prefect:4200/api hybrid-ml monitor
     """
@@ -86,7 +108,7 @@ class Monitor(BaseModel):
 
 
 class Status(Output):
-    """Say what runs, when the next runs are, how the last ones ended, which models serve and how fresh the bars are.
+    """Show what runs, the next runs, how the last ones ended, the models in use and the age of the bars.
 
     Exits 1 where something is missing that the service needs.
 

@@ -14,7 +14,11 @@ from hybrid_ml.config.thresholds import THRESHOLDS, Thresholds, setting_of
 from hybrid_ml.errors import BadInput
 
 DATABASE_BLOCK = "hybrid-ml-database"
-SECRET_BLOCKS = {"telegram-bot-token": "telegram_bot_token", "telegram-chat-id": "telegram_chat_id"}
+SECRET_BLOCKS = {
+    "telegram-bot-token": "telegram_bot_token",
+    "telegram-chat-id": "telegram_chat_id",
+    "hybrid-ml-sql-feed-url": "hybrid_ml_sql_feed_url",
+}
 """Secret blocks, and the settings they offer."""
 BLOCK_TYPES = {DATABASE_BLOCK: "sqlalchemy-connector", **dict.fromkeys(SECRET_BLOCKS, "secret")}
 TYPE_NAMES = {"sqlalchemy-connector": "SQLAlchemy Connector", "secret": "Secret"}

@@ -29,8 +29,9 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from hybrid_ml.config.leaders import LeaderWishes, parse_leaders
 from hybrid_ml.config.overrides import SettingOverride, current_overrides
-from hybrid_ml.config.thresholds import MaxEntropy, MaxSignals, MinConfidence, MinProbMargin
+from hybrid_ml.config.thresholds import MaxEntropy, MaxSignals, MinConfidence, MinProbMargin, SignalsPerDay
 from hybrid_ml.errors import BadInput
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -38,10 +39,16 @@ MOST_NUM_THREADS = 4
 MAX_GAP_MINUTES = 30
 LOCK_WAIT_SECONDS = 120
 MIN_FREE_MB = 1_024
+SETTLING_SECONDS = 2
 SILENCE_SECONDS = 150
-"""Longer than a machine is away when it is moved or its lid closed for a moment, far shorter than a slot is worth."""
+"""Longer than a machine is suspended when it is moved or its lid closed briefly, far shorter than a slot is useful."""
 OFF = "off"
-SECRETS = {"hybrid_ml_health_chat_id", "hybrid_ml_health_webhook_url", "hybrid_ml_heartbeat_url"}
+SECRETS = {
+    "hybrid_ml_health_chat_id",
+    "hybrid_ml_health_webhook_url",
+    "hybrid_ml_heartbeat_url",
+    "hybrid_ml_sql_feed_url",
+}
 """Of the settings whose value an error shows otherwise; in the place of a chat there may stand a token."""
 ENVIRONMENT, ENV_FILE, DEFAULT = "environment", ".env", "default"
 """Where a value comes from, unless it was offered: then the offer says."""
@@ -56,7 +63,7 @@ def _chat_id(value: object) -> str:
     """A chat's number, or the @name of a public channel."""
     name = str(value).strip()
     if re.search(r"\d:[\w-]{5}", name):
-        raise ValueError("what stands there looks like the bot's token, which belongs into TELEGRAM_BOT_TOKEN")
+        raise ValueError("the value has the form of a bot token, which belongs into TELEGRAM_BOT_TOKEN")
     if isinstance(value, bool) or not re.fullmatch(r"-?\d{1,20}|@\w{1,64}", name, re.ASCII):
         raise ValueError(f"{name!r} is no chat: give its number, such as 123456789 or -1001234567890, or @channelname")
     return name.lower() if name.startswith("@") else str(int(name))
@@ -97,6 +104,10 @@ class Settings(BaseSettings):
     )
     telegram_base_url: str = Field("", description="a self-hosted Bot API server, http://host:port/bot")
     hybrid_ml_symbols: str = Field("", description="symbols, comma separated; the first is the default one")
+    hybrid_ml_leaders: str = Field(
+        "auto",
+        description="whose bars models see too: auto, none, BTCUSD,ETHUSD or EOSUSD:BTCUSD;ADAUSD:none",
+    )
     hybrid_ml_models_dir: Path = Field(Path("models"), description="local copies of the serving models")
     hybrid_ml_data_dir: Path = Field(Path(".data"), description="the embedded PostgreSQL and other working files")
     hybrid_ml_postgres_bin: Path | None = Field(
@@ -129,10 +140,29 @@ class Settings(BaseSettings):
     hybrid_ml_max_file_mb: int = Field(
         500, ge=1, le=100_000, description="megabytes of a file of bars at most, expanded; 10,000 rows for each"
     )
+    hybrid_ml_binance_url: str = Field(
+        "", description="address that speaks Binance's API, https://host; unset: that of the exchange"
+    )
+    hybrid_ml_exchange_urls: str = Field(
+        "",
+        description="addresses asked instead of those in ccxt, comma separated: kraken=https://host,okx=https://host",
+    )
+    hybrid_ml_sql_feed: str = Field(
+        "", description="SELECT of `--exchange sql`, with :symbol and :since, or the path of a .sql file that holds it"
+    )
+    hybrid_ml_sql_feed_url: SecretStr = Field(
+        SecretStr(""), description="PostgreSQL that the SELECT runs on; unset: the project's database"
+    )
+    hybrid_ml_settling_seconds: float = Field(
+        SETTLING_SECONDS, ge=0, le=60, description="how long after its minute a bar of an exchange counts as final"
+    )
     hybrid_ml_min_confidence: MinConfidence | None = Field(None, description="top probability a signal needs")
     hybrid_ml_min_prob_margin: MinProbMargin | None = Field(None, description="lead over the second class it needs")
     hybrid_ml_max_entropy: MaxEntropy | None = Field(None, description="largest entropy it may have, nats")
     hybrid_ml_max_signals: MaxSignals | None = Field(None, description="signals of one run at most")
+    hybrid_ml_signals_per_day: SignalsPerDay | None = Field(
+        None, description="signals a day that the least confidence is raised for"
+    )
     hybrid_ml_silence_seconds: float = Field(
         SILENCE_SECONDS, ge=5, le=3_600, description="how long a part of `up` may be silent before it is replaced"
     )
@@ -141,11 +171,18 @@ class Settings(BaseSettings):
     )
     hybrid_ml_health_webhook_url: SecretStr = Field(SecretStr(""), description="URL that gets the same as JSON")
     hybrid_ml_heartbeat_url: SecretStr = Field(
-        SecretStr(""), description="URL of a dead-man's switch, asked after each good slot, URL/fail after a bad one"
+        SecretStr(""),
+        description="URL of a dead-man's switch, requested after each good slot, URL/fail after a bad one",
     )
-    hybrid_ml_health_patience_seconds: float = Field(300, ge=0, le=86_400, description="time before it is told")
-    hybrid_ml_stale_bars_minutes: float = Field(30, gt=0, le=10_080, description="age of the newest bar that is told")
-    hybrid_ml_missed_slots_minutes: float = Field(25, gt=0, le=10_080, description="time without good slots until told")
+    hybrid_ml_health_patience_seconds: float = Field(
+        300, ge=0, le=86_400, description="time before a problem is reported"
+    )
+    hybrid_ml_stale_bars_minutes: float = Field(
+        30, gt=0, le=10_080, description="age of the newest bar that is reported"
+    )
+    hybrid_ml_missed_slots_minutes: float = Field(
+        25, gt=0, le=10_080, description="time without good slots that is reported"
+    )
     hybrid_ml_blocks: bool = Field(True, description="whether blocks and the Variable of the Prefect server count")
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
@@ -177,6 +214,11 @@ class Settings(BaseSettings):
         return list(dict.fromkeys(_split(self.hybrid_ml_symbols)))
 
     @property
+    def leader_wishes(self) -> LeaderWishes:
+        """The leaders that are named for symbols, or that they are to be chosen."""
+        return parse_leaders(self.hybrid_ml_leaders)
+
+    @property
     def allowed_hosts(self) -> list[str]:
         """Names by which the server may be reached, beside its own; `*.example.com` means all below it."""
         return list(dict.fromkeys(_split(self.hybrid_ml_allowed_hosts)))
@@ -202,6 +244,12 @@ class Settings(BaseSettings):
     @property
     def uses_embedded_database(self) -> bool:
         return not self.neon_conn_str.get_secret_value().strip()
+
+    @property
+    def exchange_urls(self) -> dict[str, str]:
+        """Addresses by the names of exchanges in ccxt."""
+        parts = (item.partition("=") for item in _split(self.hybrid_ml_exchange_urls))
+        return {name.strip(): url.strip().rstrip("/") for name, _, url in parts}
 
     @property
     def telegram_configured(self) -> bool:
@@ -257,6 +305,27 @@ class Settings(BaseSettings):
         if value.strip() and not re.fullmatch(r"https?://[^\s/]+/\S*", value.strip()):
             raise ValueError("no address; write it like http://127.0.0.1:8081/bot")
         return value.strip()
+
+    @field_validator("hybrid_ml_leaders")
+    @classmethod
+    def _leaders_of_symbols(cls, value: str) -> str:
+        parse_leaders(value)
+        return value
+
+    @field_validator("hybrid_ml_binance_url")
+    @classmethod
+    def _an_exchange(cls, value: str) -> str:
+        if value.strip() and not re.fullmatch(r"https?://[^\s/]+(/\S*)?", value.strip()):
+            raise ValueError("no address; write it like https://data-api.binance.vision")
+        return value.strip()
+
+    @field_validator("hybrid_ml_exchange_urls")
+    @classmethod
+    def _every_exchange_has_an_address(cls, value: str) -> str:
+        for item in _split(value):
+            if not re.fullmatch(r"[a-z0-9]+ *= *https?://[^\s/]+/?", item):
+                raise ValueError(f"{item!r} is no name with an address; write it like kraken=https://host")
+        return value
 
     @field_validator("telegram_chats", mode="before")
     @classmethod

@@ -12,9 +12,10 @@ MinConfidence = Annotated[float, Field(ge=0, le=1)]
 MinProbMargin = Annotated[float, Field(ge=0, le=1)]
 MaxEntropy = Annotated[float, Field(ge=0, le=1.1)]
 MaxSignals = Annotated[int, Field(ge=0, le=10_000)]
+SignalsPerDay = Annotated[float, Field(ge=0.1, le=1_000)]
 
 THRESHOLDS = tuple(item.name for item in fields(Bounds))
-"""Their names, as in `Bounds`: min_confidence, min_prob_margin, max_entropy (nats), max_signals (a run)."""
+"""Their names, as in `Bounds`, which states their units."""
 
 
 class Thresholds(BaseModel):
@@ -26,6 +27,7 @@ class Thresholds(BaseModel):
     min_prob_margin: MinProbMargin | None = None
     max_entropy: MaxEntropy | None = None
     max_signals: MaxSignals | None = None
+    signals_per_day: SignalsPerDay | None = None
 
 
 def setting_of(threshold: str) -> str:
@@ -34,5 +36,6 @@ def setting_of(threshold: str) -> str:
 
 
 def format_bounds(bounds: Bounds, origin: Callable[[str], str]) -> str:
-    """`min_confidence 0.7 (variable …), …`: each bound in force, and who stated it."""
-    return ", ".join(f"{name} {getattr(bounds, name):g} ({origin(name)})" for name in THRESHOLDS)
+    """`min_confidence 0.7 (variable …), …`: each bound in force, and who stated it; a pace only where there is one."""
+    stated = {name: getattr(bounds, name) for name in THRESHOLDS}
+    return ", ".join(f"{name} {value:g} ({origin(name)})" for name, value in stated.items() if value is not None)

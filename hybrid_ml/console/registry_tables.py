@@ -1,4 +1,4 @@
-"""What a person sees of the registry; light, so that `hybrid-ml models list` answers at once."""
+"""The registry on a terminal; few imports, so that `hybrid-ml models list` is fast."""
 
 import json
 import shlex
@@ -19,23 +19,23 @@ FEATURES_SHOWN = 15
 PADDING = 1
 VERSION = "version, and why"
 LEFT_OUT_FIRST = ("kind", "log loss\n/prior", "rows", "accuracy\n/majority", "age", "status")
-"""Columns of a listing; a version names its kind."""
+"""The order in which columns are left out; the kind is also part of the version."""
 LONG_VALUES = {"feature_names", "parameters", "metrics", "library_versions"}
 
 
 def show_listing(listing: ModelListing) -> None:
-    """A table a symbol, newest first, the version that serves now marked."""
+    """A table for each symbol, newest first, with a mark at the version in use."""
     if not listing.models:
         out.print("no models in the registry yet; train one with `hybrid-ml train`")
     for symbol, serving in listing.serving.items():
-        says = f"{escape(serving)} serves now" if serving else "nothing serves now"
-        gap = "  " if len(f"{symbol}  {serving} serves now") <= out.width else "\n"
+        says = f"{escape(serving)} is in use" if serving else "no model is in use"
+        gap = "  " if len(f"{symbol}  {serving} is in use") <= out.width else "\n"
         out.print(f"\n[bold]{escape(symbol)}[/bold]{gap}{says}")
         _show_lines([line for line in listing.models if line.symbol == symbol], listing.now)
 
 
 def _show_lines(lines: list[ModelLine], now: datetime) -> None:
-    """As many columns as the terminal has room for. Versions are there to be copied: none is ever broken or cut."""
+    """As many columns as fit on the terminal. Versions are never broken or cut, so that they can be copied."""
     rows = [_cells(line, now) for line in lines]
     columns, left_out = list(rows[0]), list[str]()
     while out.is_terminal and _width(columns, rows) > out.width and len(left_out) < len(LEFT_OUT_FIRST):
@@ -55,7 +55,7 @@ def _show_lines(lines: list[ModelLine], now: datetime) -> None:
 
 
 def _width(columns: list[str], rows: list[dict[str, str]]) -> int:
-    """Characters that a table of `columns` takes where only the reason of a version is broken over lines."""
+    """The width in characters of a table of `columns` in which only the reason of a version is wrapped."""
     width = 0
     for name in columns:
         cells = [row[name].partition("\n")[0] if name == VERSION else row[name] for row in rows]
@@ -83,15 +83,15 @@ def _beside(value: float | None, guessing: float | None, digits: int) -> str:
 
 
 def age(moment: datetime, now: datetime) -> str:
-    """Time since `moment` in its greatest unit; of a model: since the moment it was made for."""
+    """Time since `moment` in its largest unit; for a model since its `as_of`."""
     minutes = max(int((now - moment).total_seconds() // 60), 0)
     days, hours = minutes // 1440, minutes // 60
     return f"{days} d" if days else f"{hours} h" if hours else f"{minutes} min"
 
 
 def show_details(details: ModelDetails) -> None:
-    """Everything about one version, a line a value."""
-    out.print(f"[bold]{escape(details.version)}[/bold]{'  serves now' if details.serves else ''}")
+    """Everything about one version, one value on each line."""
+    out.print(f"[bold]{escape(details.version)}[/bold]{'  in use' if details.serves else ''}")
     for name, value in details.record.items():
         if name != "version" and value is not None and name not in LONG_VALUES:
             text = f"{value:%Y-%m-%d %H:%M:%S} UTC" if isinstance(value, datetime) else value
@@ -116,7 +116,7 @@ def show_details(details: ModelDetails) -> None:
 
 
 def _are_shares(item: object) -> bool:
-    """Whether they are what a training writes; an imported model may hold anything in their place."""
+    """Whether the values are shares, as a training writes them; an imported model may contain anything."""
     return isinstance(item, dict) and all(isinstance(share, int | float) for share in item.values())
 
 
@@ -143,31 +143,31 @@ def _bytes(details: ModelDetails) -> str:
 
 
 def show_rollback(done: Rollback) -> None:
-    """Who serves from now on, and who did."""
+    """The champion after the rollback, and the one before."""
     before = f" in place of {done.previous}" if done.previous else ""
     out.print(escape(f"{done.version} is the champion of {done.symbol}{before}; it takes effect at the next analysis"))
     if done.serving != done.version:
-        out.print(escape(f"  its newest adapter answers until then: {done.serving}"))
+        out.print(escape(f"  its newest adapter is used until then: {done.serving}"))
     out.print(f"  model file: {escape(str(done.path))}")
 
 
 def show_export(done: Export) -> None:
-    """Where the model is now."""
+    """The file of the exported model."""
     out.print(escape(f"{done.version} is in {done.path}: {done.length:,} bytes, sha256 {done.sha256}"))
-    out.print("  bring it in elsewhere with `hybrid-ml models import --path FILE`")
+    out.print("  import it elsewhere with `hybrid-ml models import --path FILE`")
 
 
 def show_import(done: Import) -> None:
-    """What is new, and how to make it serve."""
+    """What the import changed, and how to use the model."""
     if done.changed:
         out.print(escape(f"{done.version} is in the registry"))
     else:
         out.print(escape(f"{done.version} was in the registry already; nothing changed"))
     if done.serving == done.version:
-        out.print(escape(f"  it serves {done.symbol}"))
+        out.print(escape(f"  it is in use for {done.symbol}"))
     elif done.champion:
-        out.print(escape(f"  its base is the champion; a newer trial decides what serves: {done.serving}"))
+        out.print(escape(f"  its base is the champion; a newer trial decides which version is in use: {done.serving}"))
     else:
-        serving = f"{done.serving} serves {done.symbol}; " if done.serving else ""
+        serving = f"{done.serving} is in use for {done.symbol}; " if done.serving else ""
         command = f"hybrid-ml models rollback --to {shlex.quote(done.base)}"
-        out.print(escape(f"  {serving}`{command}` makes this one serve"))
+        out.print(escape(f"  {serving}`{command}` switches to this one"))

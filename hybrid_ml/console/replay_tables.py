@@ -1,4 +1,4 @@
-"""A replay's account on a terminal."""
+"""A replay's report on a terminal."""
 
 from math import isfinite
 from typing import Any
@@ -6,14 +6,18 @@ from typing import Any
 from rich.table import Table
 
 from hybrid_ml.console.terminal import out
+from hybrid_ml.evaluation.returns_section import format_t
 from hybrid_ml.evaluation.threshold_search import Advice, Half
 from hybrid_ml.replay.result import ReplayReport
 from hybrid_ml.reporting.wording import symbol_title
 from hybrid_ml.text.counts import counted
 
+MISSED = {"not_tradable": "not tradable", "unknown": "of unknown entry"}
+"""Signals without an entry, by their name in `measure_entries`."""
+
 
 def show_replay(report: ReplayReport) -> None:
-    """What the replayed answers were worth, in all and week by week, beside guessing."""
+    """Metrics of the replayed answers, in all and week by week, compared with guessing."""
     out.print(
         f"\n[bold]{symbol_title(report.symbol)}[/bold]  {counted(report.weeks, 'week')} from "
         f"{report.start:%Y-%m-%d %H:%M} UTC on: {counted(report.cycles, 'answer')} in {report.seconds:.1f} s"
@@ -53,25 +57,46 @@ def _show_worth(worth: dict[str, Any]) -> None:
     out.print(f"  skill {worth['skill']:+z.4f} nats under the class prior, 90 % interval {_reach(low, high)}")
     low, high = worth["fine_tuning_gain_interval"]
     out.print(f"  fine-tuning {worth['fine_tuning_gain']:+z.4f} nats under the base, {_reach(low, high)}")
-    out.print(f"  guessing that it goes on like this would have had an accuracy of {worth['persistence_accuracy']:.3f}")
+    out.print(f"  persistence, the last ten minutes repeated, has an accuracy of {worth['persistence_accuracy']:.3f}")
     sent = worth["signals"]
     if not sent["count"]:
         out.print("  no signal")
         return
     low, high = sent["precision_interval"]
     out.print(
-        f"  {counted(sent['count'], 'signal')}: precision {sent['precision']:.3f} ({low:.3f} to {high:.3f}), "
-        f"{sent['mean_return_bps']:+z.1f} bps each, {sent['mean_return_after_fee_bps']:+z.1f} after the fee"
+        f"  {counted(sent['count'], 'signal')}, {sent['per_day']:.1f} a day: precision {sent['precision']:.3f} "
+        f"({low:.3f} to {high:.3f}), blind guess {worth['blind_precision']:.3f}"
     )
+    out.print(
+        f"  from close to close {sent['mean_return_bps']:+z.1f} bps each, median {sent['median_return_bps']:+z.1f}, "
+        f"{sent['mean_return_after_fee_bps']:+z.1f} after the fee"
+    )
+    for line in entry_lines(sent["entry"]):
+        out.print(f"  {line}")
+
+
+def entry_lines(entry: dict[str, Any]) -> list[str]:
+    """What a person could have had, as returned by `measure_entries`, in lines."""
+    missed = [f"{entry[name]:,} {words}" for name, words in MISSED.items() if entry[name]]
+    if not entry["traded"]:
+        return [f"no signal with an entry: {', '.join(missed)}"]
+    return [
+        f"from the entry {entry['mean_return_bps']:+z.1f} bps each, median {entry['median_return_bps']:+z.1f}, "
+        f"{entry['mean_return_after_fee_bps']:+z.1f} after the fee, "
+        f"{entry['guess_mean_return_after_fee_bps']:+z.1f} of a guess",
+        f"t over days {format_t(entry['t'])}, sum {entry['total_bps']:+z,.0f} bps, drawdown "
+        f"{entry['drawdown_bps']:,.0f} bps",
+        ", ".join([f"stale price: {entry['stale_share']:.1%} of them", *missed]),
+    ]
 
 
 def _reach(low: float, high: float) -> str:
-    """An interval; NaN edges are those of a single day."""
+    """An interval; NaN limits are those of a single day."""
     return f"{low:+z.4f} to {high:+z.4f}" if isfinite(low) else "unknown from one day"
 
 
 def show_advice(advice: Advice) -> None:
-    """The settings tried that are worth showing, and the verdict."""
+    """The settings worth showing, and the verdict."""
     out.print(f"\n[bold]Which setting gives a precision of {advice.wanted_precision:.2f}?[/bold]")
     table = Table(
         "setting", "found", "right", "bps", "shown", "right", "bps", box=None, padding=(0, 1), show_header=True
@@ -86,15 +111,13 @@ def show_advice(advice: Advice) -> None:
     out.print(
         "  A setting is a preset or confidence/margin/entropy; signals and the share that was right, found before "
         f"{advice.split_at:%Y-%m-%d %H:%M} UTC among {advice.tried} settings, shown after it; basis points of each "
-        "before/after the fee. The report has the intervals and says how to read them."
+        "from close to close before the fee/from the entry after it. The report has the intervals and explains the "
+        "columns."
     )
 
 
 def _half(half: Half) -> list[str]:
     if half.precision is None:
         return ["0", "-", "-"]
-    return [
-        f"{half.count:,}",
-        f"{half.precision:.2f}",
-        f"{half.mean_return_bps:+z.1f}/{half.mean_return_after_fee_bps:+z.1f}",
-    ]
+    entry = "-" if half.mean_entry_return_after_fee_bps is None else f"{half.mean_entry_return_after_fee_bps:+z.1f}"
+    return [f"{half.count:,}", f"{half.precision:.2f}", f"{half.mean_return_bps:+z.1f}/{entry}"]

@@ -1,4 +1,4 @@
-"""The two streams a person sees; light, so that a command that only looks something up answers at once."""
+"""The two output streams for people; few imports, so that look-up commands are fast."""
 
 import sys
 

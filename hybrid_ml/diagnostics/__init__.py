@@ -1,1 +1,1 @@
-"""`hybrid-ml check`: what would keep this installation from working, and what takes room."""
+"""`hybrid-ml check`: problems of this installation, and its disk usage."""

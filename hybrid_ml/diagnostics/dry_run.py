@@ -1,4 +1,4 @@
-"""The hybrid job once, in a scratch space of its own: simulated bars, a database that is thrown away."""
+"""The hybrid job once, in a scratch folder: simulated bars, a database that is dropped afterwards."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,9 +29,9 @@ BARS = 5_000
 
 
 def dry_run(folder: Path) -> str:
-    """Load, train, save, load again, validate, fine-tune, predict and judge in `folder`; says what came out.
+    """Load, train, save, load again, validate, fine-tune, predict and evaluate in `folder`; returns the result as text.
 
-    Touches nothing outside `folder`. Whatever goes wrong is raised.
+    Touches nothing outside `folder`. Errors are raised.
     """
     engine = create_engine(start_embedded(folder))
     try:
@@ -51,14 +51,14 @@ def dry_run(folder: Path) -> str:
             registry.save_base(connection, trained, decide(trained, None, hold_out))
             serving = registry.find_serving(connection, SIMULATED_SYMBOL, AS_OF)
         if serving is None:
-            raise RuntimeError("the model just saved does not serve")
+            raise RuntimeError("the model just saved is not in use")
         write_model(folder, trained)
         model = read_model(folder, serving.file, SIMULATED_SYMBOL)
         recent = recent_record(model, window.rows, count=RECENT_ROWS)
         model = model.with_adapter(fine_tune(model, window.rows, count=MAXIMUM_FINE_TUNE_ROWS, as_of=AS_OF).adapter)
-        answer = Answer.of(model.probabilities(window.rows.latest().features)[0])
-        around = GateContext(AnalysisRequest().bounds, NO_PENALTY, recent, 0.0, 15.0)
-        refusals = refused_by(evaluate_gates(answer, around))
+        answer = Answer.of(model.probabilities_of(window.rows.latest())[0])
+        context = GateContext(AnalysisRequest().bounds, NO_PENALTY, recent, 0.0, 15.0)
+        refusals = refused_by(evaluate_gates(answer, context))
         outcome = f"refused by {', '.join(refusals)}" if refusals else "signal"
         return f"{BARS:,} simulated bars, {trained.base.rows:,} rows trained, answer {answer.direction}, {outcome}"
     finally:

@@ -1,19 +1,20 @@
-"""Every setting, what it is, and where that comes from: for `hybrid-ml status` and `hybrid-ml check`."""
+"""Every setting, its value and its source: for `hybrid-ml status` and `hybrid-ml check`."""
 
 from collections.abc import Callable
 
 from pydantic import BaseModel, SecretStr
 
 from hybrid_ml.config.settings import DEFAULT, Settings
-from hybrid_ml.errors import StoreUnavailable
+from hybrid_ml.errors import StoreUnavailable, one_line
 from hybrid_ml.store.engine import parse_address
 from hybrid_ml.text.counts import counted
 
 MASKED = "********"
+LONGEST_SELECT = 60
 
 
 class SettingRow(BaseModel):
-    """One setting for a person's eyes: its variable, its value with secrets masked, where the value comes from."""
+    """One setting for display: its variable, its value with secrets masked, its source."""
 
     name: str
     shown: str
@@ -21,7 +22,7 @@ class SettingRow(BaseModel):
 
 
 def list_settings(settings: Settings) -> list[SettingRow]:
-    """A row a setting, in the order of `.env.example`."""
+    """One row for each setting, in the order of `.env.example`."""
     return [
         SettingRow(name=name.upper(), shown=SHOWN.get(name, _plain(name))(settings), origin=settings.origin(name))
         for name in type(settings).model_fields
@@ -29,7 +30,7 @@ def list_settings(settings: Settings) -> list[SettingRow]:
 
 
 def format_overrides(settings: Settings) -> str:
-    """What differs from the defaults, and who says so."""
+    """The settings that differ from the defaults, and their sources."""
     stated = [row for row in list_settings(settings) if row.origin != DEFAULT]
     return "; ".join(f"{row.name} {row.shown} ({row.origin})" for row in stated) or "all at their defaults"
 
@@ -37,8 +38,19 @@ def format_overrides(settings: Settings) -> str:
 def _database(settings: Settings) -> str:
     if settings.uses_embedded_database:
         return "the embedded PostgreSQL"
+    return _address(settings.neon_conn_str)
+
+
+def _feed_database(settings: Settings) -> str:
+    return (
+        _address(settings.hybrid_ml_sql_feed_url) if settings.hybrid_ml_sql_feed_url.get_secret_value() else "not set"
+    )
+
+
+def _address(stated: SecretStr) -> str:
+    """Without user name and password; masked as a whole where it cannot be read."""
     try:
-        url = parse_address(settings.neon_conn_str.get_secret_value().strip())
+        url = parse_address(stated.get_secret_value().strip())
     except StoreUnavailable:
         return MASKED
     return f"{url.host or 'localhost'}:{url.port or 5432}/{url.database}"
@@ -53,7 +65,7 @@ def _masked(secret: SecretStr) -> str:
 
 
 def _chats(count: int) -> str:
-    """A chat's number stands in a Secret block, so it is not repeated."""
+    """A chat's number is in a Secret block, so it is not shown."""
     return counted(count, "chat") if count else "not set"
 
 
@@ -70,6 +82,8 @@ SHOWN: dict[str, Callable[[Settings], str]] = {
     "telegram_bot_token": _token,
     "telegram_chat_id": lambda settings: _chats(sum(map(bool, settings.telegram_chat_id.split(",")))),
     "telegram_chats": lambda settings: _chats(len(settings.telegram_chats)),
+    "hybrid_ml_sql_feed": lambda settings: one_line(settings.hybrid_ml_sql_feed, LONGEST_SELECT) or "not set",
+    "hybrid_ml_sql_feed_url": _feed_database,
     "hybrid_ml_health_webhook_url": lambda settings: _masked(settings.hybrid_ml_health_webhook_url),
     "hybrid_ml_heartbeat_url": lambda settings: _masked(settings.hybrid_ml_heartbeat_url),
 }

@@ -1,4 +1,4 @@
-"""How much the service has written so far: databases, folders, logs, in megabytes (1,000,000 bytes)."""
+"""Disk usage of the service: databases, folders, logs, in megabytes (1,000,000 bytes)."""
 
 import os
 from pathlib import Path
@@ -10,11 +10,11 @@ from hybrid_ml.config.settings import Settings
 from hybrid_ml.health.disk import MEGABYTE, FreeDisk, free_disks
 
 PREFECT_DATABASE = "prefect"
-"""What `hybrid-ml up` and compose.yaml call it; it lies beside the project's own."""
+"""Its name in `hybrid-ml up` and compose.yaml; it is on the same server as the project's own."""
 
 
 class Sizes(BaseModel):
-    """Sizes in megabytes. `prefect_database_mb` is None where that database lies on another server."""
+    """Sizes in megabytes. `prefect_database_mb` is None where that database is on another server."""
 
     database_mb: float
     prefect_database_mb: float | None
@@ -51,12 +51,12 @@ def measure_sizes(connection: Connection, settings: Settings) -> Sizes:
 
 
 def folder_bytes(folder: Path) -> int:
-    """Bytes of all files below `folder`; 0 where there is none. What cannot be read, or has just gone, is left out."""
+    """Bytes of all files below `folder`; 0 where there is none. Files that cannot be read are left out."""
     return sum(file_bytes(Path(parent) / name) for parent, _, names in os.walk(folder) for name in names)
 
 
 def file_bytes(path: Path) -> int:
-    """Bytes that the file takes on its disk; 0 for what is no file, or has just gone."""
+    """Bytes that the file takes on its disk; 0 where it is no file or has been deleted."""
     try:
         return path.lstat().st_blocks * 512 if path.is_file() and not path.is_symlink() else 0
     except OSError:

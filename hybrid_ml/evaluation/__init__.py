@@ -1,1 +1,1 @@
-"""What answers with an outcome were worth, and which thresholds would have given more."""
+"""Metrics of answers with outcomes, and the thresholds that would have been better."""

@@ -1,31 +1,30 @@
-"""Which bounds would have given signals of the precision one asks for?
+"""Which bounds would have given signals of a wanted precision?
 
 Hundreds of settings are tried on the same answers, and the best of many is partly luck. Therefore:
-
-- a setting is found on the first half of the time and shown on the second, which it has not seen;
-- in the first half it must reach the precision with the lower edge of its interval (Wilson, one-sided),
-  and that edge is as cautious as the choice is wide: an error of 5 % divided by the number of
-  different sets of signals there were to choose from (Bonferroni);
-- signals whose ten minutes overlap are told by the same minutes, so what counts is how many separate
-  ten minutes hold one, and there must be at least twenty of those;
+- a setting is chosen on the first half of the time and tested on the second, which was not used for it;
+- in the first half the lower limit of its interval (Wilson, one-sided) must reach the precision,
+  with an error of 5 % divided by the number of different sets of signals among the settings
+  (Bonferroni);
+- signals whose ten minutes overlap are decided by the same minutes, so the number of separate
+  ten minutes with a signal counts, and there must be at least twenty of those;
 - of the settings that reach it, the one with the most signals is advised.
-
-Bounds alone are varied: confidence, margin, entropy. Whatever else refused an answer (its direction,
-the model's recent accuracy, freshness) still refuses it. The penalty after poor recent signals and the
-most signals of one run are not replayed again.
+Only the bounds of confidence, margin and entropy are varied. An answer refused by another gate (its direction,
+the model's recent accuracy, freshness) stays refused. The penalty after poor recent signals and the
+limit on the signals of one run are not replayed again.
 """
 
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import product
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import norm
 
-from hybrid_ml.evaluation.outcome_metrics import ResolvedAnswers, returns_bps
+from hybrid_ml.evaluation.outcome_metrics import ResolvedAnswers
+from hybrid_ml.evaluation.signal_returns import returns_bps
 from hybrid_ml.learning.intervals import wilson
 from hybrid_ml.market.labels import FLAT, HORIZON_MINUTES
 from hybrid_ml.signals.presets import PRESETS, Bounds
@@ -36,7 +35,7 @@ MARGINS = (0.0, 0.05, 0.10, 0.15, 0.20, 0.25, 0.30, 0.40)
 ENTROPIES = (0.70, 0.80, 0.85, 0.90, 0.95, 1.00, 1.05, 1.10)
 VARIED = {"confidence", "margin", "entropy", "max_signals"}
 FEWEST_SIGNALS = 20
-"""Fewer separate ten minutes than this say nothing about a precision."""
+"""With fewer separate ten minutes than this nothing can be concluded about a precision."""
 ERROR = 0.05
 MOST_UNBEATEN = 12
 HORIZON = pd.Timedelta(minutes=HORIZON_MINUTES)
@@ -44,10 +43,10 @@ HORIZON = pd.Timedelta(minutes=HORIZON_MINUTES)
 
 @dataclass(frozen=True)
 class Half:
-    """What a setting gave in one half of the time; `separate`: ten-minute slots that hold a signal.
+    """The result of a setting in one half of the time; `separate`: ten-minute slots with a signal.
 
-    `interval` is Wilson's, 90 %, over separate slots; returns in basis points before and after the fee.
-    Numbers are None where there was no signal.
+    `interval` is Wilson's, 90 %, over separate slots; returns in basis points: from close to close before and after the
+    fee, and from the entry after it, which is what a person could have had. Numbers are None where there was none.
     """
 
     count: int
@@ -57,13 +56,14 @@ class Half:
     interval: tuple[float, float] | None = None
     mean_return_bps: float | None = None
     mean_return_after_fee_bps: float | None = None
+    mean_entry_return_after_fee_bps: float | None = None
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Three bounds and what they gave; `surely`: the cautious lower edge of precision in the first half.
+    """Three bounds and their results; `surely`: the corrected lower limit of precision in the first half.
 
-    `name` is that of a preset, "as asked", or empty.
+    `name` is that of a preset, "as requested", or empty.
     """
 
     min_confidence: float
@@ -79,8 +79,8 @@ class Setting:
 class Advice:
     """The setting that reaches `wanted_precision`, if any, among `tried` settings with `different` sets of signals.
 
-    `answers` lay in the two halves; `eligible` of them are a DOWN or UP that only these bounds could refuse.
-    `nearest`: where none reaches it, the one whose `surely` is highest. `settings`: all of them.
+    `answers`: in the two halves; `eligible`: those of them with DOWN or UP that only these bounds could refuse.
+    `nearest`: where none reaches it, the setting with the highest `surely`. `settings`: all of them.
     """
 
     wanted_precision: float
@@ -95,7 +95,7 @@ class Advice:
     settings: list[Setting]
 
     def shortened(self) -> "Advice":
-        """With few settings: the named, the advised or nearest, and some that none beats in the first half."""
+        """With few settings: the named, the advised or nearest, and some that no other dominates in the first half."""
         unbeaten = _unbeaten(self.settings)
         some = {round(place) for place in np.linspace(0, len(unbeaten) - 1, MOST_UNBEATEN)} if unbeaten else set()
         shown = [unbeaten[place] for place in sorted(some)] + [item for item in (self.advised, self.nearest) if item]
@@ -106,9 +106,10 @@ class Advice:
 
 @dataclass(frozen=True)
 class _Answers:
-    """One half: how many answers there were, and of those that could be a signal, (m,), in order of time.
+    """One half: the number of answers, and of those that could be a signal, (m,), in order of time:
 
-    `gained`: basis points before the fee; `slot`: the ten minutes the bar lies in.
+    `gained`: basis points before the fee, from close to close, and `from_entry`, NaN where there is no entry;
+    `slot`: the ten minutes of the bar.
     """
 
     answers: int
@@ -117,11 +118,12 @@ class _Answers:
     entropy: NDArray[np.float64]
     right: NDArray[np.bool_]
     gained: NDArray[np.float64]
+    from_entry: NDArray[np.float64]
     slot: NDArray[np.int64]
 
 
 def advise(answers: pd.DataFrame, bounds: Bounds, *, wanted_precision: float, fee_bps: float) -> Advice | None:
-    """Try a grid of bounds around the presets, and `bounds` as asked, on `answers` as `Service.cycle` gives them.
+    """Try a grid of bounds around the presets, and `bounds` as requested, on `answers` in the form of `Service.cycle`.
 
     None where fewer than two answers have an outcome.
     """
@@ -130,7 +132,7 @@ def advise(answers: pd.DataFrame, bounds: Bounds, *, wanted_precision: float, fe
         return None
     first, last = known["bar_time"].iloc[0], known["bar_time"].iloc[-1]
     split_at = (first + (last - first) / 2).ceil("min")
-    # An answer just before the split shares minutes with one after it: it belongs to neither half.
+    # An answer just before the split shares minutes with one after it, so it is in neither half.
     halves = known[known["bar_time"] < split_at - HORIZON], known[known["bar_time"] >= split_at]
     early, late = (_candidates(half) for half in halves)
     tried = _grid(bounds)
@@ -138,7 +140,7 @@ def advise(answers: pd.DataFrame, bounds: Bounds, *, wanted_precision: float, fe
     separate = [_separate(early, mask) for mask in passed]
     enough = [item.tobytes() for item, slots in zip(passed, separate, strict=True) if slots >= FEWEST_SIGNALS]
     different = len(set(enough))
-    caution = float(norm.ppf(1 - ERROR / max(1, different)))
+    caution = NormalDist().inv_cdf(1 - ERROR / max(1, different))
     settings = [
         _setting(name, item, early, late, fee_bps, caution) for item, name in zip(tried, tried.values(), strict=True)
     ]
@@ -166,7 +168,7 @@ def _grid(bounds: Bounds) -> dict[tuple[float, float, float], str]:
     for name, preset in PRESETS.items():
         tried[_triple(preset)] = name
     request = _triple(bounds)
-    return {**tried, request: tried.get(request) or "as asked"}
+    return {**tried, request: tried.get(request) or "as requested"}
 
 
 def _triple(bounds: Bounds) -> tuple[float, float, float]:
@@ -174,17 +176,21 @@ def _triple(bounds: Bounds) -> tuple[float, float, float]:
 
 
 def _candidates(half: pd.DataFrame) -> _Answers:
-    """What could be a signal under some bounds: a direction, refused by nothing but what is varied."""
+    """The answers that could be a signal under some bounds: with a direction, refused by the varied bounds only."""
     known = ResolvedAnswers.of(half)
-    chances = known.chances()
-    top = chances.argmax(axis=1)
+    probabilities = known.probabilities()
+    top = probabilities.argmax(axis=1)
     refused = half["refused_by"].fillna("").str.split(",")
     free = np.fromiter((set(names) <= VARIED | {""} for names in refused), dtype=bool, count=len(half)) & (top != FLAT)
-    ordered = np.sort(chances, axis=1)
-    entropy = -np.sum(np.where(chances > 0, chances * np.log(np.maximum(chances, 1e-300)), 0.0), axis=1)
-    gained = returns_bps(known.frame["forward_return"].to_numpy(), top)
+    ordered = np.sort(probabilities, axis=1)
+    entropy = -np.sum(
+        np.where(probabilities > 0, probabilities * np.log(np.maximum(probabilities, 1e-300)), 0.0), axis=1
+    )
+    gained, from_entry = (
+        returns_bps(known.frame[name].to_numpy(dtype=np.float64), top) for name in ("forward_return", "entry_return")
+    )
     slot = known.frame["bar_time"].dt.floor(HORIZON).astype("datetime64[s, UTC]").astype(np.int64).to_numpy()
-    columns: Any = (ordered[:, 2], ordered[:, 2] - ordered[:, 1], entropy, top == known.truth, gained, slot)
+    columns: Any = (ordered[:, 2], ordered[:, 2] - ordered[:, 1], entropy, top == known.truth, gained, from_entry, slot)
     return _Answers(len(half), *(column[free] for column in columns))
 
 
@@ -194,7 +200,7 @@ def _passing(half: _Answers, bounds: tuple[float, float, float]) -> NDArray[np.b
 
 
 def _separate(half: _Answers, passed: NDArray[np.bool_]) -> int:
-    """In how many slots of ten minutes one of `passed` (m,) lies; answers are in order of time."""
+    """The number of ten-minute slots with one of `passed` (m,); answers are in order of time."""
     slots = half.slot[passed]
     return int(1 + np.count_nonzero(np.diff(slots))) if len(slots) else 0
 
@@ -214,6 +220,7 @@ def _half(half: _Answers, passed: NDArray[np.bool_], fee_bps: float) -> Half:
     if not count:
         return Half(0, 0, 0.0)
     precision, gained = float(half.right[passed].mean()), float(half.gained[passed].mean())
+    traded = half.from_entry[passed & np.isfinite(half.from_entry)]
     return Half(
         count=count,
         separate=separate,
@@ -222,6 +229,7 @@ def _half(half: _Answers, passed: NDArray[np.bool_], fee_bps: float) -> Half:
         interval=_pair(wilson(precision * separate, separate)),
         mean_return_bps=gained,
         mean_return_after_fee_bps=gained - fee_bps,
+        mean_entry_return_after_fee_bps=float(traded.mean() - fee_bps) if len(traded) else None,
     )
 
 
@@ -231,7 +239,7 @@ def _pair(edges: list[float]) -> tuple[float, float]:
 
 
 def _unbeaten(settings: list[Setting]) -> list[Setting]:
-    """From most signals to fewest, those more precise than every one with as many; too few signals are left out."""
+    """From most signals to fewest, those more precise than every one with as many; without those of too few signals."""
     best, kept = -1.0, []
     enough = [setting for setting in settings if setting.surely is not None]
     for item in sorted(enough, key=lambda one: (-one.found.count, -(one.found.precision or 0.0))):
@@ -244,15 +252,15 @@ def _unbeaten(settings: list[Setting]) -> list[Setting]:
 def _verdict(advised: Setting | None, nearest: Setting | None, wanted: float) -> str:
     if advised is None:
         if nearest is None:
-            return f"No setting had {FEWEST_SIGNALS} separate signals in the first half: nothing can be said."
+            return f"No setting had {FEWEST_SIGNALS} separate signals in the first half: no conclusion is possible."
         return (
-            f"No setting surely reaches a precision of {wanted:.2f} in the first half. The nearest, "
-            f"{format_setting(nearest)}, is sure of {nearest.surely:.2f} only; it had {nearest.found.precision:.2f} "
-            f"there and {format_half(nearest.shown)}."
+            f"No setting reaches a precision of {wanted:.2f} with its lower limit in the first half. The nearest, "
+            f"{format_setting(nearest)}, has a lower limit of {nearest.surely:.2f}; it had "
+            f"{nearest.found.precision:.2f} there and {format_half(nearest.shown)}."
         )
     begin = (
         f"{format_setting(advised)} reached {wanted:.2f} in the first half "
-        f"({advised.found.precision:.2f}, sure of {advised.surely:.2f})"
+        f"({advised.found.precision:.2f}, lower limit {advised.surely:.2f})"
     )
     if advised.shown.interval is None or advised.shown.precision is None:
         return f"{begin}; it gave no signal in the second: not confirmed."
@@ -272,7 +280,7 @@ def format_setting(setting: Setting) -> str:
 
 
 def format_half(half: Half) -> str:
-    """What the second half gave, in words."""
+    """The result in the second half, as text."""
     if half.precision is None or half.interval is None:
         return "no signal in the second"
     low, high = half.interval

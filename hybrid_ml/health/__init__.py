@@ -1,1 +1,1 @@
-"""What is wrong with the service, told once when it begins and once when it is over."""
+"""Problems of the service, each reported once when it begins and once when it is over."""

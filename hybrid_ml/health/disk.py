@@ -1,4 +1,4 @@
-"""How much is free on the disks that the service writes to."""
+"""Free space on the disks that the service writes to."""
 
 import shutil
 from pathlib import Path
@@ -11,7 +11,7 @@ MEGABYTE = 1_000_000
 
 
 class FreeDisk(BaseModel):
-    """One disk: a folder of ours on it, what is free and what is wanted free, in megabytes (1,000,000 bytes)."""
+    """One disk: a folder of ours on it, its free and its wanted free space, in megabytes (1,000,000 bytes)."""
 
     folder: Path
     free_mb: int
@@ -20,7 +20,7 @@ class FreeDisk(BaseModel):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def is_low(self) -> bool:
-        """Whether less is free than HYBRID_ML_MIN_FREE_MB asks for."""
+        """Whether less than HYBRID_ML_MIN_FREE_MB is free."""
         return self.free_mb < self.wanted_mb
 
     @computed_field  # type: ignore[prop-decorator]
@@ -38,7 +38,7 @@ class FreeDisk(BaseModel):
 
 
 def free_disks(settings: Settings) -> list[FreeDisk]:
-    """The disks of data folder and models folder, one entry a disk. Raises OSError when a disk does not answer."""
+    """The disks of data folder and models folder, one entry for each. Raises OSError when a disk does not answer."""
     disks: dict[int, FreeDisk] = {}
     for folder in (settings.data_dir, settings.models_dir):
         present = next(path for path in (folder, *folder.resolve().parents) if path.is_dir())

@@ -1,6 +1,6 @@
-"""The ways a report takes: to Telegram chats, to a webhook; and the URL of a dead-man's switch.
+"""The destinations of reports: Telegram chats and a webhook; and the URL of a dead-man's switch.
 
-Each has a queue and a pace of its own, so that one in trouble holds up no other. Nothing here needs a database or a
+Each has a queue of its own, so that a slow one delays no other. Nothing here needs a database or a
 disk. Addresses are secrets: none is logged.
 """
 
@@ -27,19 +27,20 @@ from hybrid_ml.alerts.telegram import (
 )
 from hybrid_ml.config.settings import Settings
 from hybrid_ml.health.problems import Report, report_text
+from hybrid_ml.pipeline.backoff import backoff_seconds
 
 ANSWER_SECONDS = 10.0
 HEARTBEAT_SECONDS, HEARTBEAT_TRIES = 5.0, 3
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 5.0, 300.0
 WORTH_SECONDS = 24 * 3_600.0
-"""A report that did not leave within a day is let go."""
+"""A report that was not sent within a day is dropped."""
 LATER = {408, 425, 429}
-"""What a webhook answers that may be different the next time, besides 5xx."""
+"""A webhook's status codes after which a retry may succeed, besides 5xx."""
 logger = logging.getLogger(__name__)
 
 
 class Outlet(Protocol):
-    """One way. `name` is fit for a log."""
+    """One destination. `name` is fit for a log."""
 
     name: str
 
@@ -49,18 +50,18 @@ class Outlet(Protocol):
 
 
 class TelegramOutlet:
-    """A chat. A report may come at any hour, whatever quiet hours and /pause say of alerts."""
+    """A chat. Reports ignore quiet hours and /pause."""
 
-    def __init__(self, line: TelegramSender, chat_id: str) -> None:
-        self.name, self._line, self._chat_id = f"chat {chat_id}", line, chat_id
+    def __init__(self, sender: TelegramSender, chat_id: str) -> None:
+        self.name, self._sender, self._chat_id = f"chat {chat_id}", sender, chat_id
 
     async def send(self, report: Report, *, again: bool) -> Outcome:
         text = "\n".join(escaped(line) for line in report_text(report).splitlines())
-        return await self._line.send(self._chat_id, repeat_mark(text) if again else text, None, None)
+        return await self._sender.send(self._chat_id, repeat_mark(text) if again else text, None, None)
 
 
 class WebhookOutlet:
-    """A URL that takes JSON."""
+    """A URL that accepts JSON."""
 
     name = "the webhook"
 
@@ -74,7 +75,7 @@ class WebhookOutlet:
                 answer = await client.post(self._url.get_secret_value(), json=as_json(report, again=again))
         except (httpx.HTTPError, OSError) as error:
             never_sent = type(error).__name__ in NEVER_SENT
-            return (TryLater if never_sent else Unknown)(f"it does not answer ({type(error).__name__})")
+            return (TryLater if never_sent else Unknown)(f"no answer ({type(error).__name__})")
         if answer.is_success:
             return Sent(0)
         if answer.is_server_error or answer.status_code in LATER:
@@ -83,7 +84,7 @@ class WebhookOutlet:
 
 
 def as_json(report: Report, *, again: bool = False) -> dict[str, Any]:
-    """What a webhook gets; times in ISO 8601 with offset. `repeat`: it may have come before."""
+    """The JSON for a webhook; times in ISO 8601 with offset. `repeat`: it may have arrived before."""
     problem, lasted = report.problem, report.lasted
     return {
         "service": "hybrid-ml",
@@ -99,27 +100,27 @@ def as_json(report: Report, *, again: bool = False) -> dict[str, Any]:
 
 
 def outlets(settings: Settings) -> list[Outlet]:
-    """The ways that are configured. Call it on the event loop that will send."""
-    ways: list[Outlet] = []
+    """The configured destinations. Call it on the event loop that will send."""
+    destinations: list[Outlet] = []
     chats = settings.health_chat_ids
     if chats:
-        line = TelegramSender(make_bot(settings.telegram_bot_token, settings.telegram_base_url))
-        ways += [TelegramOutlet(line, chat_id) for chat_id in chats]
+        sender = TelegramSender(make_bot(settings.telegram_bot_token, settings.telegram_base_url))
+        destinations += [TelegramOutlet(sender, chat_id) for chat_id in chats]
     if settings.hybrid_ml_health_webhook_url.get_secret_value():
-        ways.append(WebhookOutlet(settings.hybrid_ml_health_webhook_url))
-    return ways
+        destinations.append(WebhookOutlet(settings.hybrid_ml_health_webhook_url))
+    return destinations
 
 
 class Sender:
-    """Reports on their way, in order along each outlet. `on_done(report)`: one outlet has it, or none will."""
+    """Sends reports, in order for each outlet. `on_done(report)`: one outlet has sent it, or none will."""
 
-    def __init__(self, ways: list[Outlet], on_done: Callable[[Report], None]) -> None:
+    def __init__(self, destinations: list[Outlet], on_done: Callable[[Report], None]) -> None:
         self._on_done = on_done
-        self._queues: list[asyncio.Queue[Report]] = [asyncio.Queue() for _ in ways]
-        self._tasks = [asyncio.create_task(self._serve(*item)) for item in zip(ways, self._queues, strict=True)]
+        self._queues: list[asyncio.Queue[Report]] = [asyncio.Queue() for _ in destinations]
+        self._tasks = [asyncio.create_task(self._serve(*item)) for item in zip(destinations, self._queues, strict=True)]
 
     def send(self, reports: list[Report]) -> None:
-        """Put them on their way; does not wait."""
+        """Queue reports; does not wait."""
         for report in reports:
             for queue in self._queues:
                 queue.put_nowait(report)
@@ -131,16 +132,16 @@ class Sender:
             report = await queue.get()
             problem = await self._with_retry(outlet, report)
             if problem:
-                logger.error("%s: a report did not leave: %s", outlet.name, problem)
+                logger.error("%s: a report was not sent: %s", outlet.name, problem)
             self._on_done(report)
 
     async def _with_retry(self, outlet: Outlet, report: Report) -> str:
-        """Try until it is sent, cannot be, or is not worth it any more; why not, if not.
+        """Try until it is sent, cannot be, or is too old; returns the reason where it was not sent.
 
-        Where nobody said whether it was taken it is sent once more, marked as a repeat, like an alert.
+        Where it is not known whether it was taken it is sent once more, marked as a repeat, like an alert.
         """
-        wait_seconds, waited, again = FIRST_WAIT_SECONDS, 0.0, False
-        while waited < WORTH_SECONDS:
+        failures, waited_seconds, again = 0, 0.0, False
+        while waited_seconds < WORTH_SECONDS:
             outcome = await outlet.send(report, again=again)
             if isinstance(outcome, Sent):
                 return ""
@@ -148,13 +149,15 @@ class Sender:
                 return outcome.why
             again = again or isinstance(outcome, Unknown)
             requested = outcome.seconds if isinstance(outcome, TryLater) else None
+            failures += 1
+            wait_seconds = backoff_seconds(failures, LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS)
+            waited_seconds += wait_seconds
             await asyncio.sleep(max(wait_seconds, requested or 0))
-            waited, wait_seconds = waited + wait_seconds, min(2 * wait_seconds, LONGEST_WAIT_SECONDS)
         return "no answer for a day"
 
 
 async def ping(url: SecretStr, *, good: bool) -> bool:
-    """Tell a dead-man's switch of a slot, in healthchecks.io's manner: GET URL, or URL/fail. Whether it answered."""
+    """Report a slot to a dead-man's switch like healthchecks.io: GET URL, or URL/fail. Whether it answered."""
     address = httpx.URL(url.get_secret_value())
     if not good:
         address = address.copy_with(path=address.path.rstrip("/") + "/fail")

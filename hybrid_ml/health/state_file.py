@@ -1,4 +1,4 @@
-"""The open problems in a small file, so that a monitor that starts again repeats nothing; written where possible."""
+"""The open problems in a small file, so that a restarted monitor repeats no report; written where possible."""
 
 import fcntl
 import json
@@ -15,12 +15,12 @@ from hybrid_ml.health.problems import OpenProblem
 FOLDER, FILE, LOCK = "health", "open.json", "lock"
 WRITTEN_AGAIN = timedelta(minutes=1)
 STALE = timedelta(minutes=5)
-"""A monitor writes once a minute: one that has not for so long does not run, or cannot write."""
+"""A monitor writes once a minute: without a write for this long it does not run, or cannot write."""
 
 
 @dataclass(frozen=True)
 class State:
-    """What a monitor knew at `as_of`. `last_slot`: the end of the newest slot whose end it told the heartbeat URL."""
+    """The state of a monitor at `as_of`. `last_slot`: the end of the newest slot reported to the heartbeat URL."""
 
     as_of: datetime
     opened: list[OpenProblem] = field(default_factory=list)
@@ -28,31 +28,32 @@ class State:
 
 
 def read_state(data_dir: Path) -> State | None:
-    """What the monitor of this installation wrote last; None where there is nothing that can be read."""
+    """What the monitor of this installation wrote last; None where nothing can be read."""
     try:
-        found = json.loads((data_dir / FOLDER / FILE).read_text(encoding="utf-8"))
+        content = json.loads((data_dir / FOLDER / FILE).read_text(encoding="utf-8"))
         opened = [
-            OpenProblem(**{**problem, "since": datetime.fromisoformat(problem["since"])}) for problem in found["opened"]
+            OpenProblem(**{**problem, "since": datetime.fromisoformat(problem["since"])})
+            for problem in content["opened"]
         ]
-        last_slot = datetime.fromisoformat(found["last_slot"]) if found["last_slot"] else None
-        return State(datetime.fromisoformat(found["as_of"]), opened, last_slot)
+        last_slot = datetime.fromisoformat(content["last_slot"]) if content["last_slot"] else None
+        return State(datetime.fromisoformat(content["as_of"]), opened, last_slot)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def monitored(data_dir: Path, now: datetime) -> tuple[list[OpenProblem], str]:
-    """The open problems that the monitor wrote last, and, where it has not written lately, a line that says so."""
+    """The open problems that the monitor wrote last, and a line where it has not written lately."""
     state = read_state(data_dir)
     if state is None:
         return [], ""
     if now - state.as_of < STALE:
         return state.opened, ""
     silent = f"the monitor wrote {data_dir / FOLDER / FILE} at {state.as_of:%Y-%m-%d %H:%M} UTC and not since"
-    return state.opened, f"{silent}; `hybrid-ml up` or `hybrid-ml monitor` starts it, or the disk takes nothing"
+    return state.opened, f"{silent}; start it with `hybrid-ml up` or `hybrid-ml monitor`, or free disk space"
 
 
 def write_state(data_dir: Path, state: State) -> bool:
-    """Replace the file in one step; False, and the old one stays, where that cannot be done."""
+    """Replace the file in one step; False, with the old one unchanged, where that fails."""
     text = json.dumps(asdict(state), default=datetime.isoformat, ensure_ascii=False)
     folder = data_dir / FOLDER
     try:
@@ -74,7 +75,7 @@ def write_state(data_dir: Path, state: State) -> bool:
 
 @contextmanager
 def only_one(data_dir: Path) -> Iterator[bool]:
-    """Whether this is the only monitor of the installation, for the block; where no lock can be had, it is."""
+    """Whether this is the only monitor of the installation, for the block; also True where no lock can be taken."""
     lock: IO[str] | None = None
     try:
         (data_dir / FOLDER).mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -1,6 +1,6 @@
-"""Temperature: how far stated probabilities are drawn towards or away from "all three alike".
+"""Temperature: one number that makes stated probabilities more or less extreme.
 
-One number, fitted on rows the trees have not seen and frozen with the version, since the gates read
+It is fitted on rows the trees have not seen and frozen with the version, since the gates compare
 probabilities (Guo et al., "On Calibration of Modern Neural Networks", 2017).
 """
 
@@ -13,7 +13,7 @@ from hybrid_ml.market.labels import HORIZON_MINUTES
 
 LOWEST, HIGHEST = 0.5, 2.0
 SPREAD_BEFOREHAND = 0.25
-"""Standard deviation of log temperature before any row was seen: a few rows move it little."""
+"""Standard deviation of the prior of log temperature: a few rows change it little."""
 
 
 def fit_temperature(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
@@ -27,5 +27,5 @@ def fit_temperature(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> f
         loss = mean_log_loss(scores / np.exp(log_temperature), labels) if len(labels) else 0.0
         return worth * loss + 0.5 * (log_temperature / SPREAD_BEFOREHAND) ** 2
 
-    found = minimize_scalar(minus_log_posterior, bounds=(np.log(LOWEST), np.log(HIGHEST)), method="bounded")
-    return float(np.exp(found.x))
+    result = minimize_scalar(minus_log_posterior, bounds=(np.log(LOWEST), np.log(HIGHEST)), method="bounded")
+    return float(np.exp(result.x))

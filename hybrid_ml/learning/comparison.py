@@ -1,7 +1,7 @@
-"""Is one model better than another? The difference of their losses beside its standard error.
+"""Is one model better than another? The difference of their losses and its standard error.
 
 Labels reach over the horizon, so the losses of neighbouring rows share minutes and 2,000 of them
-are worth about 200. The standard error counts that: the long-run variance of the differences by
+count as about 200. The standard error accounts for that: the long-run variance of the differences by
 Newey and West ("A simple, positive semi-definite, heteroskedasticity and autocorrelation consistent
 covariance matrix", 1987) over twice the horizon, as in the test of Diebold and Mariano ("Comparing
 predictive accuracy", 1995), with the small-sample factor of Harvey, Leybourne and Newbold (1997).
@@ -21,7 +21,7 @@ LAGS = 2 * HORIZON_MINUTES
 
 @dataclass(frozen=True)
 class Comparison:
-    """What the challenger gains over the incumbent on the same rows, mean nats a row, and how sure that is.
+    """The challenger's gain over the incumbent on the same rows, mean nats for each row, and its uncertainty.
 
     `standard_error` is in the same unit; `z` is the gain in standard errors, 0 when nothing differs.
     """
@@ -47,7 +47,7 @@ class Comparison:
 def compare(incumbent: NDArray[np.float64], challenger: NDArray[np.float64]) -> Comparison:
     """Compare losses (n,) in nats of both on the same rows, oldest first.
 
-    With fewer than two rows the standard error is infinite: nothing can be said.
+    With fewer than two rows the standard error is infinite.
     """
     difference = incumbent - challenger
     rows = len(difference)

@@ -1,14 +1,14 @@
-"""Fine-tuning: an adapter that moves the base's leaves a small step towards recent rows.
+"""Fine-tuning: an adapter that changes the base's leaf values a little towards recent rows.
 
 The method is LightGBM's leaf refit: the splits stay, and tree by tree each leaf value becomes
 decay * old + (1 - decay) * learning rate * Newton step of the recent rows that fall into it.
-Doing it on cached leaf indices costs a fraction of `Booster.refit` and gives the same numbers (a test
-holds the two equal). A tree without a split has nothing to adapt and stays as it is.
+Computing it from cached leaf indices costs a fraction of `Booster.refit` and gives the same numbers (a test
+compares them). A tree without a split has nothing to adapt and stays as it is.
 
-Newer rows, which neither base nor refit has seen, then say how far to go from the base to the refit:
-the whole way where they find it better, half of it where they cannot tell, and not at all where they
-speak against it. 200 rows whose labels overlap are worth about 20, so asking them for proof before
-moving at all throws most of the gain away; docs/reliability.md has the comparison.
+Newer rows, which neither base nor refit has seen, then decide the step from the base to the refit:
+all of it where the refit is better on them, half of it where the difference is within chance, and none where
+the refit is worse. 200 rows whose labels overlap count as about 20, so requiring significance before
+any step would lose most of the gain; docs/reliability.md has the comparison.
 """
 
 from dataclasses import dataclass
@@ -27,11 +27,11 @@ from hybrid_ml.market.bars import BAR_LENGTH
 DECAY = 0.9
 """Share of its old value that a leaf keeps; one minus it is the lower learning rate of fine-tuning."""
 REFIT_L2 = 20.0
-"""L2 of a refit, in units of curvature: 800 rows put about nine into a leaf, too few for the base's own."""
+"""L2 of a refit, in units of curvature: 800 rows put about nine into a leaf, too few for the base's value."""
 UNDECIDED_STEP = 0.5
-"""Share of the way to the refit where unseen rows speak neither for nor against it."""
+"""Share of the full step where unseen rows show no difference beyond chance."""
 MAX_REGRESSION_Z = 1.645
-"""Standard errors by which the refit may look worse than the base before the base stays (5 %, one-sided)."""
+"""Standard errors by which the refit may be worse than the base before the base stays (5 %, one-sided)."""
 JUDGING_ROWS = 200
 MINIMUM_FINE_TUNE_ROWS = 500
 MAXIMUM_FINE_TUNE_ROWS = 1_000
@@ -39,9 +39,9 @@ MAXIMUM_FINE_TUNE_ROWS = 1_000
 
 @dataclass(frozen=True)
 class FineTuneTrial:
-    """What a trial found: the adapter (its leaf values None when the base stays), and why.
+    """The result of a trial: the adapter (its leaf values None when the base stays), and the comparison.
 
-    Log losses in nats on the judging rows: of the base, of what serves after the trial, and, as
+    Log losses in nats on the judging rows: of the base, of the model after the trial, and, as
     `refit`, the comparison of the whole refit with the base.
     """
 
@@ -54,9 +54,9 @@ class FineTuneTrial:
 def fine_tune(model: HybridModel, rows: Rows, *, count: int, as_of: datetime, num_threads: int = 1) -> FineTuneTrial:
     """Fit an adapter to the base of `model` on its newest `count` labelled rows.
 
-    The oldest part of them is fitted on, the newest JUDGING_ROWS judge, one horizon apart. Any
-    earlier adapter is ignored: every adapter starts from the base. Raises ValueError when fewer than
-    MINIMUM_FINE_TUNE_ROWS labelled rows are at hand.
+    It is fitted on the oldest part of them and judged on the newest JUDGING_ROWS, one horizon apart. Any
+    earlier adapter is ignored: every adapter starts from the base. Raises ValueError when there are fewer than
+    MINIMUM_FINE_TUNE_ROWS labelled rows.
     """
     window = rows.labelled().last(count)
     if len(window) < MINIMUM_FINE_TUNE_ROWS:
@@ -102,7 +102,7 @@ def fine_tune(model: HybridModel, rows: Rows, *, count: int, as_of: datetime, nu
 
 
 def choose_step(refit: Comparison) -> float:
-    """How far to go towards the refit, by what unseen rows say of it; 0 when the loss is not a number."""
+    """The share of the full step, by the comparison on unseen rows; 0 when the loss is not a number."""
     if refit.gain > 0:
         return 1.0
     return UNDECIDED_STEP if refit.gain > -MAX_REGRESSION_Z * refit.standard_error else 0.0
@@ -124,7 +124,7 @@ def refit_leaves(
     keeps `decay` of its value, as in LightGBM (GBDT::RefitTree). Trees without a split are kept.
     """
     trees, width = leaf_values.shape
-    # Rows of one round lie side by side: class k of a round counts its leaves from k * width.
+    # Rows of one round are adjacent: class k of a round counts its leaves from k * width.
     place = np.ascontiguousarray(leaves.T) + (np.arange(trees) % CLASS_COUNT * width)[:, None]
     truth = np.zeros((CLASS_COUNT, len(labels)))
     truth[labels, np.arange(len(labels))] = 1.0

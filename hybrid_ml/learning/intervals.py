@@ -1,4 +1,4 @@
-"""How far a share of a few may be from the share of many."""
+"""Confidence intervals of shares."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ WILSON_Z = 1.645
 
 
 def wilson(right: float, count: float, z: float = WILSON_Z) -> list[float]:
-    """Interval of a share, 90 % unless `z` says otherwise (Wilson, "Probable inference", 1927)."""
+    """Interval of a share, 90 % unless `z` states another (Wilson, "Probable inference", 1927)."""
     low, high = wilson_edges(np.array([right]), np.array([count]), z)
     return [float(low[0]), float(high[0])]
 
@@ -22,5 +22,5 @@ def wilson_edges(
     share, spread = right / count, z**2 / count
     centre = (share + spread / 2) / (1 + spread)
     half = z * np.sqrt(share * (1 - share) / count + spread / (4 * count)) / (1 + spread)
-    # Rounding may carry an edge past 0 or 1 in its last digit.
+    # Rounding may put an edge past 0 or 1 in its last digit.
     return np.maximum(centre - half, 0.0), np.minimum(centre + half, 1.0)

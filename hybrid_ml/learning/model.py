@@ -8,13 +8,15 @@ temperature).
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import lightgbm
 import numpy as np
 from numpy.typing import NDArray
 
 from hybrid_ml.learning.rows import Rows
+
+if TYPE_CHECKING:
+    import lightgbm
 
 Kind = Literal["base", "scratch", "adapter"]
 CLASS_COUNT = 3
@@ -28,12 +30,13 @@ def softmax(scores: NDArray[np.float64]) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class Base:
-    """A trained base and everything needed to use it, and to doubt it.
+    """A trained base and everything needed to use and to evaluate it.
 
     `trees`: LightGBM's text form. `leaf_values`: (trees, leaves) float64, raw-score units, unused
     leaves zero; tree t belongs to class t % 3. `label_threshold`: |log return| below which the
-    outcome is FLAT. `trained_until`: when the last training label was known; `data_until`: the
-    close of the newest bar that had any part in making the model, the hold-out included. `version`
+    outcome is FLAT, which `flat_share` of the training rows were. `leaders`: the symbols whose bars it sees beside
+    its own, in the order of its features. `trained_until`: when the last training label was known; `data_until`: the
+    close of the newest bar used in making the model, the hold-out included. `version`
     and `packed` (the part as bytes, see `model_bytes`) are filled in when it is packed or unpacked.
     """
 
@@ -53,6 +56,8 @@ class Base:
     rows: int
     row_limit: int
     week: int
+    leaders: tuple[str, ...] = ()
+    flat_share: float = 1 / 3
     parameters: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     library_versions: dict[str, str] = field(default_factory=dict)
@@ -60,17 +65,24 @@ class Base:
     packed: bytes = field(default=b"", repr=False)
 
     @cached_property
-    def booster(self) -> lightgbm.Booster:
+    def booster(self) -> "lightgbm.Booster":
         """The booster parsed from `trees`; only bytes that passed the checks of `model_bytes` get here."""
+        import lightgbm
+
         return lightgbm.Booster(model_str=self.trees)
+
+    @property
+    def has_node_counts(self) -> bool:
+        """Whether the trees state how many rows reached each node; those of older models do not."""
+        return "\nleaf_count=" in self.trees
 
 
 @dataclass(frozen=True)
 class Adapter:
-    """Leaf values moved towards recent rows.
+    """Leaf values changed towards recent rows.
 
-    `leaf_values`: (trees, leaves) float32 in place of the base's, or None when the trial found that
-    unseen rows spoke against any move. `step`: share of the full move, 0 to 1.
+    `leaf_values`: (trees, leaves) float32 instead of the base's, or None when the trial was not
+    better on unseen rows. `step`: share of the full step, 0 to 1.
     """
 
     parent: str
@@ -88,7 +100,7 @@ class Adapter:
 
 @dataclass(frozen=True)
 class HybridModel:
-    """What answers: a base, and an adapter when one was adopted."""
+    """A base, and an adapter when one was adopted."""
 
     base: Base
     adapter: Adapter | None = None
@@ -100,7 +112,7 @@ class HybridModel:
 
     @property
     def serving_part(self) -> Base | Adapter:
-        """The part whose version the answers carry."""
+        """The part whose version is that of the answers."""
         return self.adapter if self.adapter is not None and self.adapted else self.base
 
     @property
@@ -113,7 +125,7 @@ class HybridModel:
 
     @property
     def trained_until(self) -> datetime:
-        """No row that opens before this may judge the model."""
+        """The model must not be evaluated on rows that open before this."""
         return self.serving_part.trained_until
 
     def with_adapter(self, adapter: Adapter | None) -> "HybridModel":
@@ -121,17 +133,17 @@ class HybridModel:
 
     def leaves(self, features: NDArray[np.float32], num_threads: int = 1) -> NDArray[np.intp]:
         """Leaf each row falls into in each tree, (n, trees)."""
-        found = self.base.booster.predict(features, pred_leaf=True, num_threads=num_threads)
-        return np.asarray(found).reshape(len(features), -1).astype(np.intp, copy=False)
+        leaves = self.base.booster.predict(features, pred_leaf=True, num_threads=num_threads)
+        return np.asarray(leaves).reshape(len(features), -1).astype(np.intp, copy=False)
 
     def leaves_of(self, rows: Rows, num_threads: int = 1) -> NDArray[np.intp]:
-        """The same for `rows`, which may know their leaves in this base already."""
+        """The same for `rows`, which may contain their leaves in this base already."""
         if rows.leaves is not None and rows.leaves.version == self.base.version:
             return rows.leaves.places.astype(np.intp)
-        return self.leaves(rows.features, num_threads)
+        return self.leaves(rows.matrix(self.base.leaders), num_threads)
 
     def raw_scores(self, leaves: NDArray[np.intp], *, base_only: bool = False) -> NDArray[np.float64]:
-        """Raw class scores (n, 3) of rows already dropped through the trees."""
+        """Raw class scores (n, 3) from the leaves of rows."""
         adapter = self.adapter
         if base_only or adapter is None or adapter.leaf_values is None:
             return sum_leaves(self.base.leaf_values, leaves)
@@ -149,6 +161,10 @@ class HybridModel:
         """The same from the base alone, (n, 3)."""
         scores = self.raw_scores(self.leaves(features, num_threads), base_only=True)
         return softmax(scores / self.base.temperature)
+
+    def base_probabilities_of(self, rows: Rows, *, num_threads: int = 1) -> NDArray[np.float64]:
+        """The same for each of `rows`, (n, 3)."""
+        return self.base_probabilities(rows.matrix(self.base.leaders), num_threads=num_threads)
 
     def __str__(self) -> str:
         base = self.base

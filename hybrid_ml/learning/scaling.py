@@ -1,4 +1,4 @@
-"""Progressive scaling: how many rows a weekly model learns from, week by week."""
+"""Progressive scaling: the number of training rows of a weekly model, week by week."""
 
 from datetime import datetime, timedelta
 
@@ -10,14 +10,14 @@ ROWS_ADDED_A_WEEK = 10_000
 FULL_ROW_LIMIT = 80_000
 FULL_WEEK = 6
 MINIMUM_TRAINING_ROWS = 2_000
-"""With fewer labelled rows than this nothing is trained: 900 trees of noise help nobody."""
+"""With fewer labelled rows than this nothing is trained: 900 trees would fit noise."""
 MINIMUM_HOLD_OUT_ROWS = 300
 MAXIMUM_HOLD_OUT_ROWS = 2_000
 MINIMUM_CALIBRATION_ROWS = 150
 MAXIMUM_CALIBRATION_ROWS = 1_000
 
 FEWEST_LABELLED_ROWS = MINIMUM_TRAINING_ROWS + MINIMUM_HOLD_OUT_ROWS + MINIMUM_CALIBRATION_ROWS + 2 * HORIZON_MINUTES
-"""With their hold-out, their calibration rows and an embargo before each: what a training takes at least."""
+"""The minimum of a training with its hold-out, its calibration rows and an embargo before each."""
 
 
 def row_limit(week: int) -> int:
@@ -35,7 +35,7 @@ def week_number(first_base_at: datetime | None, as_of: datetime) -> int:
 
 
 def hold_out_rows(training_rows: int) -> int:
-    """Newest rows kept unseen to judge a model trained on `training_rows`: a tenth, 300 to 2,000."""
+    """Newest rows kept to evaluate a model trained on `training_rows`: a tenth, 300 to 2,000."""
     return min(MAXIMUM_HOLD_OUT_ROWS, max(MINIMUM_HOLD_OUT_ROWS, training_rows // 10))
 
 

@@ -1,1 +1,1 @@
-"""Bars, features, labels and where bars come from."""
+"""Bars, features, labels and the sources of bars."""

@@ -1,10 +1,12 @@
-"""One-minute bars: the contract, cleaning, the grid, freshness.
+"""One-minute bars: definition, cleaning, the grid, freshness.
 
 A bar is stamped with the time its minute opens, in UTC. `time`, `open`, `high`, `low`, `close`
 (quote currency, > 0) and `volume` (base units, >= 0) are all a bar has; it counts once its minute
-is over.
+is over. A feed may state more (FEED_COLUMNS), which is kept and not used.
 """
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -13,49 +15,69 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from hybrid_ml.errors import BadInput
+from hybrid_ml.market.sessions import ALWAYS_OPEN, OUTSIDE, Sessions
 from hybrid_ml.text.counts import counted
 
 PRICE_COLUMNS = ["open", "high", "low", "close"]
 VALUE_COLUMNS = [*PRICE_COLUMNS, "volume"]
 BAR_COLUMNS = ["time", *VALUE_COLUMNS]
+FEED_COLUMNS = ["quote_volume", "trades", "taker_buy_volume"]
+"""What a feed may state beside BAR_COLUMNS: volume in quote currency, number of trades, base volume of taker buys."""
 BAR_LENGTH = timedelta(minutes=1)
 MAX_GAP_MINUTES = 30
-"""Longest gap that is filled by carrying the last close; a longer one ends the session."""
+"""Longest gap that is filled by repeating the last close; a longer one ends the session."""
 EARLIEST, LATEST = pd.Timestamp("1980-01-01", tz="UTC"), pd.Timestamp("2200-01-01", tz="UTC")
-"""No one-minute bar lies outside; a time that does is a wrong unit or a slip."""
+"""Limits of valid times; a time outside is in a wrong unit or an error."""
 UNIX_SECONDS_OF_1973 = 1e8
-"""1973 in Unix seconds: what exceeds a thousand (a million, a billion) times this counts in ms (us, ns)."""
+"""1973 in Unix seconds: numbers above a thousand (a million, a billion) times this are ms (us, ns)."""
+UNIX_UNITS = np.array([1.0, 1e3, 1e6, 1e9])
 LARGEST_MICROSECONDS = 2.5e17
+FUTURE_MINUTES = 1.0
+"""A bar that closes so much later than now by this machine's clock is no error yet: clocks differ."""
+FUTURE_REMEDY = (
+    "remove the bars after now (`hybrid-ml bars remove`), and load them again: a file of local times with --timezone, "
+    "an exchange once its clock and this machine's agree"
+)
 ABSURD_PRICE_RATIO = 10.0
-"""A bar further than this factor from the median of its neighbours is a typing error, not a market."""
+"""A bar further than this factor from the median of its neighbours is an input error."""
 ABSURD_PRICE_NEIGHBOURS = 21
+ABSURD_PRICE = f"price is more than {ABSURD_PRICE_RATIO:g} times off its neighbours"
+NEW_LEVEL = (
+    f"price is more than {ABSURD_PRICE_RATIO:g} times off the bars before and stays there: a change of level, such as "
+    f"a split; it comes in once {ABSURD_PRICE_NEIGHBOURS // 2 + 1} bars agree"
+)
+NOT_OVER = "its minute is not over at the time of loading"
+REPEATED_TIME = "time is repeated; the last row of that time is kept"
+NO_TIME = np.iinfo(np.int64).min
+MINUTE_MICROSECONDS = 60_000_000
 MOST_SET_ASIDE, LONGEST_SET_ASIDE = 250_000, 500
-"""Rows of a file that may be set aside, and characters that are kept of each: with more it is no file of bars."""
+"""Rejected rows that a file may have, and characters that are kept of each: with more it is no file of bars."""
 
 
 @dataclass(frozen=True)
 class CleanBars:
-    """Bars that can be used, and the rows that cannot.
+    """Usable bars, and the rejected rows.
 
     `bars`: BAR_COLUMNS, `time` datetime64[us, UTC] ascending and unique, values float64.
-    `set_aside`: columns row (position in the input, from 1; negative where it is not known), reason,
-    raw (the row as text).
+    `rejected`: columns row (position in the input, from 1; negative where it is not known), reason,
+    raw (the row as text), time (UTC, NaT where it is not known).
     """
 
     bars: pd.DataFrame
-    set_aside: pd.DataFrame
+    rejected: pd.DataFrame
 
     @property
     def reasons(self) -> dict[str, int]:
-        """How many rows were set aside for each reason, the most frequent first."""
-        return {str(reason): int(count) for reason, count in self.set_aside["reason"].value_counts().items()}
+        """The number of rejected rows for each reason, the most frequent first."""
+        return {str(reason): int(count) for reason, count in self.rejected["reason"].value_counts().items()}
 
 
-def clean_bars(raw: pd.DataFrame) -> CleanBars:
-    """Sort `raw` (any dtypes, any order, the columns of BAR_COLUMNS) into good and bad rows.
+def clean_bars(raw: pd.DataFrame, now: datetime | None = None) -> CleanBars:
+    """Separate `raw` (any dtypes, any order, the columns of BAR_COLUMNS) into usable and rejected rows.
 
     A repeated time keeps its last row, as a correction would. Naive times are taken as UTC; times
-    with an offset are converted. Raises BadInput when a column is missing.
+    with an offset are converted. A bar whose minute is not over at `now` is rejected. Raises BadInput when a column
+    is missing.
     """
     missing = [column for column in BAR_COLUMNS if column not in raw.columns]
     if missing:
@@ -63,23 +85,47 @@ def clean_bars(raw: pd.DataFrame) -> CleanBars:
     bars = pd.DataFrame({"time": _utc_times(raw["time"])})
     for column in VALUE_COLUMNS:
         bars[column] = _numbers(raw[column])
-    reasons = _reasons(bars)
-    bad = reasons.notna().to_numpy()
-    if bad.sum() > MOST_SET_ASIDE:
-        most = reasons[bad].value_counts()
-        raise BadInput(
-            f"{bad.sum():,} of {counted(len(bars), 'row')} cannot be used ({most.iloc[0]:,} because {most.index[0]}); "
-            f"with more than {MOST_SET_ASIDE:,} this is no file of one-minute bars"
-        )
-    set_aside = pd.DataFrame(
+    reasons = row_reasons(microseconds(bars["time"]), bars[VALUE_COLUMNS].to_numpy(), now)
+    usable = bars[pd.isna(reasons)].sort_values("time", kind="stable")
+    reasons[usable.index.to_numpy(dtype=np.intp)] = order_reasons(
+        microseconds(usable["time"]), usable[PRICE_COLUMNS].to_numpy()
+    )
+    bad = ~pd.isna(reasons)
+    refuse_many_rejected(Counter(reasons[bad].tolist()), len(bars))
+    rejected = pd.DataFrame(
         {
             "row": np.flatnonzero(bad) + 1,
-            "reason": reasons[bad].to_numpy(dtype=object),
+            "reason": reasons[bad],
             "raw": [printable(" ".join(map(str, row))) for row in raw.loc[bad, BAR_COLUMNS].itertuples(index=False)],
+            "time": bars["time"][bad].to_numpy(dtype=object),
         }
     )
     good = bars[~bad].sort_values("time", kind="stable").reset_index(drop=True)
-    return CleanBars(good, set_aside)
+    return CleanBars(good, rejected)
+
+
+def refuse_many_rejected(reasons: Mapping[str, int], rows: int) -> None:
+    """Raise BadInput where so many of `rows` are rejected that this is no file of bars."""
+    count = sum(reasons.values())
+    if count > MOST_SET_ASIDE:
+        reason, most = max(reasons.items(), key=lambda item: item[1])
+        raise BadInput(
+            f"{count:,} of {counted(rows, 'row')} cannot be used ({most:,} because {reason}); "
+            f"with more than {MOST_SET_ASIDE:,} this is no file of one-minute bars"
+        )
+
+
+def surely_clean(bars: pd.DataFrame) -> bool:
+    """Whether `clean_bars` would reject nothing of `bars`, seen at a fraction of its cost; False: it may or may not.
+
+    `bars`: BAR_COLUMNS, times ascending and unique on the minute grid, values finite. No price is far off its
+    neighbours where the highest of all is less than ABSURD_PRICE_RATIO times the lowest.
+    """
+    if bars.empty:
+        return True
+    opened, high, low, close, volume = (bars[column].to_numpy() for column in VALUE_COLUMNS)
+    inside = (low <= np.minimum(opened, close)) & (high >= np.maximum(opened, close)) & (volume >= 0)
+    return bool(inside.all() and low.min() > 0 and high.max() < ABSURD_PRICE_RATIO * low.min())
 
 
 def printable(text: str) -> str:
@@ -93,43 +139,58 @@ def _numbers(values: pd.Series) -> pd.Series:
 
 
 def _utc_times(values: pd.Series) -> pd.Series:
-    """`values` as UTC times; what is not a time becomes NaT. Numbers, also as text, are Unix times."""
+    """`values` as UTC times; a value that is no time becomes NaT. Numbers, also as text, are Unix times."""
     if pd.api.types.is_datetime64_any_dtype(values):
         times = pd.DatetimeIndex(pd.to_datetime(values, utc=True))
     elif pd.api.types.is_numeric_dtype(values):
-        times = _unix_times(values.to_numpy(dtype=np.float64, na_value=np.nan))
+        times = unix_times(values.to_numpy(dtype=np.float64, na_value=np.nan))
     else:
         text = values.to_numpy(dtype=object)
         numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
         iso = pd.DatetimeIndex(pd.to_datetime(text, utc=True, errors="coerce", format="ISO8601")).as_unit("us")
         # "20180601" is a date to ISO 8601 and a number to Unix; a column of numbers is Unix time.
-        times = _unix_times(numbers).where(np.isfinite(numbers), iso)
+        times = unix_times(numbers).where(np.isfinite(numbers), iso)
     known = times.as_unit("us")
     return pd.Series(known.where((known >= EARLIEST) & (known < LATEST)))
 
 
-def _unix_times(numbers: NDArray[np.float64]) -> pd.DatetimeIndex:
-    """Unix times in whichever unit puts the middle one into our age: s, ms, us or ns."""
-    finite = np.abs(numbers[np.isfinite(numbers)])
-    middle = float(np.median(finite)) if len(finite) else 0.0
-    scale = next((scale for scale in (1e9, 1e6, 1e3) if middle > scale * UNIX_SECONDS_OF_1973), 1.0)
-    microseconds = numbers / scale * 1e6
-    usable = np.isfinite(microseconds) & (np.abs(microseconds) < LARGEST_MICROSECONDS)
-    stamps = np.where(usable, microseconds, 0).round().astype("int64").astype("datetime64[us]")
-    return pd.DatetimeIndex(np.where(usable, stamps, np.datetime64("NaT"))).tz_localize("UTC")
+def unix_scales(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+    """For each Unix time the factor to seconds for which it is a plausible date: 1 (s), 1e3, 1e6 or 1e9 (ns).
+
+    Row by row: one file may change its unit, as the archives of Binance did in 2025.
+    """
+    return UNIX_UNITS[np.searchsorted(UNIX_SECONDS_OF_1973 * UNIX_UNITS[1:], np.abs(numbers))]
 
 
-def _reasons(bars: pd.DataFrame) -> pd.Series:
-    """Why each row cannot be used (object, None when it can). The first matching reason is given."""
-    prices = bars[PRICE_COLUMNS].to_numpy()
-    high, low = bars["high"].to_numpy(), bars["low"].to_numpy()
-    body_high = np.maximum(bars["open"].to_numpy(), bars["close"].to_numpy())
-    body_low = np.minimum(bars["open"].to_numpy(), bars["close"].to_numpy())
-    volume = bars["volume"].to_numpy()
+def unix_times(numbers: NDArray[np.float64]) -> pd.DatetimeIndex:
+    """Unix times in s, ms, us or ns as UTC times; NaT for what is none."""
+    usable = np.isfinite(numbers)
+    known = np.where(usable, numbers, 0)
+    stamps = known / unix_scales(known) * 1e6
+    usable &= np.abs(stamps) < LARGEST_MICROSECONDS
+    whole = np.where(usable, stamps, 0).round().astype("int64").astype("datetime64[us]")
+    return pd.DatetimeIndex(np.where(usable, whole, np.datetime64("NaT"))).tz_localize("UTC")
+
+
+def microseconds(times: pd.Series | pd.DatetimeIndex) -> NDArray[np.int64]:
+    """`times` as Unix microseconds, NO_TIME where one is missing."""
+    return pd.DatetimeIndex(times).as_unit("us").asi8
+
+
+def row_reasons(times: NDArray[np.int64], values: NDArray[np.float64], now: datetime | None) -> NDArray[np.object_]:
+    """Why each row cannot be used, for itself (None when it can). The first matching reason is used.
+
+    `times`: Unix microseconds; `values`: a column for each of VALUE_COLUMNS.
+    """
+    prices, volume = values[:, :4], values[:, 4]
+    high, low = prices[:, 1], prices[:, 2]
+    body_high, body_low = np.maximum(prices[:, 0], prices[:, 3]), np.minimum(prices[:, 0], prices[:, 3])
+    open_until = LATEST.value // 1_000 if now is None else int(pd.Timestamp(closed_before(now)).value // 1_000)
     with np.errstate(invalid="ignore"):
         rules = {
-            "time is not a date and time between 1980 and 2200": bars["time"].isna().to_numpy(),
-            "time is not a whole minute": (bars["time"] != bars["time"].dt.floor("min")).to_numpy(),
+            "time is not a date and time between 1980 and 2200": times == NO_TIME,
+            "time is not a whole minute": times % MINUTE_MICROSECONDS != 0,
+            NOT_OVER: times > open_until,
             "price is not a number": ~np.isfinite(prices).all(axis=1),
             "volume is not a number": ~np.isfinite(volume),
             "price is zero or negative": (prices <= 0).any(axis=1),
@@ -137,47 +198,61 @@ def _reasons(bars: pd.DataFrame) -> pd.Series:
             "high is below low": high < low,
             "open or close lies outside low..high": (body_high > high * (1 + 1e-9)) | (body_low < low * (1 - 1e-9)),
         }
-    reasons = pd.Series([None] * len(bars), dtype=object)
-    for reason, broken in rules.items():
-        reasons[broken & reasons.isna().to_numpy()] = reason
-    # First the absurd, then the repeated: an absurd correction must not cost the good row as well.
-    reasons[_absurd(bars, reasons.isna().to_numpy())] = (
-        f"price is more than {ABSURD_PRICE_RATIO:g} times off its neighbours"
-    )
-    usable = reasons.isna().to_numpy()
-    reasons[usable & bars["time"].where(usable).duplicated(keep="last").to_numpy()] = (
-        "time is repeated; the last row of that time is kept"
-    )
+    reasons = np.full(len(times), None, dtype=object)
+    for reason, broken in reversed(rules.items()):
+        reasons[broken] = reason
     return reasons
 
 
-def _absurd(bars: pd.DataFrame, usable: np.ndarray) -> np.ndarray:
-    """Mark usable bars with a price far off the median close of the bars around them, in time order."""
-    ordered = bars[usable].sort_values("time", kind="stable")
-    median = ordered["close"].rolling(ABSURD_PRICE_NEIGHBOURS, center=True, min_periods=1).median()
-    ratio = ordered[PRICE_COLUMNS].div(median, axis=0)
+def order_reasons(times: NDArray[np.int64], prices: NDArray[np.float64], at_end: bool = True) -> NDArray[np.object_]:
+    """Why rows that are valid for themselves, in time order, cannot be used beside the others (None when they can).
+
+    `prices`: a column for each of PRICE_COLUMNS. `at_end`: whether nothing follows these rows.
+    """
+    reasons = np.full(len(times), None, dtype=object)
+    median = pd.Series(prices[:, 3]).rolling(ABSURD_PRICE_NEIGHBOURS, center=True, min_periods=1).median().to_numpy()
+    ratio = prices / median[:, None]
     absurd = ((ratio > ABSURD_PRICE_RATIO) | (ratio < 1 / ABSURD_PRICE_RATIO)).any(axis=1)
-    marked = np.zeros(len(bars), dtype=bool)
-    marked[ordered.index[absurd].to_numpy(dtype=np.intp)] = True
-    return marked
+    # Absurd prices before repeated times, so that an absurd correction does not also reject the good row.
+    reasons[absurd] = ABSURD_PRICE
+    last = len(absurd) - int(np.argmin(absurd[::-1])) if not absurd.all() else len(absurd)
+    level = prices[last:, 3]
+    if at_end and len(level) > 1 and level.max() <= ABSURD_PRICE_RATIO * level.min():
+        reasons[last:] = NEW_LEVEL
+    usable = np.flatnonzero(~absurd)
+    reasons[usable[pd.Series(times[usable]).duplicated(keep="last").to_numpy()]] = REPEATED_TIME
+    return reasons
 
 
-def to_grid(bars: pd.DataFrame, max_gap_minutes: int = MAX_GAP_MINUTES) -> pd.DataFrame:
-    """Lay clean bars on a one-minute grid.
+def in_sessions(bars: pd.DataFrame, sessions: Sessions) -> pd.DataFrame:
+    """`bars` without those outside of all `sessions`, which are never used. Raises CalendarEnded."""
+    is_inside = sessions.numbers(microseconds(bars["time"]) // MINUTE_MICROSECONDS) != OUTSIDE
+    return bars if is_inside.all() else bars[is_inside].reset_index(drop=True)
+
+
+def to_grid(
+    bars: pd.DataFrame, max_gap_minutes: int = MAX_GAP_MINUTES, sessions: Sessions = ALWAYS_OPEN
+) -> pd.DataFrame:
+    """Put clean bars on a one-minute grid.
 
     A gap of up to `max_gap_minutes` missing minutes is filled: every price is the last close, the
-    volume zero, `carried` true. A longer one starts a new `session` (int64, from 0). Nothing is
-    added after the last bar. Returns a frame indexed by time with VALUE_COLUMNS, session, carried.
+    volume zero, `carried` true. A longer one starts a new `session` (int64, from 0), and so does the next of
+    `sessions`, however short the time between them; bars outside of all `sessions` are left out. Nothing is
+    added after the last bar. Returns a frame indexed by time with VALUE_COLUMNS, session, carried. Raises
+    CalendarEnded for a bar of which `sessions` states nothing.
     """
-    minutes = bars["time"].astype("datetime64[us, UTC]").astype("int64").to_numpy() // 60_000_000
+    bars = in_sessions(bars, sessions)
+    minutes = microseconds(bars["time"]) // MINUTE_MICROSECONDS
+    stated = sessions.numbers(minutes)
     missing = np.diff(minutes, append=minutes[-1:] + 1) - 1
-    fill = np.where(missing <= max_gap_minutes, missing, 0)
+    is_last = (missing > max_gap_minutes) | (np.diff(stated, append=stated[-1:]) != 0)
+    fill = np.where(is_last, 0, missing)
     source = np.repeat(np.arange(len(minutes)), fill + 1)
     first = np.cumsum(fill + 1) - (fill + 1)
     offset = np.arange(len(source)) - first[source]
     carried = offset > 0
-    breaks = np.concatenate([[0], (missing[:-1] > max_gap_minutes).astype(np.int64)]) if len(minutes) else missing
-    grid = pd.DataFrame(index=pd.to_datetime((minutes[source] + offset) * 60_000_000, unit="us", utc=True))
+    breaks = np.concatenate([[0], is_last[:-1].astype(np.int64)]) if len(minutes) else missing
+    grid = pd.DataFrame(index=pd.to_datetime((minutes[source] + offset) * MINUTE_MICROSECONDS, unit="us", utc=True))
     grid.index.name = "time"
     close = bars["close"].to_numpy(dtype=np.float64)[source]
     for column in PRICE_COLUMNS:
@@ -195,5 +270,11 @@ def closed_before(as_of: datetime) -> datetime:
 
 
 def age_minutes(bar_time: datetime, as_of: datetime) -> float:
-    """Minutes between the close of the bar opened at `bar_time` and `as_of`."""
+    """Minutes between the close of the bar opened at `bar_time` and `as_of`; negative where that is in the future."""
     return (as_of - bar_time - BAR_LENGTH).total_seconds() / 60
+
+
+def future_problem(bar_time: datetime, now: datetime) -> str:
+    """That the newest bar lies in the future, in words; empty where it does not."""
+    minutes = -age_minutes(bar_time, now)
+    return f"the newest bar lies {counted(round(minutes), 'minute')} in the future" if minutes > FUTURE_MINUTES else ""

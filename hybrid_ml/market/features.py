@@ -1,8 +1,8 @@
 """Causal features of one-minute bars, each a function of at most the last LOOK_BACK_BARS bars.
 
-Every window stays inside one session; a window that would reach over a session break is NaN,
-which LightGBM routes on its own. Scale-free by construction: returns are measured in units of
-recent volatility and volume in units of its own recent average, so one model serves any price.
+Every window is inside one session; a window that would cross a session break is NaN,
+which LightGBM handles itself. The features are scale-free: returns are in units of
+recent volatility and volume in units of its own recent average, so one model can be used for any price.
 """
 
 import numpy as np
@@ -21,18 +21,18 @@ EFFICIENCY_BARS = (10, 30, 60)
 ZSCORE_BARS = (20, 60, 240)
 VOLUME_BARS = (60, 240)
 TINY = 1e-12
-"""Below this a volatility, a range or a volume counts as none: the ratio over it is NaN."""
+"""A volatility, a range or a volume below this counts as zero: a ratio with it as denominator is NaN."""
 
 
 def make_features(grid: pd.DataFrame) -> pd.DataFrame:
     """Features of every bar on the grid, (n, FEATURE_NAMES) float32, indexed by time.
 
     `grid` is what `to_grid` returns. NaN where a window is not yet full within the session, or
-    where a ratio has nothing to be measured against (constant prices, no volume).
+    where the denominator of a ratio is zero (constant prices, no volume).
     """
-    in_session = _bars_into_session(grid["session"].to_numpy())
+    in_session = bars_into_session(grid["session"].to_numpy())
     log_close = np.log(grid["close"].to_numpy())
-    change = _within(log_close - shift(log_close, 1), in_session, 1)
+    change = within(log_close - shift(log_close, 1), in_session, 1)
     features: dict[str, FloatArray] = {}
     with np.errstate(invalid="ignore", divide="ignore"):
         volatility = _volatility(features, change)
@@ -45,30 +45,30 @@ def make_features(grid: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(features, index=grid.index).astype(np.float32)
 
 
-def _bars_into_session(session: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How many bars of the same session lie before each bar, (n,) int64, as far as they are known."""
+def bars_into_session(session: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The number of known bars of the same session before each bar, (n,) int64."""
     starts = np.flatnonzero(np.diff(session, prepend=session[:1] - 1))
     return np.arange(len(session)) - np.repeat(starts, np.diff(starts, append=len(session)))
 
 
-def _within(values: FloatArray, in_session: NDArray[np.int64], bars_back: int) -> FloatArray:
-    """NaN wherever looking `bars_back` bars back would leave the session."""
+def within(values: FloatArray, in_session: NDArray[np.int64], bars_back: int) -> FloatArray:
+    """NaN wherever `bars_back` bars earlier is outside the session."""
     return np.where(in_session >= bars_back, values, np.nan)
 
 
-def _ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
+def ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
     return np.where(denominator > TINY, numerator / denominator, np.nan)
 
 
 def _volatility(features: dict[str, FloatArray], change: FloatArray) -> dict[int, FloatArray]:
-    """Root mean square of one-minute log returns; a NaN at a session's first bar keeps windows inside it."""
+    """Root mean square of one-minute log returns; the NaN at a session's first bar keeps windows inside it."""
     squares = Rolling(change * change)
     volatility = {bars: np.sqrt(squares.mean(bars)) for bars in VOLATILITY_BARS}
     for bars, value in volatility.items():
         features[f"log_volatility_{bars}"] = np.where(value > TINY, np.log(value), np.nan)
-    features["volatility_ratio_5_60"] = _ratio(volatility[5], volatility[60])
-    features["volatility_ratio_15_120"] = _ratio(volatility[15], volatility[120])
-    features["volatility_ratio_60_479"] = _ratio(volatility[60], volatility[479])
+    features["volatility_ratio_5_60"] = ratio(volatility[5], volatility[60])
+    features["volatility_ratio_15_120"] = ratio(volatility[15], volatility[120])
+    features["volatility_ratio_60_479"] = ratio(volatility[60], volatility[479])
     return volatility
 
 
@@ -80,8 +80,8 @@ def _returns(
 ) -> None:
     """Log returns over several horizons in units of the hour's volatility scaled to that horizon."""
     for bars in RETURN_BARS:
-        move = _within(log_close - shift(log_close, bars), in_session, bars)
-        features[f"return_{bars}"] = _ratio(move, volatility[60] * np.sqrt(bars))
+        move = within(log_close - shift(log_close, bars), in_session, bars)
+        features[f"return_{bars}"] = ratio(move, volatility[60] * np.sqrt(bars))
 
 
 def _ranges(
@@ -94,12 +94,12 @@ def _ranges(
     opened, high, low, close = (np.log(grid[column].to_numpy()) for column in PRICE_COLUMNS)
     spread = high - low
     ranges = Rolling(spread)
-    features["range_1"] = _ratio(spread, volatility[60])
+    features["range_1"] = ratio(spread, volatility[60])
     for bars in (10, 60):
-        mean_range = _within(ranges.mean(bars), in_session, bars - 1)
+        mean_range = within(ranges.mean(bars), in_session, bars - 1)
         features[f"log_range_{bars}"] = np.where(mean_range > TINY, np.log(mean_range), np.nan)
-    features["body_share"] = _ratio(close - opened, spread)
-    features["close_in_bar"] = _ratio(close - low, spread)
+    features["body_share"] = ratio(close - opened, spread)
+    features["close_in_bar"] = ratio(close - low, spread)
 
 
 def _oscillators(
@@ -113,34 +113,34 @@ def _oscillators(
     highs, lows = Rolling(np.log(grid["high"].to_numpy())), Rolling(np.log(grid["low"].to_numpy()))
     for bars in STOCHASTIC_BARS:
         top, bottom = highs.maximum(bars), lows.minimum(bars)
-        position = _ratio(log_close - bottom, top - bottom)
-        features[f"stochastic_{bars}"] = _within(position, in_session, bars - 1)
+        position = ratio(log_close - bottom, top - bottom)
+        features[f"stochastic_{bars}"] = within(position, in_session, bars - 1)
     gains, moves = Rolling(np.maximum(change, 0.0)), Rolling(np.abs(change))
     for bars in STRENGTH_BARS:
-        features[f"relative_strength_{bars}"] = _ratio(gains.sum(bars), moves.sum(bars))
+        features[f"relative_strength_{bars}"] = ratio(gains.sum(bars), moves.sum(bars))
     for bars in EFFICIENCY_BARS:
-        features[f"efficiency_{bars}"] = _ratio(log_close - shift(log_close, bars), moves.sum(bars))
+        features[f"efficiency_{bars}"] = ratio(log_close - shift(log_close, bars), moves.sum(bars))
     levels = Rolling(log_close)
     for bars in ZSCORE_BARS:
         mean, deviation = levels.mean_and_deviation(bars)
-        features[f"zscore_{bars}"] = _within(_ratio(log_close - mean, deviation), in_session, bars - 1)
+        features[f"zscore_{bars}"] = within(ratio(log_close - mean, deviation), in_session, bars - 1)
 
 
 def _volume(
     features: dict[str, FloatArray], grid: pd.DataFrame, change: FloatArray, in_session: NDArray[np.int64]
 ) -> None:
-    """How much was traded against the recent usual, on which side, and how often nothing was."""
+    """Traded volume relative to its recent average, its direction, and how often there was none."""
     volume = grid["volume"].to_numpy()
     log_volume = np.log1p(volume)
     volumes, log_volumes = Rolling(volume), Rolling(log_volume)
     for bars in VOLUME_BARS:
         mean, deviation = log_volumes.mean_and_deviation(bars)
-        features[f"volume_zscore_{bars}"] = _within(_ratio(log_volume - mean, deviation), in_session, bars - 1)
-    features["volume_ratio_5_60"] = _within(_ratio(volumes.mean(5), volumes.mean(60)), in_session, 59)
+        features[f"volume_zscore_{bars}"] = within(ratio(log_volume - mean, deviation), in_session, bars - 1)
+    features["volume_ratio_5_60"] = within(ratio(volumes.mean(5), volumes.mean(60)), in_session, 59)
     signed = Rolling(np.sign(change) * volume)
     for bars in (15, 60):
-        features[f"signed_volume_{bars}"] = _ratio(signed.sum(bars), volumes.sum(bars))
-    features["traded_share_30"] = _within(Rolling((volume > 0).astype(np.float64)).mean(30), in_session, 29)
+        features[f"signed_volume_{bars}"] = ratio(signed.sum(bars), volumes.sum(bars))
+    features["traded_share_30"] = within(Rolling((volume > 0).astype(np.float64)).mean(30), in_session, 29)
 
 
 def _shape(features: dict[str, FloatArray], change: FloatArray) -> None:
@@ -151,8 +151,8 @@ def _shape(features: dict[str, FloatArray], change: FloatArray) -> None:
         Rolling(change * change * change),
     )
     for bars in (30, 120):
-        features[f"autocorrelation_{bars}"] = _ratio(products.sum(bars), squares.sum(bars))
-    features["skewness_60"] = _ratio(np.cbrt(cubes.mean(60)), np.sqrt(squares.mean(60)))
+        features[f"autocorrelation_{bars}"] = ratio(products.sum(bars), squares.sum(bars))
+    features["skewness_60"] = ratio(np.cbrt(cubes.mean(60)), np.sqrt(squares.mean(60)))
 
 
 def _clock(features: dict[str, FloatArray], times: pd.Index, in_session: NDArray[np.int64]) -> None:
@@ -165,7 +165,7 @@ def _clock(features: dict[str, FloatArray], times: pd.Index, in_session: NDArray
 
 
 def _feature_names() -> tuple[str, ...]:
-    """Column order of `make_features`, taken from the function itself so that they cannot differ."""
+    """Column order of `make_features`, derived from the function itself so that the two cannot differ."""
     bar = pd.DataFrame(
         {"open": 1.0, "high": 1.0, "low": 1.0, "close": 1.0, "volume": 0.0, "session": 0, "carried": False},
         index=pd.DatetimeIndex(["2020-01-01T00:00:00Z"], name="time"),
@@ -182,10 +182,10 @@ _OFFSET = np.array([name.startswith(_SHARES_OF_THE_WAY_UP) for name in FEATURE_N
 
 
 def mirror(features: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What `features` (n, FEATURE_NAMES) would be had every price been its reciprocal: up is down.
+    """`features` (n, FEATURE_NAMES) as they would be with the reciprocal of every price: up becomes down.
 
-    Directed ones change their sign, shares of the way up become shares of the way down, the rest
-    (volatility, volume, clock) stays. NaN stays NaN.
+    Directed ones change their sign, shares of the way up become shares of the way down, the others
+    (volatility, volume, clock) stay. NaN stays NaN.
     """
     mirrored: NDArray[np.float32] = (_OFFSET + _SIGN * features).astype(np.float32)
     return mirrored

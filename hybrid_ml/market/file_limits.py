@@ -1,30 +1,24 @@
-"""What a file of bars may be at most, enforced while it is read: a few bytes of an archive can stand for gigabytes."""
+"""Size limits of a file of bars, enforced while it is read, since a few bytes of an archive can expand to gigabytes."""
 
-import csv
+import codecs
 import io
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import IO
 
-from hybrid_ml.errors import BadInput, one_line
-from hybrid_ml.market.bars import BAR_COLUMNS
-from hybrid_ml.text.counts import counted
+from hybrid_ml.errors import BadInput
 
-TIME_NAMES = ("time", "timestamp", "datetime", "date", "open_time")
-MOST_COLUMNS = 1_000
 LONGEST_HEADER_BYTES = 64 * 1024
-LONGEST_NAME, MOST_NAMES = 40, 20
+MOST_HEAD_LINES = 20
+"""Lines from whose look a file is recognised."""
 ROWS_A_MB = 10_000
-"""A bar of a minute takes 30 to 100 bytes of CSV."""
+"""One bar takes 30 to 100 bytes of CSV."""
 EXPANSION, EXPANSION_FREE_BYTES = 100, 16 * 1024**2
-"""How often its own size an archive may expand to, beyond the first megabytes; bars expand to 3 to 15 times."""
-NAMES_OF_A_HEADER = 2
-"""A line with fewer known names is no header, and may be anything: it is never quoted."""
+"""The factor to which an archive may expand, beyond the first megabytes; bars expand to 3 to 15 times."""
 
 
 @dataclass(frozen=True)
 class FileLimits:
-    """`max_mb`: megabytes of a file of bars, expanded where it is an archive; rows go with it."""
+    """`max_mb`: megabytes of a file of bars, expanded where it is an archive; the row limit follows from it."""
 
     max_mb: int = 500
 
@@ -51,66 +45,53 @@ REMEDY = " (limit HYBRID_ML_MAX_FILE_MB); load it in parts, or raise the limit"
 
 
 class LimitedStream(io.RawIOBase):
-    """What another stream gives, as long as it keeps to the limits; raises BadInput as soon as it does not."""
+    """The text of another stream, as UTF-8, within the limits; raises BadInput as soon as it exceeds them."""
 
     def __init__(self, source: IO[bytes], limits: FileLimits, packed_bytes: int) -> None:
         """`packed_bytes`: the size of the file that `source` expands, or is."""
         self._source, self._limits = source, limits
         self._most_expanded = max(EXPANSION_FREE_BYTES, EXPANSION * packed_bytes)
         self._bytes = self._rows = 0
+        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._held = b""
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # a buffer is what comes
-        data = self._source.read(len(buffer))
+        is_over = False
+        while not self._held and not is_over:
+            data = self._source.read(len(buffer))
+            self._count(data)
+            is_over = not data
+            # What is not UTF-8 is replaced here: later it would fail a whole block, or lose a row without a word.
+            self._held = self._decoder.decode(data, final=is_over).encode()
+        part, self._held = self._held[: len(buffer)], self._held[len(buffer) :]
+        buffer[: len(part)] = part
+        return len(part)
+
+    def _count(self, data: bytes) -> None:
         self._bytes += len(data)
         self._rows += max(data.count(b"\n"), data.count(b"\r"))
         self._limits.refuse_bytes(self._bytes)
         self._limits.refuse_rows(self._rows - 1)
         if self._bytes > self._most_expanded:
-            raise BadInput(f"it expands to more than {EXPANSION} times its size, as no file of bars does")
-        buffer[: len(data)] = data
-        return len(data)
+            raise BadInput(f"it expands to more than {EXPANSION} times its size, unlike a file of bars")
 
 
-def known_names(names: Iterable[str]) -> list[str]:
-    """Those of `names`, as they stand there, that a bar's columns may have."""
-    return [name for name in names if name.strip().lower() in {*BAR_COLUMNS, *TIME_NAMES}]
-
-
-def read_header(stream: "io.BufferedReader[LimitedStream]") -> list[str]:
-    """The column names in the first line of a CSV that is no blank one; the stream stays at its beginning.
-
-    Raises BadInput unless every column of a bar is among them, and quotes nothing of a line that is no header.
-    """
+def read_head(stream: "io.BufferedReader[LimitedStream]", *, is_file: bool = True) -> list[str]:
+    """The first lines of a text, blank ones too; the stream stays at its beginning. `is_file`: or standard input."""
     head = stream.peek(LONGEST_HEADER_BYTES)
     if not head.strip():
-        raise BadInput("cannot be read (it is empty); expected CSV or Parquet")
-    if head.startswith(b"PAR1"):
-        raise BadInput("cannot be read as CSV (it is Parquet); let its name end in .parquet")
-    line = next(line for line in head.splitlines(keepends=True) if line.strip())
-    if not line.endswith((b"\n", b"\r")) and len(head) >= LONGEST_HEADER_BYTES:
+        expected = "expected CSV, Parquet, Feather or JSON lines"
+        remedy = expected if is_file else "pipe a program into it that prints bars as CSV or JSON lines"
+        raise BadInput(f"cannot be read (it is empty); {remedy}")
+    if head.startswith((b"PAR1", b"ARROW1")):
+        kind, ending = ("Parquet", ".parquet") if head.startswith(b"PAR1") else ("Feather", ".feather")
+        remedy = f"rename it to end in {ending}" if is_file else f"load it as a file that ends in {ending}"
+        raise BadInput(f"cannot be read as CSV (it is {kind}); {remedy}")
+    lines = head.splitlines(keepends=True)
+    first = next(line for line in lines if line.strip())
+    if not first.endswith((b"\n", b"\r")) and len(head) >= LONGEST_HEADER_BYTES:
         raise BadInput(f"cannot be read (its first line is longer than {LONGEST_HEADER_BYTES:,} bytes)")
-    names = next(csv.reader([line.decode("utf-8-sig", errors="replace").strip("\r\n")]), [])
-    refuse_columns(names, "field", ", with commas between them, in its first line")
-    return names
-
-
-def refuse_columns(names: list[str], what: str, where: str = "") -> None:
-    """Raise BadInput unless `names` hold every column of a bar. They are those of a `what`, counted."""
-    known = known_names(names)
-    plain = {"time" if name.strip().lower() in TIME_NAMES else name.strip().lower() for name in known}
-    missing = [column for column in BAR_COLUMNS if column not in plain]
-    if len(names) > MOST_COLUMNS:
-        raise BadInput(f"it has {len(names):,} columns; a file of bars has {MOST_COLUMNS:,} at most")
-    if not missing:
-        return
-    message = f"{counted(len(names), what)}{where}; no bars have these names"
-    if len(known) >= NAMES_OF_A_HEADER:
-        shown = [one_line(name, LONGEST_NAME) for name in names[:MOST_NAMES]]
-        message = f"found: {', '.join(shown + ['…'] * (len(names) > MOST_NAMES))}"
-    raise BadInput(
-        f"columns {', '.join(missing)} are missing ({message}); "
-        f"a bar needs {', '.join(BAR_COLUMNS)}, and a CSV file a first line with these names and commas between them"
-    )
+    return [line.decode("utf-8-sig", errors="replace").strip("\r\n") for line in lines[:MOST_HEAD_LINES]]

@@ -1,8 +1,8 @@
-"""What is asked of the model: where the price stands ten minutes from now.
+"""The target of the model: the price in ten minutes relative to now.
 
-The label is the sign of the log return over the horizon, against a threshold that is the tercile
-of its absolute value over the training window: the middle third of the distribution is FLAT, so
-the classes are balanced where they were learnt. The threshold is kept with the model.
+The label is the sign of the log return over the horizon, against a threshold below which FLAT_SHARE of
+the absolute returns of the training window lie: FLAT is "hardly moved", and DOWN and UP share the rest. The threshold
+is kept with the model, and so is the share.
 """
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 HORIZON_MINUTES = 10
 CLASSES = ("down", "flat", "up")
 DOWN, FLAT, UP = range(3)
+FLAT_SHARE = 0.10
 
 
 def forward_returns(grid: pd.DataFrame, horizon_minutes: int = HORIZON_MINUTES) -> NDArray[np.float64]:
@@ -27,12 +28,12 @@ def forward_returns(grid: pd.DataFrame, horizon_minutes: int = HORIZON_MINUTES) 
     return result
 
 
-def tercile_threshold(returns: NDArray[np.float64]) -> float:
-    """The lower tercile of |return| over `returns` (n,); NaN entries are left out.
+def flat_threshold(returns: NDArray[np.float64], share: float) -> float:
+    """The quantile `share` of |return| over `returns` (n,); NaN entries are left out.
 
-    Zero when a third of the window did not move at all; FLAT is then "exactly unchanged".
+    Zero when that share of the window did not move at all; FLAT is then "exactly unchanged".
     """
-    return float(np.quantile(np.abs(returns[np.isfinite(returns)]), 1 / 3))
+    return float(np.quantile(np.abs(returns[np.isfinite(returns)]), share))
 
 
 def label(returns: NDArray[np.float64], threshold: float) -> NDArray[np.int64]:

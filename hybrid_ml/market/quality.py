@@ -1,4 +1,4 @@
-"""Is this data fit to learn from? Plain counts, and warnings a person can act on."""
+"""The quality of data for training: counts, and warnings for a person."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -15,7 +15,7 @@ OLD_MINUTES = 24 * 60
 
 @dataclass(frozen=True)
 class DataQuality:
-    """Counts over a stretch of the grid, shares between 0 and 1."""
+    """Counts over a period of the grid, shares between 0 and 1."""
 
     bars: int
     first: datetime
@@ -28,8 +28,16 @@ class DataQuality:
     warnings: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Revisions:
+    """How many bars were replaced by other values, and when the last one was."""
+
+    count: int
+    newest: datetime | None
+
+
 def measure_quality(grid: pd.DataFrame, as_of: datetime) -> DataQuality:
-    """Measure `grid` (see `to_grid`, at least one bar) as it looks at `as_of`."""
+    """Measure `grid` (see `to_grid`, at least one bar) as of `as_of`."""
     last = grid.index[-1].to_pydatetime()
     quality = DataQuality(
         bars=len(grid),
@@ -44,7 +52,7 @@ def measure_quality(grid: pd.DataFrame, as_of: datetime) -> DataQuality:
     if quality.age_minutes > OLD_MINUTES:
         quality.warnings.append(f"the newest bar is {quality.age_minutes / 1440:,.1f} days old")
     if quality.carried_share > MOST_CARRIED_SHARE:
-        quality.warnings.append(f"{quality.carried_share:.0%} of the minutes had no trade and carry the last close")
+        quality.warnings.append(f"{quality.carried_share:.0%} of the minutes had no trade and repeat the last close")
     if quality.unchanged_share > MOST_UNCHANGED_SHARE:
         quality.warnings.append(f"the price did not move in {quality.unchanged_share:.0%} of the minutes")
     return quality

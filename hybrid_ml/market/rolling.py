@@ -1,12 +1,12 @@
-"""Rolling statistics whose value depends on the window's bars alone, to the last bit.
+"""Rolling statistics whose value depends on the window's bars only, bit by bit.
 
-Running sums (pandas, bottleneck, TA-Lib) carry rounding from every bar they have passed, so the
+Running sums (pandas, bottleneck, TA-Lib) accumulate rounding from all earlier bars, so the
 same window gives different digits depending on where the history starts, and a constant window
-need not have a standard deviation of exactly zero. Here a window is put together from blocks of
+need not have a standard deviation of exactly zero. Here a window is combined from blocks of
 power-of-two length, always in the same order, so 1,500 bars and five years of them agree exactly.
 The cost is O(n log window), all in numpy.
 
-NaN: a window that holds a NaN, or that reaches before the first value, gives NaN.
+NaN: a window that contains a NaN, or that begins before the first value, gives NaN.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ FloatArray = NDArray[np.float64]
 
 
 def shift(values: FloatArray, bars: int) -> FloatArray:
-    """Return `values` (n,) moved `bars` later; the first `bars` entries are NaN."""
+    """`values` (n,) moved `bars` later; the first `bars` entries are NaN."""
     if bars == 0:
         return values
     moved = np.full_like(values, np.nan)
@@ -29,7 +29,7 @@ def shift(values: FloatArray, bars: int) -> FloatArray:
 class Rolling:
     """Trailing windows over one series.
 
-    `values`: (n,) float64, one value a bar, oldest first. Every method takes a window in bars,
+    `values`: (n,) float64, one value for each bar, oldest first. Every method takes a window in bars,
     the current one included, and returns (n,) float64.
     """
 
@@ -79,7 +79,7 @@ class Rolling:
         return mean, np.sqrt(squares / window)
 
     def _extreme(self, levels: list[FloatArray], better: Callable[..., FloatArray], window: int) -> FloatArray:
-        # Taking an extreme twice does no harm, so two overlapping blocks cover any window.
+        # An extreme of overlapping blocks is the same, so two blocks cover any window.
         level = _binary_digits(window)[0]
         block = self._level(levels, better, level)
         return better(block, shift(block, window - (1 << level)))
@@ -114,7 +114,7 @@ def _merge(
     other_squares: FloatArray,
     other_count: int,
 ) -> tuple[FloatArray, FloatArray]:
-    """Mean and sum of squared deviations of two neighbouring blocks taken together."""
+    """Mean and sum of squared deviations of two adjacent blocks together."""
     difference = other_mean - mean
     total = count + other_count
     merged_mean = mean + difference * (other_count / total)

@@ -1,9 +1,9 @@
-"""Simulated bars: a seeded market for demonstrations and tests, never to be taken for a real one.
+"""Simulated bars: a seeded market for demonstrations and tests, always marked as simulated.
 
-What is planted, and therefore known: volatility that clusters (an AR(1) log volatility with a
+Its known properties: volatility that clusters (an AR(1) log volatility with a
 half-life of hours, and a daily rhythm) and a weak tendency of the price to
 continue a move of the last quarter of an hour. The stream of random numbers starts at EPOCH, so a
-longer simulation repeats a shorter one bar by bar and adds to it.
+longer simulation contains a shorter one bar by bar.
 """
 
 from datetime import UTC, datetime
@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.signal import lfilter
 
 SIMULATED_SYMBOL = "DEMO"
 EPOCH = datetime(2024, 1, 1, tzinfo=UTC)
@@ -42,7 +41,7 @@ def simulate_bars(
     """
     minutes = int((until - EPOCH).total_seconds() // 60)
     if minutes < 1:
-        raise ValueError(f"the simulated market begins at {EPOCH:%Y-%m-%d}; {until:%Y-%m-%d} lies before it")
+        raise ValueError(f"the simulated market begins at {EPOCH:%Y-%m-%d}; {until:%Y-%m-%d} is before that")
     frame = _simulate(minutes, seed, momentum)
     keep = np.random.default_rng([seed, 3]).random(minutes) >= missing_share
     if sessions:
@@ -55,8 +54,8 @@ def simulate_bars(
 def _simulate(minutes: int, seed: int, momentum: float) -> pd.DataFrame:
     volatility = _volatility(minutes, np.random.default_rng([seed, 1]))
     shocks = np.random.default_rng([seed, 0]).standard_normal(minutes) * volatility
-    # Each return adds a share of the mean of the returns before it: an all-pole filter.
-    returns = lfilter([1.0], [1.0, *[-momentum / MOMENTUM_BARS] * MOMENTUM_BARS], shocks)
+    # Each return adds a share of the mean of the earlier returns: an all-pole filter.
+    returns = _filtered(shocks, [momentum / MOMENTUM_BARS] * MOMENTUM_BARS)
     log_close = np.log(START_PRICE) + np.cumsum(returns - 0.5 * volatility**2)
     log_open = np.concatenate([[np.log(START_PRICE)], log_close[:-1]])
     shape = np.random.default_rng([seed, 2])
@@ -79,6 +78,13 @@ def _volatility(minutes: int, random: np.random.Generator) -> NDArray[np.float64
     """Standard deviation of each minute's return, (minutes,), log-normal around MINUTE_VOLATILITY."""
     persistence = 0.5 ** (1 / VOLATILITY_HALF_LIFE_MINUTES)
     innovations = random.standard_normal(minutes) * LOG_VOLATILITY_SPREAD * np.sqrt(1 - persistence**2)
-    clustered = lfilter([1.0], [1.0, -persistence], innovations)
+    clustered = _filtered(innovations, [persistence])
     rhythm = 0.3 * np.sin(2 * np.pi * (np.arange(minutes) % 1440) / 1440)
     return MINUTE_VOLATILITY * np.exp(clustered + rhythm)
+
+
+def _filtered(shocks: NDArray[np.float64], weights: list[float]) -> NDArray[np.float64]:
+    """An autoregressive series, (n,): each value is its shock plus `weights` times those before it, newest first."""
+    from scipy.signal import lfilter
+
+    return np.asarray(lfilter([1.0], [1.0, *(-weight for weight in weights)], shocks), dtype=np.float64)

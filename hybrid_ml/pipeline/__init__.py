@@ -1,1 +1,1 @@
-"""One run: its moment, its symbols, its bounds, and when a slot is worth beginning."""
+"""One run: its moment, its symbols, its bounds, and how late it may begin for its slot."""

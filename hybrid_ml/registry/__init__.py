@@ -1,1 +1,1 @@
-"""The models of the registry as a person handles them: list, roll back, export, import, load."""
+"""Models of the registry for a person: list, roll back, export, import, load."""

@@ -1,4 +1,4 @@
-"""The saved model for a program or a Python prompt: load it, save one, judge it on recent bars.
+"""The saved model for a program or a Python prompt: load it, save one, evaluate it on recent bars.
 
 The same registry and files the flows use, without Prefect.
 """
@@ -12,26 +12,27 @@ from sqlalchemy import Connection
 
 from hybrid_ml.config.settings import load_settings
 from hybrid_ml.errors import BadInput, DataUnavailable, ModelUnavailable
-from hybrid_ml.learning.evaluation import RecentRecord, recent_record
-from hybrid_ml.learning.fallback import RECENT_ROWS
+from hybrid_ml.learning.evaluation import recent_record
+from hybrid_ml.learning.fallback import RECENT_ROWS, RecentRecord
 from hybrid_ml.learning.model import HybridModel
 from hybrid_ml.learning.model_bytes import unpack_base
 from hybrid_ml.learning.promotion import Promotion
 from hybrid_ml.learning.rows import make_window
 from hybrid_ml.market.bars import closed_before
 from hybrid_ml.market.features import LOOK_BACK_BARS
-from hybrid_ml.pipeline.context import Run, open_run
+from hybrid_ml.pipeline.run import Run, make_run
 from hybrid_ml.schemas.requests import Request
 from hybrid_ml.store import model_registry as registry
-from hybrid_ml.store.bars import bar_span, recent_bars, symbols
+from hybrid_ml.store.bars import bar_span, recent_open_bars, symbols
 from hybrid_ml.store.engine import open_engine
 from hybrid_ml.store.model_files import read_model, write_model
+from hybrid_ml.store.sessions import read_sessions
 
 
 def load_saved_model(symbol: str | None = None, as_of: datetime | None = None) -> HybridModel:
-    """The model that serves `symbol` (default: the default symbol) at `as_of` (default: now).
+    """The model in use for `symbol` (default: the default symbol) at `as_of` (default: now).
 
-    Read from the local copy when it is the right one, else from the registry. Raises
+    Read from the local copy where it matches the registry, else from the registry. Raises
     ModelUnavailable when there is none, or its bytes are damaged.
     """
     with open_engine(load_settings()).connect() as connection:
@@ -40,9 +41,9 @@ def load_saved_model(symbol: str | None = None, as_of: datetime | None = None) -
 
 
 def save_model(model: HybridModel, reason: str = "saved by hand") -> str:
-    """Put `model`'s base into the registry as champion, with its local copy; returns the version that serves.
+    """Put `model`'s base into the registry as champion, with its local copy; returns the version in use.
 
-    An adapter of the model is recorded with it, and serves if it is the newest trial of that base. The
+    An adapter of the model is recorded with it, and used if it is the newest trial of that base. The
     former champion is retired, and kept. Raises BadInput for a model that was changed after it was packed.
     """
     _refuse_changed(model)
@@ -60,13 +61,13 @@ def save_model(model: HybridModel, reason: str = "saved by hand") -> str:
 
 
 def _refuse_changed(model: HybridModel) -> None:
-    """A base whose fields are not those of its bytes would be saved as if nothing had been changed."""
+    """Refuse a base whose fields differ from its bytes: it would be saved without the changes."""
     kept = unpack_base(model.base.packed)
     for item in fields(kept):
         if item.name != "packed" and not np.array_equal(getattr(kept, item.name), getattr(model.base, item.name)):
             raise BadInput(
-                f"{item.name} of {model.base.version} was changed after the model was packed; make it a version of "
-                "its own first: hybrid_ml.learning.model_bytes.pack(base)"
+                f"{item.name} of {model.base.version} was changed after the model was packed; make it a new version "
+                "first: hybrid_ml.learning.model_bytes.pack(base)"
             )
 
 
@@ -79,16 +80,18 @@ def validate_model_on_recent_data(
         judged = model or _load(connection, run)
         bar_span(connection, run.symbols[0])
         until = closed_before(run.as_of)
-        bars = recent_bars(connection, run.symbols[0], until, 2 * rows + LOOK_BACK_BARS)
+        sessions = run.sessions_of(run.symbols[0])
+        bars = recent_open_bars(connection, run.symbols[0], until, 2 * rows + LOOK_BACK_BARS, sessions)
     if bars.empty:
         raise DataUnavailable(f"{run.symbols[0]} has no bar before {run.as_of:%Y-%m-%d %H:%M}")
-    return recent_record(judged, make_window(bars, run.max_gap_minutes).rows, count=rows)
+    return recent_record(judged, make_window(bars, run.max_gap_minutes, sessions).rows, count=rows)
 
 
 def _run(connection: Connection, symbol: str | None, as_of: datetime | None) -> Run:
     request = Request(symbols=[symbol] if symbol else [], as_of=as_of)
-    run = open_run(request, load_settings(), symbols(connection), datetime.now(UTC))
-    return replace(run, symbols=[symbol or run.default_symbol])
+    run = make_run(request, load_settings(), symbols(connection), datetime.now(UTC))
+    chosen = [symbol or run.default_symbol]
+    return replace(run, symbols=chosen, sessions=read_sessions(connection, chosen))
 
 
 def _load(connection: Connection, run: Run) -> HybridModel:
@@ -97,6 +100,6 @@ def _load(connection: Connection, run: Run) -> HybridModel:
     if serving is None:
         raise ModelUnavailable(f"there is no saved model of {symbol}; train one with `python train_model.py`")
     if serving.is_champion:
-        with suppress(ModelUnavailable):  # the registry has it whole
+        with suppress(ModelUnavailable):  # the registry has it too
             return read_model(run.folder(symbol), serving.file, symbol)
     return registry.fetch(connection, serving)

@@ -1,4 +1,4 @@
-"""What a person does to the registry by hand: roll back, carry a model elsewhere, bring one in."""
+"""Changes to the registry by hand: roll back, export, import."""
 
 import shlex
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from hybrid_ml.config.settings import Settings
 from hybrid_ml.errors import BadInput, ModelUnavailable, one_line
 from hybrid_ml.learning.model import HybridModel
 from hybrid_ml.learning.model_bytes import Checksum, build, check_seal, pack_file, seal, unpack_file
-from hybrid_ml.pipeline.context import open_run
+from hybrid_ml.pipeline.run import make_run
 from hybrid_ml.registry.import_checks import check_particulars
 from hybrid_ml.registry.sandbox import try_in_child
 from hybrid_ml.schemas.registry_reports import Export, Import, Rollback
@@ -26,8 +26,8 @@ from hybrid_ml.store.registry_listing import unknown_version
 
 
 @dataclass(frozen=True)
-class Row:
-    """What the registry says about a version, with its bytes, None where they are pruned."""
+class VersionRow:
+    """A version in the registry, with its bytes, None where they are pruned."""
 
     version: str
     symbol: str
@@ -38,10 +38,10 @@ class Row:
     data: bytes | None
 
     def checked(self) -> bytes:
-        """The bytes; raises ModelUnavailable unless they are there and what was sealed."""
+        """The bytes; raises ModelUnavailable unless they exist and match their checksum."""
         if self.data is None:
             raise ModelUnavailable(
-                f"the bytes of {self.version} are pruned; only a file from `hybrid-ml models export` brings it back"
+                f"the bytes of {self.version} are pruned; only a file from `hybrid-ml models export` can restore them"
             )
         try:
             check_seal(self.data, self.part)
@@ -50,20 +50,20 @@ class Row:
         return self.data
 
 
-def find_row(connection: Connection, version: str) -> Row:
-    """The row of `version`, held until the transaction ends; raises ModelUnavailable when there is none."""
-    found = connection.execute(
+def find_row(connection: Connection, version: str) -> VersionRow:
+    """The row of `version`, locked until the transaction ends; raises ModelUnavailable when recorded is none."""
+    result = connection.execute(
         text(
             "SELECT version, symbol, kind, parent, status, sha256, length, bytes FROM model_versions "
             "WHERE version = :version FOR UPDATE"
         ),
         {"version": version},
     ).one_or_none()
-    if found is None:
+    if result is None:
         raise unknown_version(connection, version)
-    data = None if found.bytes is None else bytes(found.bytes)
-    return Row(
-        version, found.symbol, found.kind, found.parent, found.status, Checksum(found.length, found.sha256), data
+    data = None if result.bytes is None else bytes(result.bytes)
+    return VersionRow(
+        version, result.symbol, result.kind, result.parent, result.status, Checksum(result.length, result.sha256), data
     )
 
 
@@ -77,13 +77,13 @@ def find_symbol(connection: Connection, version: str) -> str:
 
 
 def roll_back(engine: Engine, settings: Settings, version: str, reason: str, now: datetime) -> Rollback:
-    """Make the base `version` the champion, whatever became of it before; one transaction.
+    """Make the base `version` the champion, whatever its status; one transaction.
 
     Raises BadInput for an adapter or the champion itself, ModelUnavailable for a version that is
     unknown or whose bytes are pruned or damaged; then nothing has changed.
     """
     with engine.begin() as connection:
-        # The symbol's lock comes before any row's, as everywhere; else two might wait for each other.
+        # The symbol's lock is taken before any row's, as everywhere, to avoid deadlocks.
         registry.lock_registry(connection, find_symbol(connection, version))
         row = find_row(connection, version)
         if row.kind == "adapter":
@@ -99,25 +99,25 @@ def roll_back(engine: Engine, settings: Settings, version: str, reason: str, now
     return Rollback(symbol=row.symbol, version=version, previous=previous, serving=model.version, path=path)
 
 
-def _serving_model(connection: Connection, row: Row, now: datetime) -> HybridModel:
-    """What answers with the new champion: the base, or with it the newest adapter that it has."""
+def _serving_model(connection: Connection, row: VersionRow, now: datetime) -> HybridModel:
+    """The model in use with the new champion: the base, or the base with its newest adapter."""
     serving = registry.find_serving(connection, row.symbol, now)
     if serving is None or serving.base.version != row.version:
-        raise BadInput(f"{row.version} has seen bars later than {now:%Y-%m-%d %H:%M} UTC; it cannot serve yet")
+        raise BadInput(f"{row.version} has seen bars later than {now:%Y-%m-%d %H:%M} UTC; it cannot be used yet")
     return registry.fetch(connection, serving)
 
 
 def _folder(connection: Connection, settings: Settings, symbol: str, now: datetime) -> Path:
     request = Request(symbols=[symbol])
-    return open_run(request, settings, stored_bars.symbols(connection), now).folder(symbol)
+    return make_run(request, settings, stored_bars.symbols(connection), now).folder(symbol)
 
 
 def _write_copy(folder: Path, model: HybridModel) -> Path:
-    """The local copy, after the registry has changed: a folder that cannot be written undoes nothing."""
+    """Write the local copy, after the registry has changed: a folder that cannot be written does not undo that."""
     try:
         return write_model(folder, model)
     except BadInput as error:
-        raise BadInput(f"{model.version} serves from the next analysis on, but {error}") from error
+        raise BadInput(f"{model.version} is in use from the next analysis on, but {error}") from error
 
 
 def _rollback_command(version: str) -> str:
@@ -128,23 +128,23 @@ def export_model(engine: Engine, version: str, path: Path) -> Export:
     """Write `version` to the new file `path`: a base, or an adapter with its base.
 
     Raises ModelUnavailable when it is unknown or its bytes are pruned or damaged, BadInput when the
-    file is there already or cannot be written.
+    file is recorded already or cannot be written.
     """
     with engine.begin() as connection:
         row = find_row(connection, version)
         base = row if row.parent is None else find_row(connection, row.parent)
     model = build(base.checked(), None if row is base else row.checked(), row.symbol)
     if row is not base and not model.adapted:
-        raise BadInput(f"{version} is a trial that left its base as it was; export that: --version {base.version}")
+        raise BadInput(f"{version} is a trial that changed nothing in its base; export that: --version {base.version}")
     sealed = write_model_file(path, pack_file(model))
     return Export(symbol=row.symbol, version=version, path=path, length=sealed.length, sha256=sealed.sha256)
 
 
 def import_model(engine: Engine, settings: Settings, path: Path, now: datetime) -> Import:
-    """Bring the model in the file `path` into the registry; it serves at once only where nothing does.
+    """Import the model in the file `path` into the registry; it is used at once only where the symbol has no model.
 
-    Raises BadInput for a file that is not ours, ModelUnavailable for one that is damaged, made for
-    other features, or cannot be asked; then nothing has changed.
+    Raises BadInput for a file that is no model file, ModelUnavailable for one that is damaged, made for
+    other features, or fails its trial; then nothing has changed.
     """
     data = read_model_file(path)
     try:
@@ -157,7 +157,7 @@ def import_model(engine: Engine, settings: Settings, path: Path, now: datetime) 
     except ModelUnavailable as error:
         raise ModelUnavailable(f"--path {path}: {error}") from None
     except (DataError, IntegrityError, TypeError, ValueError) as error:
-        # Sound as far as it was looked at, but nothing the registry can hold: NaN or bytes in a note, say.
+        # It passed the checks, but the registry cannot store it: NaN or bytes in a note, for instance.
         message = one_line(getattr(error, "orig", None) or error)
         raise ModelUnavailable(f"--path {path}: format check failed: {message}") from None
     if report.changed and report.champion and report.serving == model.version:
@@ -179,7 +179,7 @@ def _record(connection: Connection, model: HybridModel, reason: str, now: dateti
         _check_same(connection, adapter.version, adapter.packed)
     champion = registry.find_champion(connection, symbol)
     if champion is None:
-        registry.promote(connection, symbol, base.version, f"{reason}; there was no champion")
+        registry.promote(connection, symbol, base.version, f"{reason}; recorded was no champion")
         changed = True
     serving = registry.find_serving(connection, symbol, now)
     return Import(
@@ -193,9 +193,9 @@ def _record(connection: Connection, model: HybridModel, reason: str, now: dateti
 
 
 def _check_same(connection: Connection, version: str, packed: bytes) -> None:
-    """A version names eight digits of a sha256; another model may have been made to bear the same."""
-    there = connection.execute(
+    """A version contains only eight digits of a sha256; another model may have been made to have the same."""
+    recorded = connection.execute(
         text("SELECT sha256 FROM model_versions WHERE version = :version"), {"version": version}
     ).scalar_one()
-    if there != seal(packed).sha256:
+    if recorded != seal(packed).sha256:
         raise ModelUnavailable(f"sha256 check failed: the registry holds another model under {version}")

@@ -1,17 +1,18 @@
-"""What a model from elsewhere states about itself, checked before the registry and its readers rely on it."""
+"""Checks of the metadata of a model from elsewhere, before the registry and its readers use it."""
 
 from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, field_validator
 
+from hybrid_ml.config.leaders import MOST_LEADERS
 from hybrid_ml.errors import ModelUnavailable, one_line
 from hybrid_ml.learning.model import HybridModel
 from hybrid_ml.learning.model_bytes import TIMES
 from hybrid_ml.schemas.fields import Symbol
 
 MOST = 2**31 - 1
-"""The largest integer that the registry's columns take."""
+"""The largest integer in the registry's columns."""
 
 
 class _Made(BaseModel):
@@ -34,7 +35,7 @@ class _Made(BaseModel):
 
 
 class _Parameters(BaseModel):
-    """What fine-tuning reads of a base's parameters."""
+    """The parameters of a base that fine-tuning reads."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 
@@ -50,6 +51,8 @@ class _Base(_Made):
     temperature: FiniteFloat = Field(gt=0)
     row_limit: int = Field(ge=0, le=MOST)
     week: int = Field(ge=0, le=MOST)
+    leaders: tuple[Symbol, ...] = Field(max_length=MOST_LEADERS)
+    flat_share: FiniteFloat = Field(gt=0, lt=1)
     parameters: _Parameters
     library_versions: dict[str, str]
 
@@ -59,7 +62,7 @@ class _Adapter(_Made):
 
 
 def check_particulars(model: HybridModel, now: datetime) -> None:
-    """Raise ModelUnavailable, naming the particular, unless all of `model`'s can be relied on."""
+    """Raise ModelUnavailable, naming the field, unless all metadata of `model` are valid."""
     try:
         symbol = _Base.model_validate(model.base).symbol
         if model.adapter is not None:
@@ -76,5 +79,5 @@ def check_particulars(model: HybridModel, now: datetime) -> None:
         for name in TIMES if part is not None else ():
             moment = getattr(part, name)
             if moment > now:
-                # As champion it would answer no question, or answer unjudged, and let no other take its place.
-                raise ModelUnavailable(f"time check failed: {name} is {moment:%Y-%m-%d %H:%M}, which is to come")
+                # As champion it would never be used, or be used without evaluation, and block every replacement.
+                raise ModelUnavailable(f"time check failed: {name} is {moment:%Y-%m-%d %H:%M}, which is in the future")

@@ -1,4 +1,4 @@
-"""Where a symbol stands in progressive scaling, told by the registry."""
+"""A symbol's week of progressive scaling, from the registry."""
 
 from datetime import datetime, timedelta
 
@@ -6,7 +6,7 @@ from sqlalchemy import Connection, text
 
 from hybrid_ml.config.settings import Settings
 from hybrid_ml.learning.scaling import FULL_WEEK, row_limit, week_number
-from hybrid_ml.pipeline.context import open_run
+from hybrid_ml.pipeline.run import make_run
 from hybrid_ml.schemas.reports import ScalingReport, ScalingStep
 from hybrid_ml.schemas.requests import Request
 from hybrid_ml.store import bars as stored_bars
@@ -15,9 +15,9 @@ from hybrid_ml.store.engine import open_engine
 
 
 def scaling_report(symbol: str | None, settings: Settings, now: datetime) -> ScalingReport:
-    """The timeline of `symbol` (default: the default one), and where `now` lies on it."""
+    """The timeline of `symbol` (default: the default one), and its week at `now`."""
     with open_engine(settings).connect() as connection:
-        run = open_run(Request(symbols=[symbol] if symbol else []), settings, stored_bars.symbols(connection), now)
+        run = make_run(Request(symbols=[symbol] if symbol else []), settings, stored_bars.symbols(connection), now)
         chosen = symbol or run.default_symbol
         stored_bars.bar_span(connection, chosen)
         bars = connection.execute(
@@ -27,7 +27,7 @@ def scaling_report(symbol: str | None, settings: Settings, now: datetime) -> Sca
 
 
 def timeline(connection: Connection, symbol: str, bars: int, now: datetime) -> ScalingReport:
-    """The timeline of `symbol`, of which there are `bars`; they need not be in the database."""
+    """The timeline of `symbol`, which has `bars` bars; they need not be in the database."""
     first = registry.first_base_at(connection, symbol)
     bases = registry.list_bases(connection, symbol)
     week = week_number(first, now)

@@ -1,1 +1,1 @@
-"""The past through the live code: the same functions, with `now` moved."""
+"""Replay: the live code on past bars, with an earlier `now`."""

@@ -1,8 +1,8 @@
-"""The folder of a replay: what was asked of which bars, and the weeks that are finished.
+"""The folder of a replay: its request, a fingerprint of its bars, and the finished weeks.
 
-A finished week is a Parquet file of answers and the state after it; an interrupted replay goes on
-after the last one. State is kept as JSON and as model files with their seals, never as a pickle. Each
-state names the sha256 of its answers and of the state before it, so weeks of two replays cannot mix.
+A finished week is a Parquet file of answers and the state after it; an interrupted replay continues
+after the last one. State is kept as JSON and as model files with their checksums, never as a pickle. Each
+state contains the sha256 of its answers and of the state before it, so weeks of two replays cannot be mixed.
 """
 
 import fcntl
@@ -23,24 +23,25 @@ from hybrid_ml.errors import BadInput, DataUnavailable, HybridMLError
 from hybrid_ml.learning.model import HybridModel
 from hybrid_ml.learning.model_bytes import pack_file, unpack_file
 from hybrid_ml.learning.scaling import WEEK
-from hybrid_ml.replay.engine import Service
+from hybrid_ml.replay.engine import ReplayedService
 from hybrid_ml.replay.history import Past
+from hybrid_ml.replay.memory_store import PacedAnswer
 from hybrid_ml.store.model_export import read_model_file, write_model_file
 from hybrid_ml.store.model_files import write_atomically
 
 MANIFEST = "replay.json"
 MOMENTS = ("champion_as_of", "adapted_at", "scratch_newest")
 PARTS = ("rivals", "baselines")
-"""What is kept of rivals: the pair of window lengths always, the baselines where they were asked for."""
+"""The kept comparison methods: always the pair of window lengths, the baselines where requested."""
 OUTCOMES_REACH = timedelta(hours=1)
-"""A week's last outcomes rest on bars after it."""
+"""A week's last outcomes depend on bars after it."""
 
 
 class ReplayFolder:
-    """Where a replay keeps its finished weeks."""
+    """Keeps the finished weeks of a replay."""
 
     def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
-        """Begin, or go on; raises BadInput naming what differs when the folder is of another replay."""
+        """Create the folder or open it; raises BadInput naming what differs when it belongs to another replay."""
         self.folder = folder
         path = folder / MANIFEST
         try:
@@ -51,8 +52,7 @@ class ReplayFolder:
                 _refuse_another(folder, kept, manifest)
             elif any(folder.glob("week_*")):
                 raise BadInput(
-                    f"--work_path {folder} holds weeks, but no {MANIFEST} that says of what replay; "
-                    "choose another folder"
+                    f"--work_path {folder} contains weeks, but no {MANIFEST} of their replay; choose another folder"
                 )
             else:
                 write_atomically(path, json.dumps(manifest, indent=2).encode())
@@ -61,9 +61,9 @@ class ReplayFolder:
 
     @contextmanager
     def reserved(self) -> Iterator[None]:
-        """Keep other replays out of the folder for the block; raises BadInput where one is at work in it.
+        """Keep other replays out of the folder for the block; raises BadInput where one uses it.
 
-        The lock is the system's, on the folder itself: it leaves no file and goes with the process.
+        The lock is the operating system's, on the folder itself: it leaves no file and ends with the process.
         """
         descriptor = os.open(self.folder, os.O_RDONLY)
         try:
@@ -71,36 +71,36 @@ class ReplayFolder:
             yield
         except BlockingIOError:
             raise BadInput(
-                f"--work_path {self.folder}: another replay is at work there; wait for its end, which this one then "
-                "goes on from, or choose another folder"
+                f"--work_path {self.folder}: another replay uses it; run this one after it has ended, to continue "
+                "from there, or choose another folder"
             ) from None
         finally:
             os.close(descriptor)
 
     def finished(self) -> int:
-        """How many weeks, from the first on, are finished."""
+        """The number of finished weeks, from the first on."""
         week = 0
         while self._state(week).exists():
             week += 1
         return week
 
     def answers(self, weeks: int) -> pd.DataFrame:
-        """The answers of the first `weeks` weeks, a row a bar, as the ledger holds them.
+        """The answers of the first `weeks` weeks, one row for each bar, as in the ledger.
 
-        A bar is answered twice where the first answer was no signal and a later one was: that one counts.
+        A bar is answered twice where the first answer was no signal and a later one was: the later one counts.
         Raises DataUnavailable when there is no answer at all.
         """
         parts = [self.week_answers(week) for week in range(weeks)]
         whole = pd.concat([part for part in parts if len(part)] or parts, ignore_index=True)
         if whole.empty:
             raise DataUnavailable(
-                "no moment of this replay had an answer: each lay in the quiet hours or had no fresh bar; choose "
+                "no moment of this replay had an answer: each was in the quiet hours or had no fresh bar; choose "
                 "another --start or --cycle_minutes, or --disable_sleep_window"
             )
         return whole.drop_duplicates("bar_time", keep="last", ignore_index=True)
 
     def champions(self, weeks: int) -> list[dict[str, int]]:
-        """How often in each of the first `weeks` weeks a champion was `replaced`, or `kept` against a challenger."""
+        """How often a champion was `replaced`, or `kept` against a challenger, in each of the first `weeks` weeks."""
         counts = [self._read_state(week)["registry"] for week in range(weeks)]
         before = [{"replaced": 0, "kept": 0}, *counts]
         return [
@@ -113,12 +113,12 @@ class ReplayFolder:
         with self._validated(self._answers(week), _again_from(week)):
             return pd.read_parquet(self._answers(week))
 
-    def keep(self, week: int, rows: list[dict[str, Any]], service: Service, bars: str) -> None:
-        """Keep a finished week; its state is written last and says that the week is whole.
+    def keep(self, week: int, rows: list[dict[str, Any]], service: ReplayedService, bars: str) -> None:
+        """Keep a finished week; its state is written last and marks the week as complete.
 
         `bars`: the fingerprint of its bars.
         """
-        # What follows an earlier replay of this week does not follow this one.
+        # Weeks after an earlier replay of this week do not continue this one.
         for later in range(week, week + self._weeks_from(week)):
             for path in (self._state(later), *(self._rivals(later, part) for part in PARTS)):
                 path.unlink(missing_ok=True)
@@ -140,13 +140,14 @@ class ReplayFolder:
                 "replaced": registry.replaced,
                 "kept": registry.kept,
             },
-            "ledger": {**asdict(ledger), "bar_time": _text(ledger.bar_time), "signals": []},
+            "ledger": {**asdict(ledger), "bar_time": _text(ledger.bar_time), "signals": [], "paced": []},
             "signals": [[_text(moment), *rest] for moment, *rest in ledger.signals],
+            "paced": [[_text(moment), *rest] for moment, *rest in ledger.paced],
         }
         write_atomically(self._state(week), json.dumps(state).encode())
 
-    def restore(self, week: int, service: Service) -> None:
-        """Put `service` into the state after `week`."""
+    def restore(self, week: int, service: ReplayedService) -> None:
+        """Set `service` to the state after `week`."""
         state = self._read_state(week)
         registry, ledger = service.registry, service.ledger
         registry.champion = self.champion(week, service.symbol)
@@ -160,9 +161,10 @@ class ReplayFolder:
             (datetime.fromisoformat(moment), direction, confidence, outcome)
             for moment, direction, confidence, outcome in state["signals"]
         ]
+        ledger.paced = [PacedAnswer(datetime.fromisoformat(moment), *rest) for moment, *rest in state["paced"]]
 
     def champion(self, week: int, symbol: str) -> HybridModel | None:
-        """The base that served at the end of `week`."""
+        """The champion at the end of `week`."""
         name = self._read_state(week)["model"]
         if name is None:
             return None
@@ -170,18 +172,17 @@ class ReplayFolder:
             return unpack_file(read_model_file(self.folder / name), symbol)
 
     def refuse_changed(self, past: Past, start: datetime, weeks: int) -> None:
-        """Raise BadInput naming the first of the finished weeks, at most `weeks`, that is not what was kept.
-
-        Its bars are others now, its answers were touched, or it follows a week that is not there any more.
+        """Raise BadInput naming the first of the finished weeks, at most `weeks`, that has changed:
+        its bars are others now, its answers were modified, or the week before it was replaced.
         """
         for week in range(min(self.finished(), weeks)):
             begins, state = start + week * WEEK, self._read_state(week)
             with self._validated(self._answers(week), _again_from(week)):
                 if state["answers"] != _sha256(self._answers(week)):
-                    raise ValueError("it is not as it was written")
+                    raise ValueError("it was modified")
             with self._validated(self._state(week), _again_from(week)):
                 if state["after"] != self._seal(week - 1):
-                    raise ValueError("what it follows is not there any more")
+                    raise ValueError("the week before it was replaced")
             if state["bars"] != week_fingerprint(past, begins):
                 raise BadInput(
                     f"--work_path {self.folder}: the bars of week {week}, from {begins:%Y-%m-%d %H:%M} on, have "
@@ -189,17 +190,17 @@ class ReplayFolder:
                 )
 
     def has_rivals(self, week: int, part: str) -> bool:
-        """Whether the rivals of `part` ("rivals", "baselines") of `week` are kept."""
+        """Whether the comparison methods of `part` ("rivals", "baselines") of `week` are kept."""
         return self._rivals(week, part).exists()
 
     def keep_rivals(self, week: int, part: str, frame: pd.DataFrame) -> None:
-        """Keep what rivals answered in `week` (see `replay.rivals`), whole or not at all."""
+        """Keep the answers of comparison methods in `week` (see `replay.baselines`), completely or not at all."""
         write_atomically(self._rivals(week, part), frame.to_parquet())
 
     def rivals(self, weeks: int) -> pd.DataFrame:
-        """What rivals answered in the first `weeks` weeks, a row a cycle and method.
+        """The answers of comparison methods in the first `weeks` weeks, one row for each cycle and method.
 
-        Baselines are in it when every one of the weeks has them.
+        Baselines are included when every one of the weeks has them.
         """
         parts = [part for part in PARTS if all(self.has_rivals(week, part) for week in range(weeks))]
         frames = [self._read_rivals(week, part) for part in parts for week in range(weeks)]
@@ -207,7 +208,7 @@ class ReplayFolder:
 
     def _read_rivals(self, week: int, part: str) -> pd.DataFrame:
         path = self._rivals(week, part)
-        with self._validated(path, "delete it to have these rivals answer again"):
+        with self._validated(path, "delete it to compute these answers again"):
             return pd.read_parquet(path)
 
     def _read_state(self, week: int) -> dict[str, Any]:
@@ -215,17 +216,17 @@ class ReplayFolder:
             return dict(json.loads(self._state(week).read_text()))
 
     def _seal(self, week: int) -> str:
-        """What the week after `week` names: the sha256 of its state, of the manifest before the first week."""
+        """The sha256 of the state of `week`, which the next week contains; of the manifest before the first week."""
         return _sha256(self.folder / MANIFEST if week < 0 else self._state(week))
 
     def _weeks_from(self, week: int) -> int:
-        """How many weeks from `week` on may have left files."""
+        """The number of weeks from `week` on that may have left files."""
         numbers = [int(path.name[5:8]) for path in self.folder.glob("week_[0-9][0-9][0-9].*")]
         return max([0, *(number - week + 1 for number in numbers)])
 
     @contextmanager
     def _validated(self, path: Path, remedy: str) -> Iterator[None]:
-        """Tell what is wrong with a kept file as BadInput with its name and the remedy."""
+        """Translate errors of a kept file into BadInput with its name and the remedy."""
         try:
             yield
         except (OSError, ValueError, KeyError, TypeError, AttributeError, ArrowException, HybridMLError) as error:
@@ -251,13 +252,30 @@ def _sha256(path: Path) -> str:
 
 
 def fingerprint(bars: pd.DataFrame) -> str:
-    """A short name for exactly these bars."""
+    """A short hash of exactly these bars."""
     return hashlib.sha256(pd.util.hash_pandas_object(bars, index=False).to_numpy().tobytes()).hexdigest()[:16]
 
 
 def week_fingerprint(past: Past, begins: datetime) -> str:
-    """A short name for exactly the bars that the answers and outcomes of the week from `begins` rest on."""
-    return fingerprint(past.bars_between(begins, begins + WEEK + OUTCOMES_REACH))
+    """A short hash of exactly the bars and sessions that the answers and outcomes of the week from `begins` need."""
+    ends = begins + WEEK + OUTCOMES_REACH
+    bars = fingerprint(past.bars_between(begins, ends))
+    return bars if past.sessions.is_always_open else f"{bars} {sessions_fingerprint(past, begins, ends)}"
+
+
+def sessions_fingerprint(past: Past, begins: datetime, ends: datetime) -> str:
+    """A short hash of when the market is open from `begins` until `ends`, or until the end of its calendar."""
+    ranges = past.sessions.open_ranges(begins, min(ends, past.sessions.known_until or ends))
+    return fingerprint(pd.DataFrame({"open": [f"{since} {until}" for since, until in ranges]}))
+
+
+def leaders_fingerprint(past: Past, until: datetime) -> dict[str, str]:
+    """A short hash for each symbol that may lead, of its bars that open before `until`."""
+    end = int(pd.Timestamp(until).as_unit("us").value)
+    return {
+        leader: hashlib.sha256(bars.returns[: int(bars.times.searchsorted(end))].tobytes()).hexdigest()[:16]
+        for leader, bars in past.leaders.items()
+    }
 
 
 def _refuse_another(folder: Path, kept: dict[str, Any], requested: dict[str, Any]) -> None:
@@ -265,7 +283,7 @@ def _refuse_another(folder: Path, kept: dict[str, Any], requested: dict[str, Any
     if different:
         message = "; ".join(f"{name} was {kept.get(name)}, now {requested.get(name)}" for name in different)
         raise BadInput(
-            f"--work_path {folder} holds another replay ({message}); ask for the same, or choose another folder"
+            f"--work_path {folder} contains another replay ({message}); repeat its request, or choose another folder"
         )
 
 

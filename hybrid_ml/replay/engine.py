@@ -2,7 +2,7 @@
 
 The order of things is that of `flows.analysis` and `flows.weekly_training`, and every decision is
 made by the functions they call; a test holds both equal, probability by probability. What cycles see
-is worked out ahead (`looks`); what is decided from it, here, goes from cycle to cycle.
+is computed ahead (`lookahead`); what is decided from it, here, goes from cycle to cycle.
 """
 
 from collections import deque
@@ -13,47 +13,64 @@ from datetime import datetime
 from typing import Any, Literal
 
 from hybrid_ml.learning import fallback
+from hybrid_ml.learning.evaluation import sparse_answers
 from hybrid_ml.learning.model import HybridModel
 from hybrid_ml.learning.promotion import Promotion
 from hybrid_ml.learning.rows import Rows
-from hybrid_ml.learning.training import train_base
+from hybrid_ml.learning.training import find_leaders, train_base
 from hybrid_ml.learning.windows import training_window
 from hybrid_ml.market.bars import age_minutes
-from hybrid_ml.market.labels import CLASSES, HORIZON_MINUTES
-from hybrid_ml.replay.executors import IN_TURN, Spread, result_of
+from hybrid_ml.market.labels import CLASSES, FLAT_SHARE, HORIZON_MINUTES
+from hybrid_ml.replay.executors import SEQUENTIAL, WorkerPool, result_of
 from hybrid_ml.replay.history import CycleView, Past
 from hybrid_ml.replay.lookahead import CyclePrediction, leaves_adapter, look_ahead, rows_needed
-from hybrid_ml.replay.memory_store import Ledger, Registry, Trained
+from hybrid_ml.replay.memory_store import Ledger, PacedAnswer, Registry, Trained
 from hybrid_ml.schemas.requests import AnalysisRequest
 from hybrid_ml.signals.gates import (
     GateContext,
     Verdict,
     evaluate_gates,
     max_signals_verdict,
+    paced_bound,
+    passes_but_for_confidence,
     refused_by,
     silenced_by_penalty,
 )
+from hybrid_ml.signals.pace import NO_RECORD, choose_pace
 from hybrid_ml.signals.penalty import NO_PENALTY, confidence_penalty
 
 Row = dict[str, Any]
 
 
 def train_on(rows: Rows, options: dict[str, Any], num_threads: int) -> Trained:
-    """A judged base from `rows`; `asked` are the other arguments of `train_base`."""
+    """A judged base from `rows`; `options` are the other arguments of `train_base`, leaders None: to be chosen."""
+    if options["leaders"] is None:
+        options = {**options, "leaders": [leader.symbol for leader in find_leaders(rows, options["row_limit"])]}
     return Trained(*train_base(rows, num_threads=num_threads, **options))
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """How bases are trained: their leaders (None: chosen from the training rows) and the share of FLAT."""
+
+    leaders: tuple[str, ...] | None = ()
+    flat_share: float = FLAT_SHARE
+
+
 def training(past: Past, symbol: str, kind: Literal["base", "scratch"], as_of: datetime, week: int,
-             row_limit: int) -> tuple[Rows, dict[str, Any]]:  # fmt: skip
+             row_limit: int, recipe: Recipe) -> tuple[Rows, dict[str, Any]]:  # fmt: skip
     """What the weekly training at `as_of` works from: the first two arguments of `train_on`."""
-    window = training_window(lambda count: past.newest_bars(as_of, count), row_limit, past.max_gap_minutes)
-    return window.rows, {"symbol": symbol, "kind": kind, "row_limit": row_limit, "week": week, "as_of": as_of}
+    window = training_window(
+        lambda count: past.newest_bars(as_of, count), row_limit, past.max_gap_minutes, past.sessions
+    ).with_leaders(past.leaders)
+    options = {"symbol": symbol, "kind": kind, "row_limit": row_limit, "week": week, "as_of": as_of}
+    return window.rows, {**options, "leaders": recipe.leaders, "flat_share": recipe.flat_share}
 
 
 def train(past: Past, symbol: str, kind: Literal["base", "scratch"], as_of: datetime, week: int, row_limit: int,
-          num_threads: int) -> Trained:  # fmt: skip
+          num_threads: int, recipe: Recipe = Recipe()) -> Trained:  # fmt: skip
     """A judged base on what was known at `as_of`, as the weekly training makes it."""
-    return train_on(*training(past, symbol, kind, as_of, week, row_limit), num_threads)
+    return train_on(*training(past, symbol, kind, as_of, week, row_limit, recipe), num_threads)
 
 
 @dataclass(frozen=True)
@@ -61,13 +78,13 @@ class PendingRetrain:
     """A training from scratch at the cycle of `place` that may change what follows; the state before that cycle."""
 
     place: int
-    sight: CycleView
+    view: CycleView
     training: Future[Trained]
     registry: Registry
     ledger: Ledger
 
 
-class Service:
+class ReplayedService:
     """One symbol's service on its past. Carries everything from cycle to cycle."""
 
     def __init__(
@@ -76,9 +93,11 @@ class Service:
         request: AnalysisRequest,
         scaling: Callable[[datetime], tuple[int, int]],
         num_threads: int,
+        recipe: Recipe = Recipe(),
     ) -> None:
         """`scaling`: the week and the row limit of progressive scaling at a moment."""
         self.symbol, self.request, self.scaling, self.num_threads = symbol, request, scaling, num_threads
+        self.recipe = recipe
         self.registry, self.ledger, self.quiet_hours = Registry(), Ledger(), request.quiet_hours
         self._fine_tune_rows = 0 if request.fast_mode else request.fine_tune_rows
 
@@ -90,33 +109,35 @@ class Service:
         """One analysis; the row a ledger would get, None where none is written (asleep, no or stale bars)."""
         return next(self.cycles(past, [now]))
 
-    def cycles(self, past: Past, moments: Sequence[datetime], spread: Spread = IN_TURN) -> Iterator[Row | None]:
-        """The analyses at `moments`, in their order, each as of `cycle`; what they see comes from `spread`.
+    def cycles(self, past: Past, moments: Sequence[datetime], pool: WorkerPool = SEQUENTIAL) -> Iterator[Row | None]:
+        """The analyses at `moments`, in their order, each as of `cycle`; what they see comes from `pool`.
 
-        A training from scratch is spread as well. Mostly it does not change the champion, so the cycles
+        A training from scratch runs in parallel as well. Mostly it does not change the champion, so the cycles
         after it are decided as if it did not, and their rows held back until that is known. Where it
-        does, what was decided and worked out after it is thrown away.
+        does, what was decided and computed after it is discarded.
         """
-        sights = [self._sight(past, now) for now in moments]
-        looks = self._look_ahead(past, sights, spread)
+        views = [self._view(past, now) for now in moments]
+        predictions = self._look_ahead(past, views, pool)
         place, held, pending = 0, deque[Row | None](), deque[PendingRetrain]()
-        while place < len(sights) or pending:
-            if pending and (len(pending) == spread.in_flight or place == len(sights)):
+        while place < len(views) or pending:
+            if pending and (len(pending) == pool.in_flight or place == len(views)):
                 retrain = pending.popleft()
                 if self._promotes(retrain):
                     for vain in pending:
                         vain.training.cancel()
                     pending.clear()
-                    looks.close()
+                    predictions.close()
                     for _ in range(place - retrain.place):
                         held.pop()
                     place = retrain.place
-                    looks = self._look_ahead(past, sights[place:], spread)
-                    held.append(self._decide(past, retrain.sight, next(looks), True))
+                    predictions = self._look_ahead(past, views[place:], pool)
+                    held.append(self._decide(past, retrain.view, next(predictions), True))
                     place += 1
             else:
-                sight = sights[place]
-                held.append(None if sight is None else self._advance(past, place, sight, next(looks), pending, spread))
+                view = views[place]
+                held.append(
+                    None if view is None else self._advance(past, place, view, next(predictions), pending, pool)
+                )
                 place += 1
             certain = pending[0].place if pending else place
             while len(held) > place - certain:
@@ -126,19 +147,19 @@ class Service:
         self,
         past: Past,
         place: int,
-        sight: CycleView,
-        look: CyclePrediction,
+        view: CycleView,
+        prediction: CyclePrediction,
         pending: deque[PendingRetrain],
-        spread: Spread,
+        pool: WorkerPool,
     ) -> Row | None:
         """Decide one cycle; where it trains from scratch, as if that were in vain, and with one more retrain."""
-        fell_back = self._falls_back(sight, look)
+        fell_back = self._falls_back(view, prediction)
         if fell_back:
-            request = training(past, self.symbol, "scratch", sight.now, *self.scaling(sight.now))
-            begun = spread.executor.submit(train_on, *request, self.num_threads)
-            pending.append(PendingRetrain(place, sight, begun, self.registry.copy(), self.ledger.copy()))
-            self.registry.reject("scratch", sight.now)
-        return self._decide(past, sight, look, fell_back)
+            request = training(past, self.symbol, "scratch", view.now, *self.scaling(view.now), self.recipe)
+            begun = pool.executor.submit(train_on, *request, self.num_threads)
+            pending.append(PendingRetrain(place, view, begun, self.registry.copy(), self.ledger.copy()))
+            self.registry.reject("scratch", view.now)
+        return self._decide(past, view, prediction, fell_back)
 
     def _promotes(self, retrain: PendingRetrain) -> bool:
         """Whether the training of `retrain` changes the champion; if so all is as it was then, and that is changed."""
@@ -156,68 +177,85 @@ class Service:
             raise ValueError(f"{self.symbol} has no champion yet; its first weekly training comes before its cycles")
         return self.registry.champion
 
-    def _sight(self, past: Past, now: datetime) -> CycleView | None:
-        """What the cycle at `now` looks at; None where it neither answers nor leaves an adapter."""
+    def _view(self, past: Past, now: datetime) -> CycleView | None:
+        """The view of the cycle at `now`; None if it neither answers nor makes an adapter."""
         if self.quiet_hours.covers(now) and not self.request.disable_sleep_window:
             return None
-        sight = past.sight(now, rows_needed(self._fine_tune_rows))
-        stale = sight is None or age_minutes(sight.bar_time, now) > self.request.max_bar_age_minutes
-        return None if stale else sight
+        if past.sessions.closed_until(now):
+            return None
+        view = past.view_at(now, rows_needed(self._fine_tune_rows))
+        stale = view is None or age_minutes(view.bar_time, now) > self.request.max_bar_age_minutes
+        return None if stale else view
 
-    def _look_ahead(self, past: Past, sights: Sequence[CycleView | None], spread: Spread) -> Generator[CyclePrediction]:
+    def _look_ahead(
+        self, past: Past, views: Sequence[CycleView | None], pool: WorkerPool
+    ) -> Generator[CyclePrediction]:
         adapted_at, needed = self.registry.adapted_at, rows_needed(self._fine_tune_rows)
-        before = None if adapted_at is None else past.sight(adapted_at, needed)
-        awake = [sight for sight in sights if sight is not None]
-        return look_ahead(self.champion, before, past, awake, self._fine_tune_rows, spread)
+        before = None if adapted_at is None else past.view_at(adapted_at, needed)
+        awake = [view for view in views if view is not None]
+        return look_ahead(self.champion, before, past, awake, self._fine_tune_rows, pool)
 
-    def _falls_back(self, sight: CycleView, look: CyclePrediction) -> bool:
+    def _falls_back(self, view: CycleView, prediction: CyclePrediction) -> bool:
         again = fallback.next_scratch(self.registry.scratch_newest, self.registry.scratch_in_vain)
-        reason = fallback.fallback_reason(None, look.recent, self.ledger.was_degraded(sight.now))
-        return reason is not None and (again is None or sight.now >= again)
+        reason = fallback.fallback_reason(None, prediction.recent, self.ledger.was_degraded(view.now))
+        return reason is not None and (again is None or view.now >= again)
 
-    def _decide(self, past: Past, sight: CycleView, look: CyclePrediction, fell_back: bool) -> Row | None:
+    def _decide(self, past: Past, view: CycleView, prediction: CyclePrediction, fell_back: bool) -> Row | None:
         """Gates, ledger, and which cycle's adapter serves from now on."""
-        was_degraded = self.ledger.was_degraded(sight.now)
-        verdicts = self._verdicts(sight, look, was_degraded)
-        if leaves_adapter(sight, self._fine_tune_rows):
-            self.registry.adapted_at = sight.now
-        row = self._row(past, sight, look, verdicts, fell_back)
-        return row if self.ledger.records(row, fallback.is_below_threshold(look.recent, was_degraded)) else None
+        was_degraded = self.ledger.was_degraded(view.now)
+        verdicts = self._verdicts(past, view, prediction, was_degraded)
+        if leaves_adapter(view, self._fine_tune_rows):
+            self.registry.adapted_at = view.now
+        row = self._row(past, view, prediction, verdicts, fell_back)
+        if not self.ledger.records(row, fallback.is_below_threshold(prediction.recent, was_degraded)):
+            return None
+        bound = paced_bound(verdicts)
+        if bound is not None:
+            passes = passes_but_for_confidence(verdicts)
+            self.ledger.remember_pace(PacedAnswer(view.bar_time, prediction.answer.confidence, passes, bound))
+        return row
 
-    def _verdicts(self, sight: CycleView, look: CyclePrediction, was_degraded: bool) -> list[Verdict]:
-        request = self.request
-        signals = self.ledger.recent_signals(sight.now) if request.enable_recent_penalty else None
+    def _verdicts(self, past: Past, view: CycleView, prediction: CyclePrediction, was_degraded: bool) -> list[Verdict]:
+        request, bounds = self.request, self.request.bounds
+        record = NO_RECORD if bounds.signals_per_day is None else self.ledger.pace_record(view.bar_time, view.now)
+        signals = self.ledger.recent_signals(view.now) if request.enable_recent_penalty else None
         around = GateContext(
-            bounds=request.bounds,
+            bounds=bounds,
             penalty=confidence_penalty(signals) if signals else NO_PENALTY,
-            recent=look.recent,
-            bar_age_minutes=age_minutes(sight.bar_time, sight.now),
+            recent=prediction.recent,
+            bar_age_minutes=age_minutes(view.bar_time, view.now),
             max_bar_age_minutes=request.max_bar_age_minutes,
             was_degraded=was_degraded,
+            minutes_to_close=past.sessions.minutes_left(view.bar_time),
+            pace=choose_pace(record, sparse_answers(self.champion.base), bounds),
         )
-        verdicts = evaluate_gates(look.answer, around)
+        verdicts = evaluate_gates(prediction.answer, around)
         if refused_by(verdicts):
             return verdicts
-        return [*verdicts, max_signals_verdict(1, request.bounds.max_signals)]
+        return [*verdicts, max_signals_verdict(1, bounds.max_signals)]
 
     def _row(
-        self, past: Past, sight: CycleView, look: CyclePrediction, verdicts: list[Verdict], fell_back: bool
+        self, past: Past, view: CycleView, prediction: CyclePrediction, verdicts: list[Verdict], fell_back: bool
     ) -> Row:
         """A row a ledger would get; returns are logarithmic, NaN across sessions and beyond the bars."""
         base, refusals = self.champion.base, refused_by(verdicts)
-        place = past.place(sight.bar_time)
+        place = past.place(view.bar_time)
         later = past.rows.take(slice(place, place + 1))
         outcome = int(later.labels(base.label_threshold)[0])
         before = place - HORIZON_MINUTES
-        chances = {"p": look.answer.probabilities, "base_p": look.base.probabilities, "prior": base.class_prior}
+        probabilities = {
+            "p": prediction.answer.probabilities,
+            "base_p": prediction.base.probabilities,
+            "prior": base.class_prior,
+        }
         return {
             "symbol": self.symbol,
-            "as_of": sight.now,
-            "bar_time": sight.bar_time,
-            "close": sight.close,
+            "as_of": view.now,
+            "bar_time": view.bar_time,
+            "close": view.close,
             **{
                 f"{part}_{name}": share
-                for part, shares in chances.items()
+                for part, shares in probabilities.items()
                 for name, share in zip(CLASSES, shares, strict=True)
             },
             "threshold": base.label_threshold,
@@ -226,8 +264,9 @@ class Service:
             "previous_return": float(past.rows.forward_returns[before]) if before >= 0 else float("nan"),
             "signal": not refusals,
             "silenced_by_penalty": silenced_by_penalty(verdicts),
+            "confidence_bound": next(verdict.bound for verdict in verdicts if verdict.gate == "confidence"),
             "refused_by": ",".join(refusals),
-            "model_version": look.version,
-            "kind": look.kind,
+            "model_version": prediction.version,
+            "kind": prediction.kind,
             "fell_back": fell_back,
         }

@@ -10,6 +10,7 @@ from hybrid_ml.learning.scaling import WEEK
 from hybrid_ml.replay.report import (
     COVERAGE,
     COVERAGE_BY_WEEK,
+    EQUITY,
     METHODS,
     RELIABILITY,
     RELIABILITY_BY_WEEK,
@@ -18,13 +19,16 @@ from hybrid_ml.replay.report import (
 from hybrid_ml.replay.result import ReplayReport
 from hybrid_ml.replay.summary import Curves
 from hybrid_ml.reporting import charts
+from hybrid_ml.reporting.equity_chart import equity_chart
 
 MOST_SMALL_CHARTS = 52
-"""The newest weeks; more in one picture cannot be told apart."""
+"""The newest weeks; more would not be readable in one picture."""
 
 
 def draw(report: ReplayReport, whole: Curves | None, weekly: Mapping[str, Curves]) -> dict[str, bytes]:
-    """PNG bytes by file name; none where no answer has an outcome, those by week only where there are several."""
+    """PNG bytes by file name; none where no answer has an outcome, charts by week only where there are several,
+    an equity line only where a signal was traded.
+    """
     if whole is None:
         return {}
     sent = report.overall["signals"]
@@ -36,6 +40,8 @@ def draw(report: ReplayReport, whole: Curves | None, weekly: Mapping[str, Curves
         ),
         METHODS: charts.methods_chart(_methods(report)),
     }
+    if len(whole.equity):
+        pictures[EQUITY] = equity_chart(whole.equity, report.fee_bps, sent["entry"]["drawdown_bps"])
     newest = dict(list(weekly.items())[-MOST_SMALL_CHARTS:])
     if len(newest) > 1:
         pictures |= {
@@ -68,7 +74,7 @@ def _methods(report: ReplayReport) -> pd.DataFrame:
 
 
 def _point(record: Mapping[str, Any], source: str, name: str, middle: str | None = None) -> dict[str, float]:
-    """A figure of `record` and the edges of its interval, NaN where it has none."""
+    """A number of `record` and its interval's limits, NaN where it has none."""
     value = record.get(source)
     low, high = record[f"{source}_interval"] if value is not None else (np.nan, np.nan)
     return {middle or name: np.nan if value is None else value, f"{name}_low": low, f"{name}_high": high}

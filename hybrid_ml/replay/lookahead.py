@@ -1,31 +1,31 @@
-"""What cycles see under a given champion: nearly all that a replay costs, and none of its memory.
+"""Predictions of cycles under a given champion: nearly all the work of a replay, and independent of its state.
 
-Every adapter starts from the base, never from the adapter before, so what a cycle sees depends on the
-champion, on rows, and on which cycle left the adapter that serves; not on gates, signals or outcomes.
-It can therefore be worked out ahead, side by side, for as long as the champion stays.
+Every adapter starts from the base, never from the adapter before, so a cycle's prediction depends on the
+champion, on rows, and on the cycle whose adapter is in use; not on gates, signals or outcomes.
+It can therefore be computed ahead, in parallel, for as long as the champion stays.
 """
 
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 
-from hybrid_ml.learning.evaluation import RecentRecord, recent_record
-from hybrid_ml.learning.fallback import RECENT_ROWS
+from hybrid_ml.learning.evaluation import recent_record
+from hybrid_ml.learning.fallback import RECENT_ROWS, RecentRecord
 from hybrid_ml.learning.fine_tuning import MINIMUM_FINE_TUNE_ROWS, fine_tune
 from hybrid_ml.learning.model import HybridModel, Kind
-from hybrid_ml.replay.executors import Spread
+from hybrid_ml.replay.executors import WorkerPool
 from hybrid_ml.replay.history import CycleBatch, CycleView, Past
 from hybrid_ml.signals.gates import Answer
 
-STRETCH_CYCLES = 72
-"""Half a day: long enough that sending the champion along costs little, short enough to be thrown away."""
+BATCH_CYCLES = 72
+"""Half a day: long enough that sending the champion with it costs little, short enough to be discarded."""
 
 
 @dataclass(frozen=True)
 class CyclePrediction:
-    """What one cycle sees: the recent record of what served until then, and the answers of what serves now.
+    """The prediction of one cycle: recent accuracy of the model in use until then, and answers of the one in use now.
 
-    `base` is the base's answer without an adapter; `version` and `kind` are those of the part that answers.
+    `base` is the base's answer without an adapter; `version` and `kind` are those of the model in use.
     """
 
     recent: RecentRecord
@@ -36,60 +36,60 @@ class CyclePrediction:
 
 
 def rows_needed(fine_tune_rows: int) -> int:
-    """Labelled rows a cycle looks at; `fine_tune_rows` is 0 in fast mode."""
+    """Labelled rows that a cycle needs; `fine_tune_rows` is 0 in fast mode."""
     return max(RECENT_ROWS, fine_tune_rows)
 
 
-def leaves_adapter(sight: CycleView, fine_tune_rows: int) -> bool:
-    """Whether the cycle tries an adapter, which then serves until the next one does."""
-    return fine_tune_rows > 0 and sight.labelled >= MINIMUM_FINE_TUNE_ROWS
+def leaves_adapter(view: CycleView, fine_tune_rows: int) -> bool:
+    """Whether the cycle tries an adapter, which is then in use until the next trial."""
+    return fine_tune_rows > 0 and view.labelled >= MINIMUM_FINE_TUNE_ROWS
 
 
-def look(champion: HybridModel, stretch: CycleBatch, fine_tune_rows: int) -> list[CyclePrediction]:
-    """What the cycles of `stretch` see, one after the other. `champion`: its base; an adapter is ignored."""
-    serving, stretch = champion.with_adapter(None), stretch.with_leaves(champion)
+def predict_batch(champion: HybridModel, batch: CycleBatch, fine_tune_rows: int) -> list[CyclePrediction]:
+    """The predictions of the cycles of `batch`, in order. `champion`: its base; an adapter is ignored."""
+    serving, batch = champion.with_adapter(None), batch.with_leaves(champion)
 
-    def adapted(sight: CycleView) -> HybridModel:
-        trial = fine_tune(champion, stretch.view(sight), count=fine_tune_rows, as_of=sight.now)
+    def adapted(view: CycleView) -> HybridModel:
+        trial = fine_tune(champion, batch.rows_of(view), count=fine_tune_rows, as_of=view.now)
         return champion.with_adapter(trial.adapter)
 
-    if stretch.before is not None:
-        serving = adapted(stretch.before)
-    found = []
-    for sight in stretch.sights:
-        rows = stretch.view(sight)
+    if batch.before is not None:
+        serving = adapted(batch.before)
+    predictions = []
+    for view in batch.views:
+        rows = batch.rows_of(view)
         recent = recent_record(serving, rows, count=RECENT_ROWS)
-        if leaves_adapter(sight, fine_tune_rows):
-            serving = adapted(sight)
+        if leaves_adapter(view, fine_tune_rows):
+            serving = adapted(view)
         answer, base = (
             Answer.of(model.probabilities_of(rows.latest())[0]) for model in (serving, serving.with_adapter(None))
         )
-        found.append(CyclePrediction(recent, answer, base, serving.version, serving.kind))
-    return found
+        predictions.append(CyclePrediction(recent, answer, base, serving.version, serving.kind))
+    return predictions
 
 
 def look_ahead(
     champion: HybridModel,
     before: CycleView | None,
     past: Past,
-    sights: Sequence[CycleView],
+    views: Sequence[CycleView],
     fine_tune_rows: int,
-    spread: Spread,
+    pool: WorkerPool,
 ) -> Generator[CyclePrediction]:
-    """What each of `sights` sees as long as `champion` serves, worked out in stretches ahead of being asked for.
+    """The prediction of each of `views` under `champion`, computed in batches ahead of their use.
 
-    `before`: the sight of the cycle whose adapter serves at the beginning, None when there is none.
-    Closing the iterator drops what was worked out in vain.
+    `before`: the cycle whose adapter is in use at the beginning, None when there is none.
+    Closing the iterator discards predictions that were computed and not used.
     """
-    # Without its bytes and without a booster parsed here, a champion is half as long to send.
+    # Without its bytes and without a parsed booster, a champion takes half as long to send.
     champion = HybridModel(replace(champion.base, packed=b""))
 
-    def stretches(before: CycleView | None) -> Iterator[tuple[HybridModel, CycleBatch, int]]:
-        for first in range(0, len(sights), STRETCH_CYCLES):
-            part = sights[first : first + STRETCH_CYCLES]
-            yield champion, past.stretch(part, before), fine_tune_rows
-            before = next((sight for sight in reversed(part) if leaves_adapter(sight, fine_tune_rows)), before)
+    def batches(before: CycleView | None) -> Iterator[tuple[HybridModel, CycleBatch, int]]:
+        for first in range(0, len(views), BATCH_CYCLES):
+            part = views[first : first + BATCH_CYCLES]
+            yield champion, past.batch(part, before, champion.base.leaders), fine_tune_rows
+            before = next((view for view in reversed(part) if leaves_adapter(view, fine_tune_rows)), before)
 
-    with closing(spread.in_order(look, stretches(before))) as parts:
+    with closing(pool.map_in_order(predict_batch, batches(before))) as parts:
         for part in parts:
             yield from part

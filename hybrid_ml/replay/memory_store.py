@@ -1,8 +1,9 @@
 """What the registry and the ledger would hold of one symbol, in memory."""
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from hybrid_ml.learning.promotion import Promotion, decide
 from hybrid_ml.learning.rows import Rows
 from hybrid_ml.market.bars import BAR_LENGTH
 from hybrid_ml.market.labels import CLASSES, HORIZON_MINUTES
+from hybrid_ml.signals.pace import PaceRecord, record_period
 from hybrid_ml.signals.penalty import SIGNALS_CONSIDERED, RecentSignals
 
 FORGET_DEGRADED = timedelta(days=1)
@@ -78,22 +80,32 @@ class Registry:
         return sum(since is None or moment > since for moment in self.scratch_rejected)
 
 
+class PacedAnswer(NamedTuple):
+    """An answer at a pace: whether every gate other than confidence let it pass, and the bound that the pace chose."""
+
+    bar_time: datetime
+    confidence: float
+    passes: bool
+    bound: float
+
+
 @dataclass
 class Ledger:
     """What later cycles look back on: the newest answer, and sure ones with their outcomes.
 
     `signals`: bar time, direction, confidence and outcome of signals and of answers that only the penalty
-    silenced, which count alike for it.
+    silenced, which count alike for it. `paced`: answers at a pace of the last two weeks.
     """
 
     bar_time: datetime | None = None
     degraded: bool = False
     signal: bool = False
     signals: list[tuple[datetime, str, float, str | None]] = field(default_factory=list)
+    paced: list[PacedAnswer] = field(default_factory=list)
 
     def copy(self) -> "Ledger":
         """The same state, which what happens later does not change."""
-        return replace(self, signals=list(self.signals))
+        return replace(self, signals=list(self.signals), paced=list(self.paced))
 
     def records(self, row: dict[str, Any], degraded: bool) -> bool:
         """Take note of an answer; False when its bar has one already, which only a signal may replace."""
@@ -106,6 +118,28 @@ class Ledger:
             top = max(CLASSES, key=lambda name: row[f"p_{name}"])
             self.signals.append((row["bar_time"], top, row[f"p_{top}"], row["outcome"]))
         return True
+
+    def remember_pace(self, answer: PacedAnswer) -> None:
+        """Take note of the newest recorded answer at a pace, and forget those that count no more."""
+        while self.paced and self.paced[-1].bar_time >= answer.bar_time:
+            self.paced.pop()  # the bar has one row, from now on this one
+        self.paced.append(answer)
+        oldest = record_period(answer.bar_time)[0]
+        while self.paced[0].bar_time < oldest:
+            del self.paced[0]
+
+    def pace_record(self, bar_time: datetime, as_of: datetime) -> PaceRecord:
+        """What the pace of an answer about `bar_time` goes by, as the ledger's query gives it."""
+        since, until = record_period(as_of)
+        record = [answer for answer in self.paced if since <= answer.bar_time < until]
+        days = Counter(answer.bar_time.date() for answer in record)
+        before = [answer for answer in self.paced[-2:] if answer.bar_time < bar_time]
+        return PaceRecord(
+            confidences=[answer.confidence for answer in record if answer.passes],
+            answers=len(record),
+            most_in_a_day=max((days[day] for day in sorted(days)[1:]), default=0),
+            previous=before[-1].bound if before else None,
+        )
 
     def was_degraded(self, as_of: datetime) -> bool:
         last = self.bar_time

@@ -1,8 +1,8 @@
-"""The replayed answers beside other ways of answering the same bars.
+"""The replayed answers compared with other methods on the same bars.
 
-A rival is a method that answered bars of the replay too: a guess, a simpler model, another way of
-training. Each is judged by its own outcome (a method with a threshold of its own asks its own
-question) against its own class prior; differences are taken on the bars both answered.
+A comparison method has answered bars of the replay too: a guess, a simpler model, another way of
+training. Each is measured by its own outcomes (its threshold may differ)
+and its own class prior; differences are computed on the bars that both answered.
 """
 
 from typing import Any
@@ -11,30 +11,31 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from hybrid_ml.evaluation.outcome_metrics import SMALL_COVERAGE, ResolvedAnswers, interval, precision_at
-from hybrid_ml.learning.evaluation import calibration_error
+from hybrid_ml.evaluation.day_blocks import interval
+from hybrid_ml.evaluation.outcome_metrics import SMALL_COVERAGE, ResolvedAnswers, precision_at
+from hybrid_ml.learning.reliability import calibration_error
 from hybrid_ml.market.labels import CLASSES
-from hybrid_ml.replay.baselines import CHANCES, PRIORS
+from hybrid_ml.replay.baselines import PRIOR_COLUMNS, PROBABILITY_COLUMNS
 
 HYBRID, BASE_ALONE = "hybrid-ml", "base alone"
 SMALL_WINDOW, LARGE_WINDOW = "23,000 rows", "80,000 rows"
 
 
 def compare_methods(answers: pd.DataFrame, rivals: pd.DataFrame) -> list[dict[str, Any]]:
-    """A record a method with an outcome: the replayed answers first, their base alone, then `rivals` as they come.
+    """One record for each method with an outcome: the replayed answers first, their base alone, then `rivals`.
 
-    `answers` as `Service.cycle` gives them, `rivals` with COLUMNS. Log losses and skill in nats; None
-    where a method states no chances (a guess that is sure each time) or shares no bar.
+    `answers` in the form of `Service.cycle`, `rivals` with COLUMNS. Log losses and skill in nats; None
+    where a method states no probabilities (a guess that is always certain) or shares no bar.
     """
     own = _as_method(answers, "p", HYBRID)
     methods = [own, _as_method(answers, "base_p", BASE_ALONE)]
     methods += [part for _, part in rivals.groupby("method", sort=False)]
-    lines = [part[part[CHANCES].notna().all(axis=1) & part["outcome"].notna()] for part in methods]
+    lines = [part[part[PROBABILITY_COLUMNS].notna().all(axis=1) & part["outcome"].notna()] for part in methods]
     return [_record(part, lines[0]) for part in lines if len(part)]
 
 
 def gain_of_larger_window(rivals: pd.DataFrame) -> dict[str, Any] | None:
-    """What bases of 80,000 rows gained over bases of 23,000 on the same rows, nats; None where either is missing."""
+    """The gain of bases of 80,000 rows over those of 23,000 on the same rows, nats; None where either is missing."""
     parts = [rivals[rivals["method"] == name] for name in (SMALL_WINDOW, LARGE_WINDOW)]
     small, large = (part[part["outcome"].notna()] for part in parts)
     small, large = _shared(small, large)
@@ -56,13 +57,13 @@ def gain_of_larger_window(rivals: pd.DataFrame) -> dict[str, Any] | None:
 
 def _as_method(answers: pd.DataFrame, part: str, name: str) -> pd.DataFrame:
     renamed = {f"{part}_{class_name}": f"p_{class_name}" for class_name in CLASSES}
-    columns = ["bar_time", "threshold", "outcome", *renamed, *PRIORS]
+    columns = ["bar_time", "threshold", "outcome", *renamed, *PRIOR_COLUMNS]
     return answers[columns].rename(columns=renamed).assign(method=name)
 
 
 def _record(method: pd.DataFrame, own: pd.DataFrame) -> dict[str, Any]:
     known = ResolvedAnswers.of(method)
-    chances = known.chances()
+    probabilities = known.probabilities()
     record: dict[str, Any] = {
         "method": str(method["method"].iloc[0]),
         "rows": len(known),
@@ -74,21 +75,21 @@ def _record(method: pd.DataFrame, own: pd.DataFrame) -> dict[str, Any]:
         "calibration_error": None,
         "precision_at_1_percent": None,
     }
-    if _states_chances(chances):
+    if _states_probabilities(probabilities):
         losses, prior_losses = known.losses(), known.losses("prior")
         record |= {
             "log_loss": float(losses.mean()),
             "prior_log_loss": float(prior_losses.mean()),
             "skill": float((prior_losses - losses).mean()),
             "skill_interval": interval(prior_losses - losses, known.days),
-            "calibration_error": calibration_error(chances, known.truth),
-            "precision_at_1_percent": precision_at(chances, known.truth, SMALL_COVERAGE),
+            "calibration_error": calibration_error(probabilities, known.truth),
+            "precision_at_1_percent": precision_at(probabilities, known.truth, SMALL_COVERAGE),
         }
     return record if record["method"] == HYBRID else record | _lead(own, method)
 
 
 def _lead(own: pd.DataFrame, other: pd.DataFrame) -> dict[str, Any]:
-    """How far the replayed answers are ahead on the bars both answered."""
+    """The lead of the replayed answers on the bars that both answered."""
     own, other = _shared(own, other)
     lead: dict[str, Any] = {"shared_rows": len(own), "accuracy_lead": None, "skill_lead": None}
     if not len(own):
@@ -101,26 +102,26 @@ def _lead(own: pd.DataFrame, other: pd.DataFrame) -> dict[str, Any]:
         "accuracy_lead": float(ahead.mean()),
         "accuracy_lead_interval": interval(ahead, mine.days),
     }
-    if _states_chances(theirs.chances()):
+    if _states_probabilities(theirs.probabilities()):
         gains = _skills(mine) - _skills(theirs)
         lead |= {"skill_lead": float(gains.mean()), "skill_lead_interval": interval(gains, mine.days)}
     return lead
 
 
 def _shared(one: pd.DataFrame, other: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The rows of both whose bar is in both, in the order of time; the last of a bar counts."""
+    """The rows of both whose bar is in both, in order of time; the last one of a bar counts."""
     first, second = (part.drop_duplicates("bar_time", keep="last").set_index("bar_time") for part in (one, other))
     times = first.index.intersection(second.index).sort_values()
     return tuple(part.loc[times].rename_axis("bar_time").reset_index() for part in (first, second))  # type: ignore[return-value]
 
 
-def _states_chances(chances: NDArray[np.float64]) -> bool:
-    """Whether there is more in (n, 3) than zeros and ones."""
-    return bool((chances.max(axis=1) < 1.0).any())
+def _states_probabilities(probabilities: NDArray[np.float64]) -> bool:
+    """Whether (n, 3) contains more than zeros and ones."""
+    return bool((probabilities.max(axis=1) < 1.0).any())
 
 
 def _right(known: ResolvedAnswers) -> NDArray[np.float64]:
-    return (known.chances().argmax(axis=1) == known.truth).astype(np.float64)
+    return (known.probabilities().argmax(axis=1) == known.truth).astype(np.float64)
 
 
 def _skills(known: ResolvedAnswers) -> NDArray[np.float64]:

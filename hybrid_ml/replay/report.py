@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import time
 from typing import Any
 
+from hybrid_ml.evaluation.returns_section import returns_section
 from hybrid_ml.evaluation.threshold_section import advice_section
 from hybrid_ml.learning.scaling import WEEK
 from hybrid_ml.market.labels import CLASSES
@@ -16,20 +17,22 @@ from hybrid_ml.text.counts import counted
 FEW_DAYS = 8
 SUNDAY = 7
 WEEKLY, RELIABILITY, COVERAGE, METHODS = "weekly.png", "reliability.png", "coverage.png", "methods.png"
+EQUITY = "equity.png"
 RELIABILITY_BY_WEEK, COVERAGE_BY_WEEK = "reliability_by_week.png", "coverage_by_week.png"
 BY_WEEK = {RELIABILITY_BY_WEEK, COVERAGE_BY_WEEK}
 CAPTIONS = {
     WEEKLY: "Skill and gain of fine-tuning, week by week",
-    RELIABILITY: "Reliability of the stated chances",
+    RELIABILITY: "Reliability of the stated probabilities",
     COVERAGE: "Precision against coverage",
     METHODS: "Lead over other methods",
+    EQUITY: "Equity line: one unit a signal from the entry, after the fee",
     RELIABILITY_BY_WEEK: "Reliability, week by week",
     COVERAGE_BY_WEEK: "Precision against coverage, week by week",
 }
 
 
 def report_markdown(report: ReplayReport, pictures: Mapping[str, str]) -> str:
-    """The whole report. `pictures`: where each chart is, by its name; those that are missing are left out."""
+    """The whole report. `pictures`: the address of each chart by its name; missing ones are left out."""
     title = (
         f"# Replay of {symbol_title(report.symbol)} from {report.start:%Y-%m-%d %H:%M} UTC on\n\n"
         f"Weeks: {report.weeks}{_not_live_weeks(report)}. {counted(report.cycles, 'answer')}, one every "
@@ -48,6 +51,8 @@ def report_markdown(report: ReplayReport, pictures: Mapping[str, str]) -> str:
         _confusion(report),
         _signals(report),
         *(_picture(name, pictures) for name in (COVERAGE, COVERAGE_BY_WEEK)),
+        _returns(report),
+        _picture(EQUITY, pictures),
         _methods(report),
         _picture(METHODS, pictures),
         advice_section(report.advice, report.fee_bps) if report.advice else "",
@@ -56,7 +61,7 @@ def report_markdown(report: ReplayReport, pictures: Mapping[str, str]) -> str:
 
 
 def _not_live_weeks(report: ReplayReport) -> str:
-    """A word of warning where the weekly training falls on another moment than it does live."""
+    """A warning where the weekly training is at another time than it is live."""
     live = report.start.isoweekday() == SUNDAY and report.start.time() == time()
     return "" if live else f", trained {report.start:%A %H:%M} UTC (live weeks begin on Sunday 00:00)"
 
@@ -65,24 +70,24 @@ def _meaning(report: ReplayReport) -> str:
     overall = report.overall
     simulated = symbol_title(report.symbol) != report.symbol
     lines = [
-        "**The bars are simulated: no figure here says anything about a market.**" if simulated else "",
-        "These are answers of the past, each made by the code that serves, from what was known at its moment. They "
-        "say how good the answers were then. They promise nothing about answers to come, and nothing here is a "
-        "promise of profit: a market changes, and a price one could trade at differs from the close of a bar.",
-        "**Accuracy** stands beside that of always naming the class that turned out most frequent in these very rows "
-        "(majority, known afterwards only) and of guessing that the last ten minutes go on (persistence). **Log loss** "
-        "is in nats, less is better, beside that of always stating the class shares of the training window (class "
-        "prior). **Skill** is the difference of the two: above 0 is better than guessing.",
+        "**The bars are simulated: no figure here is about a market.**" if simulated else "",
+        "These are answers of the past, each made by the live code from what was known at its moment. They "
+        "measure how good the answers were then. They promise nothing about future answers or "
+        "profit: a market changes, and a price one could trade at differs from the close of a bar.",
+        "**Accuracy** is compared with that of always naming the class that was most frequent in these rows "
+        "(majority, known afterwards only) and of repeating the last ten minutes (persistence). **Log loss** "
+        "is in nats, less is better, compared with that of always stating the class shares of the training window "
+        "(class prior). **Skill** is the difference of the two: above 0 is better than guessing.",
         f"**Intervals** are 90 %. Those of skill, gains and returns resample whole days ({overall['days']} here), as "
-        "answers close in time share minutes and fate; those of precision are Wilson's, which takes signals for "
-        "independent and is too narrow where they come in clusters.",
-        f"Fewer than {FEW_DAYS} days, as in any single week, make an interval too narrow; read it as a hint."
+        "answers close in time share minutes; those of precision are Wilson's, which assumes independent signals "
+        "and is too narrow where they come in clusters.",
+        f"Fewer than {FEW_DAYS} days, as in any single week, make an interval too narrow."
         if overall["days"] < FEW_DAYS or report.weeks > 1
         else "",
-        f"Returns are from close to close over the ten minutes, in basis points, before and after a fee of "
-        f"{report.fee_bps:g} bps a signal; spread, slippage and latency are not in them.",
+        f"Returns are in basis points, before and after a fee of {report.fee_bps:g} bps a signal: from close to close, "
+        "which nobody could have had, and from the entry, the next price that was traded.",
     ]
-    return section("What the figures mean, and what they do not", "\n".join(f"- {line}" for line in lines if line))
+    return section("What the figures mean", "\n".join(f"- {line}" for line in lines if line))
 
 
 def _overall(report: ReplayReport) -> str:
@@ -93,17 +98,17 @@ def _overall(report: ReplayReport) -> str:
         ["log loss, nats", f"{worth['log_loss']:.4f}", f"class prior {worth['prior_log_loss']:.4f}"],
         ["skill, nats", f"{worth['skill']:+z.4f}", between(worth["skill_interval"], "+z.4f")],
         ["calibration error", share(worth["calibration_error"]), "0 is perfect"],
-        [f"precision of the surest 1 % ({counted(max(1, round(worth['rows'] / 100)), 'answer')})",
+        [f"precision of the most confident 1 % ({counted(max(1, round(worth['rows'] / 100)), 'answer')})",
          share(worth["directional_precision_at_1_percent"]),
          f"always naming the more frequent direction: {share(worth['blind_precision'])}"],
         ["gain of fine-tuning over the base alone, nats", *(["–", "there was none: fast mode"] if report.fast_mode else
          [f"{worth['fine_tuning_gain']:+z.4f}", between(worth["fine_tuning_gain_interval"], "+z.4f")])],
         *([["gain of 80,000 over 23,000 rows, nats", f"{gain['gain']:+z.4f}",
             f"{between(gain['gain_interval'], '+z.4f')}, on {counted(gain['rows'], 'bar')}"]] if gain else []),
-        ["trained from scratch in need", f"{worth['fell_back']}", "fallbacks"],
+        ["trained from scratch", f"{worth['fell_back']}", "fallbacks"],
     ]  # fmt: skip
     return section(
-        "In all", table([f"{counted(worth['rows'], 'answer')} with an outcome", "hybrid-ml", "beside it"], rows)
+        "In all", table([f"{counted(worth['rows'], 'answer')} with an outcome", "hybrid-ml", "for comparison"], rows)
     )
 
 
@@ -140,19 +145,18 @@ def _confusion(report: ReplayReport) -> str:
         for truth, row in zip(CLASSES, report.overall["confusion"], strict=True)
     ]
     square = table(["came true", *(f"answered {name}" for name in CLASSES)], matrix)
-    return section("What was answered, and what came true", square, table(head, rows))
+    return section("Answers and outcomes", square, table(head, rows))
 
 
 def _signals(report: ReplayReport) -> str:
     head = ["week beginning", "signals", "coverage", "precision (Wilson, 90 %)", "precision (days, 90 %)",
-            "false-positive rate", "mean return, bps (90 %)", "after the fee, bps", "precision of the surest 1 %",
-            "blind guess"]  # fmt: skip
+            "false-positive rate", "precision of the most confident 1 %", "blind guess"]  # fmt: skip
     lines = [("all", report.overall), *zip(_days(report), report.weekly, strict=True)]
     rows = [_signal_row(name, worth) for name, worth in lines if worth["rows"]]
     words = (
-        "A signal is a sure DOWN or UP that every gate let pass. The false-positive rate is the share of wrong answers "
-        "that became signals. A blind guess always names the direction that turned out more frequent. In the chart, "
-        "tossing a coin on the same rows tells how much of the precision comes from knowing only that something "
+        "A signal is a DOWN or UP that passed every gate. The false-positive rate is the share of wrong answers "
+        "that became signals. A blind guess always names the more frequent direction. In the chart, "
+        "a coin toss on the same rows shows how much of the precision comes from predicting only that the price "
         "will move."
     )
     return section("Signals", words, table(head, rows))
@@ -164,15 +168,20 @@ def _signal_row(name: str, worth: dict[str, Any]) -> list[str]:
     if sent["count"]:
         row += [f"{share(sent['precision'])} ({between(sent['precision_interval'], '.3f')})"]
         row += [between(sent["precision_interval_of_days"], ".3f"), share(sent["false_positive_rate"])]
-        row += [f"{sent['mean_return_bps']:+z.1f} ({between(sent['mean_return_interval_bps'], '+z.1f')})"]
-        row += [f"{sent['mean_return_after_fee_bps']:+z.1f}"]
-    row += ["–"] * (8 - len(row))
+    row += ["–"] * (6 - len(row))
     return [*row, share(worth["directional_precision_at_1_percent"]), share(worth["blind_precision"])]
+
+
+def _returns(report: ReplayReport) -> str:
+    lines = [("all", report.overall), *zip(_days(report), report.weekly, strict=True)]
+    rows = [([name], worth["signals"]) for name, worth in lines if worth["rows"]]
+    return returns_section(["week beginning"], rows, report.fee_bps)
 
 
 def _methods(report: ReplayReport) -> str:
     head = ["method", "answers", "accuracy", "log loss", "class prior", "skill (90 %)", "calibration error",
-            "precision of the surest 1 %", "bars both answered", "same question", "hybrid-ml ahead, accuracy (90 %)",
+            "precision of the most confident 1 %", "bars both answered", "same threshold",
+            "hybrid-ml ahead, accuracy (90 %)",
             "hybrid-ml ahead, skill (90 %)"]  # fmt: skip
     rows = []
     for method in report.methods:
@@ -188,12 +197,12 @@ def _methods(report: ReplayReport) -> str:
             row += [_with_interval(method, "accuracy_lead", "+z.3f"), _with_interval(method, "skill_lead")]
         rows.append(row)
     words = (
-        "Each method is judged against its own class prior and by its own threshold; where that is not hybrid-ml's, "
-        "it answered another question (same question: the share of shared bars with the same threshold), and only "
-        "skill compares well. Leads are taken on the bars both answered, above 0 in favour of hybrid-ml. Guesses "
-        "that are sure each time state no chances, so they have an accuracy and nothing else."
+        "Each method is compared with its own class prior and by its own threshold; where that is not hybrid-ml's, "
+        "its labels differ (same threshold: the share of shared bars with the same threshold), and only "
+        "skill can be compared. Leads are computed on the bars that both answered, above 0 in favour of hybrid-ml. "
+        "Guesses that are always certain state no probabilities, so they have an accuracy and nothing else."
     )
-    return section("Beside other methods", words, table(head, rows))
+    return section("Comparison with other methods", words, table(head, rows))
 
 
 def _days(report: ReplayReport) -> list[str]:
@@ -205,7 +214,7 @@ def _picture(name: str, pictures: Mapping[str, str]) -> str:
 
 
 def _with_interval(record: Mapping[str, Any], name: str, form: str = "+z.4f") -> str:
-    """A figure with its interval, or a dash where nothing could tell."""
+    """A number with its interval, or a dash where there is none."""
     if record.get(name) is None:
         return "–"
     return f"{record[name]:{form}} ({between(record[f'{name}_interval'], form)})"

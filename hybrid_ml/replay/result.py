@@ -1,4 +1,4 @@
-"""What a replay was worth, as one document."""
+"""The result of a replay, as one document."""
 
 from datetime import datetime
 from pathlib import Path
@@ -10,12 +10,12 @@ from hybrid_ml.evaluation.threshold_search import Advice
 
 
 class ReplayReport(BaseModel):
-    """What a replay was worth; `overall` and `weekly` as `replay.worth.measure` gives them.
+    """The result of a replay; `overall` and `weekly` as returned by `outcome_metrics.measure`.
 
-    `replaced` and `kept`: how often a challenger took the champion's place, or did not, the first
-    model included; `champions` the same of each week. `methods` as `replay.rivals.compare_methods` gives
-    them, `window_gain` (in all, and of each week) as `replay.rivals.gain_of_larger_window` does.
-    `advice` only where it was asked for, with the settings worth showing.
+    `replaced` and `kept`: how often a challenger replaced the champion, or did not, the first
+    model included; `champions` the same of each week. `methods` as returned by `compare_methods`,
+    `window_gain` (in all, and of each week) as returned by `gain_of_larger_window`.
+    `advice` only where requested, with the settings worth showing.
     """
 
     symbol: str

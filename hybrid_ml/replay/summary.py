@@ -1,4 +1,4 @@
-"""The account of a replay: every measure of its answers, in all and week by week."""
+"""The report of a replay: every metric of its answers, in all and week by week."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,9 +8,16 @@ from typing import Any
 
 import pandas as pd
 
-from hybrid_ml.evaluation.outcome_metrics import ResolvedAnswers, blind_precision, measure, precision_by_coverage
+from hybrid_ml.evaluation.outcome_metrics import (
+    ResolvedAnswers,
+    blind_precision,
+    followed_signals,
+    measure,
+    precision_by_coverage,
+)
+from hybrid_ml.evaluation.signal_returns import equity
 from hybrid_ml.evaluation.threshold_search import advise
-from hybrid_ml.learning.evaluation import reliability
+from hybrid_ml.learning.reliability import reliability
 from hybrid_ml.learning.scaling import WEEK
 from hybrid_ml.market.bars import BAR_LENGTH
 from hybrid_ml.replay.method_comparison import compare_methods, gain_of_larger_window
@@ -20,11 +27,12 @@ from hybrid_ml.schemas.requests import ReplayRequest
 
 @dataclass(frozen=True)
 class Curves:
-    """What charts are drawn of: `replay.worth.reliability`, `precision_by_coverage` and `blind_precision`."""
+    """The data of the charts: `reliability`, `precision_by_coverage`, `blind_precision`; `equity` of the signals."""
 
     reliability: pd.DataFrame
     coverage: pd.DataFrame
     blind: float
+    equity: pd.DataFrame
 
     def records(self) -> dict[str, Any]:
         """The same for JSON."""
@@ -32,6 +40,7 @@ class Curves:
             "reliability": self.reliability.to_dict("records"),
             "precision_by_coverage": self.coverage.to_dict("records"),
             "blind_precision": self.blind,
+            "equity": self.equity.to_dict("records"),
         }
 
 
@@ -45,9 +54,9 @@ def account(
     report_path: Path,
     seconds: float,
 ) -> ReplayReport:
-    """Measure `answers` (a row a bar, see `Service.cycle`) and `rivals` (see `replay.rivals`).
+    """Measure `answers` (one row for each bar, see `Service.cycle`) and `rivals` (see `replay.baselines`).
 
-    `champions`: replaced and kept of each week; `seconds`: how long the replay took. The advice holds
+    `champions`: replaced and kept of each week; `seconds`: the duration of the replay. The advice contains
     every setting tried; see `Advice.shortened`.
     """
     weekly, weekly_rivals = (by_week(frame, request.start, request.weeks) for frame in (answers, rivals))
@@ -79,7 +88,7 @@ def account(
 
 
 def by_week(frame: pd.DataFrame, start: datetime, weeks: int) -> list[pd.DataFrame]:
-    """`frame` cut into weeks from `start` on, by `as_of`, else by the close of its bar."""
+    """`frame` divided into weeks from `start` on, by `as_of`, else by the close of its bar."""
     if frame.empty:
         return [frame] * weeks
     moments = frame["as_of"] if "as_of" in frame else frame["bar_time"] + BAR_LENGTH
@@ -87,17 +96,22 @@ def by_week(frame: pd.DataFrame, start: datetime, weeks: int) -> list[pd.DataFra
     return [frame[place == week] for week in range(weeks)]
 
 
-def curves(answers: pd.DataFrame) -> Curves | None:
+def curves(answers: pd.DataFrame, fee_bps: float) -> Curves | None:
     """The curves of `answers`; None where none has an outcome."""
     known = ResolvedAnswers.of(answers)
     if not len(known):
         return None
-    chances, truth = known.chances(), known.truth
-    return Curves(reliability(chances, truth), precision_by_coverage(chances, truth), blind_precision(truth))
+    probabilities, truth = known.probabilities(), known.truth
+    return Curves(
+        reliability(probabilities, truth),
+        precision_by_coverage(probabilities, truth),
+        blind_precision(truth),
+        equity(followed_signals(known), fee_bps),
+    )
 
 
-def weekly_curves(answers: pd.DataFrame, start: datetime, weeks: int) -> Mapping[str, Curves]:
-    """The curves of each week that has some, by the day it begins."""
+def weekly_curves(answers: pd.DataFrame, start: datetime, weeks: int, fee_bps: float) -> Mapping[str, Curves]:
+    """The curves of each week with outcomes, by the day it begins."""
     parts = by_week(answers, start, weeks)
-    found = {f"{start + week * WEEK:%Y-%m-%d}": curves(part) for week, part in enumerate(parts)}
-    return {name: item for name, item in found.items() if item is not None}
+    by_day = {f"{start + week * WEEK:%Y-%m-%d}": curves(part, fee_bps) for week, part in enumerate(parts)}
+    return {name: item for name, item in by_day.items() if item is not None}

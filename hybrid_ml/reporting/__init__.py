@@ -1,1 +1,1 @@
-"""Reports for the Prefect UI and for files: Markdown, charts, words."""
+"""Reports for the Prefect UI and for files: Markdown, charts, texts."""

@@ -1,4 +1,4 @@
-"""Keys of pages: the same symbol has the same key in every run, so that the Prefect UI shows its history."""
+"""Keys of pages: the same for a symbol in every run, so that the Prefect UI shows its history."""
 
 import hashlib
 import re
@@ -9,10 +9,10 @@ LONGEST_SLUG = 40
 
 
 def page_key(kind: str, symbol: str) -> str:
-    """Such as `analysis-btcusd`; Prefect takes small letters, digits and dashes.
+    """Such as `analysis-btcusd`; Prefect accepts small letters, digits and dashes.
 
-    A symbol of anything but capital letters and digits gets letters of its sha256 behind it, so that
-    BTC/USD, btcusd and BTCUSD stay apart.
+    A symbol with other characters than capital letters and digits gets a suffix of its sha256, so that
+    BTC/USD, btcusd and BTCUSD have different keys.
     """
     slug = re.sub(r"[^a-z0-9]+", "-", symbol.lower())[:LONGEST_SLUG].strip("-")
     if PLAIN.fullmatch(symbol) and len(symbol) <= LONGEST_SLUG:

@@ -1,8 +1,8 @@
 """Charts: frames in, PNG bytes out.
 
-Drawn with matplotlib's object interface on Agg: no pyplot, so no state that another thread could see,
-and no display is needed. Colours are those of Okabe and Ito ("Color universal design", 2008), which
-people who see colours differently can tell apart.
+Drawn with matplotlib's object interface on Agg: without pyplot's global state, which other threads share,
+and without a display. The colours are those of Okabe and Ito ("Color universal design", 2008), which
+colour-blind people can distinguish.
 """
 
 from __future__ import annotations
@@ -23,8 +23,19 @@ if TYPE_CHECKING:
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
 DOTS_PER_INCH = 100
 COLUMNS_OF_SMALL_CHARTS = 4
+PALE = "#EEEEEE"
+COMPLETENESS = (
+    (0.0, ORANGE, "none"),
+    (0.5, "#E69F00", "below 50 %"),
+    (0.9, "#F0E442", "below 90 %"),
+    (0.99, "#BFE3F7", "below 99 %"),
+    (1.0, "#56B4E9", "99 % or more"),
+    (np.inf, BLUE, "all"),
+)
+"""Colours of a share of minutes: those of Okabe and Ito from too few to all; each up to its bound, the first only 0."""
+MOST_CELLS_WITH_EDGES, LONGEST_LABEL = 62, 24
 Draw = Callable[["Axes", Any, bool], None]
-"""Draws a frame into axes; False: a small one among many, without words."""
+"""Draws a frame into axes; False: a small chart among many, without labels."""
 
 
 def weekly_chart(weeks: pd.DataFrame) -> bytes:
@@ -32,7 +43,7 @@ def weekly_chart(weeks: pd.DataFrame) -> bytes:
 
     Columns: week (label), skill, skill_low, skill_high, gain, gain_low, gain_high; a row with NaN is left out.
     """
-    figure = _figure(max(8.0, min(16.0, 2 + 0.5 * len(weeks))), 6.5)
+    figure = new_figure(max(8.0, min(16.0, 2 + 0.5 * len(weeks))), 6.5)
     upper, lower = figure.subplots(2, 1, sharex=True)
     for axes, name, colour, title in (
         (upper, "skill", BLUE, "Skill: nats better than the class prior"),
@@ -49,27 +60,27 @@ def weekly_chart(weeks: pd.DataFrame) -> bytes:
     lower.set_xticks(np.arange(0, len(weeks), step), weeks["week"].iloc[::step], rotation=30, ha="right")
     lower.set_xlim(-0.5, max(len(weeks), 2) - 0.5)
     lower.set_xlabel("week beginning (UTC)")
-    return _png(figure)
+    return png_bytes(figure)
 
 
 def reliability_chart(bins: pd.DataFrame) -> bytes:
-    """Stated chance against how often it came true; columns as `replay.worth.reliability` gives them."""
-    figure = _figure(7.0, 6.5)
+    """Stated probability against how often it came true; columns as returned by `evaluation.reliability`."""
+    figure = new_figure(7.0, 6.5)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
     _reliability(upper, bins, True)
     lower.bar(bins["stated"], bins["rows"], width=0.02, color=GREY)
     lower.set_ylabel("answers")
-    lower.set_xlabel("stated chance of the answer")
-    return _png(figure)
+    lower.set_xlabel("stated probability of the answer")
+    return png_bytes(figure)
 
 
 def coverage_chart(curve: pd.DataFrame, blind: float, signals: tuple[float, float] | None) -> bytes:
-    """Precision of the surest directions against their share of all answers.
+    """Precision of the most confident directions against their share of all answers.
 
-    `curve` as `replay.worth.precision_by_coverage` gives it; `blind`: precision of always naming the more
+    `curve` as returned by `precision_by_coverage`; `blind`: precision of always naming the more
     frequent direction; `signals`: coverage and precision of the signals that were sent, where there were any.
     """
-    figure = _figure(8.0, 5.0)
+    figure = new_figure(8.0, 5.0)
     axes = figure.subplots()
     _coverage(axes, (curve, blind), True)
     if signals:
@@ -78,7 +89,7 @@ def coverage_chart(curve: pd.DataFrame, blind: float, signals: tuple[float, floa
         )
         axes.set_xlim(min(float(curve["coverage"].iloc[0]), 0.8 * signals[0]), 1)
     figure.legend(loc="outside lower center", ncols=2, fontsize=9)
-    return _png(figure)
+    return png_bytes(figure)
 
 
 def reliability_charts(weeks: Mapping[str, pd.DataFrame]) -> bytes:
@@ -92,12 +103,12 @@ def coverage_charts(weeks: Mapping[str, tuple[pd.DataFrame, float]]) -> bytes:
 
 
 def methods_chart(methods: pd.DataFrame) -> bytes:
-    """How far the replayed answers are ahead of other methods on the bars both answered.
+    """The lead of the replayed answers over other methods on the bars that both answered.
 
     Columns: method, accuracy_lead, accuracy_low, accuracy_high (points), skill_lead, skill_low, skill_high (nats,
-    NaN where the method states no chances).
+    NaN where the method states no probabilities).
     """
-    figure = _figure(9.0, 1.8 + 0.42 * len(methods))
+    figure = new_figure(9.0, 1.8 + 0.42 * len(methods))
     left, right = figure.subplots(1, 2, sharey=True)
     place = np.arange(len(methods))[::-1]
     for axes, name, colour, unit in ((left, "accuracy", BLUE, "share of answers"), (right, "skill", GREEN, "nats")):
@@ -110,26 +121,26 @@ def methods_chart(methods: pd.DataFrame) -> bytes:
         axes.grid(axis="x", alpha=0.3)
     left.set_yticks(place, methods["method"])
     left.set_ylim(-0.7, len(methods) - 0.3)
-    return _png(figure)
+    return png_bytes(figure)
 
 
 def running_accuracy_chart(
     symbols: Mapping[str, pd.DataFrame], window: int, changes: Mapping[str, Sequence[datetime]]
 ) -> bytes:
-    """Accuracy over the last `window` answers of each symbol, the majority's beside it; one strip a symbol.
+    """Accuracy over the last `window` answers of each symbol, with that of the majority; one strip for each symbol.
 
-    Columns: time, accuracy, majority. `changes`: when the accuracy became another, by symbol.
+    Columns: time, accuracy, majority. `changes`: when the accuracy changed, by symbol.
     """
     from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
-    figure = _figure(9.0, 1.0 + 2.2 * len(symbols))
+    figure = new_figure(9.0, 1.0 + 2.2 * len(symbols))
     figure.suptitle("Accuracy over time", x=0.01, ha="left", fontsize=11)
     strips = figure.subplots(len(symbols), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     for axes, (symbol, frame) in zip(strips, symbols.items(), strict=True):
         times = frame["time"].dt.tz_localize(None)
         axes.plot(times, frame["accuracy"], color=BLUE, label=f"accuracy of the last {window} answers")
         axes.plot(times, frame["majority"], color=GREY, linestyle="--", linewidth=1,
-                  label="naming the most frequent outcome until then")  # fmt: skip
+                  label="always naming the most frequent outcome until then")  # fmt: skip
         for moment in changes.get(symbol, ()):
             axes.axvline(moment, color=ORANGE, linewidth=1.5, label="the accuracy changed")
         axes.set_title(symbol, loc="left", fontsize=10, parse_math=False)
@@ -141,15 +152,53 @@ def running_accuracy_chart(
     named = {label: line for axes in strips for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=3, fontsize=9)
     strips[-1].set_xlabel("bar (UTC)")
-    return _png(figure)
+    return png_bytes(figure)
+
+
+def completeness_chart(shares: pd.DataFrame) -> bytes:
+    """A heat map: one row a symbol, one column a day, its colour the share of the expected minutes that have a bar.
+
+    `shares`: symbols as index, days (date) as columns, 0 to 1, NaN where no bar is expected.
+    """
+    from matplotlib.colors import ListedColormap
+    from matplotlib.patches import Patch
+
+    count, days = shares.shape
+    figure = new_figure(11.0, 1.5 + 0.27 * count)
+    axes = figure.subplots()
+    colours = [colour for _, colour, _ in COMPLETENESS]
+    edges: dict[str, Any] = {"edgecolors": "white", "linewidth": 1} if days <= MOST_CELLS_WITH_EDGES else {}
+    axes.pcolormesh(_grades(shares), cmap=ListedColormap([PALE, *colours]), vmin=-1, vmax=len(colours) - 1, **edges)
+    axes.invert_yaxis()
+    names = [name if len(name) <= LONGEST_LABEL else f"{name[: LONGEST_LABEL - 1]}…" for name in shares.index]
+    axes.set_yticks(np.arange(count) + 0.5, names)
+    for label in axes.get_yticklabels():
+        label.set_parse_math(False)
+    step = ceil(days / 15)
+    axes.set_xticks(np.arange(0, days, step) + 0.5, [f"{day:%m-%d}" for day in shares.columns[::step]])
+    axes.tick_params(length=0, labelsize=9)
+    axes.spines[:].set_visible(False)
+    axes.set_title("Share of the expected minutes that have a bar, by day (UTC)", loc="left", fontsize=11)
+    handles = [Patch(color=colour, label=label) for _, colour, label in COMPLETENESS]
+    handles.append(Patch(color=PALE, label="none expected"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), fontsize=9, frameon=False)
+    return png_bytes(figure)
+
+
+def _grades(shares: pd.DataFrame) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """The place of each share in COMPLETENESS, -1 for NaN."""
+    values = shares.to_numpy(dtype=float)
+    bounds = [bound for bound, _, _ in COMPLETENESS]
+    grades = np.where(values > 0, np.searchsorted(bounds, values, side="right"), 0)
+    return np.where(np.isnan(values), -1, grades)
 
 
 def scaling_chart(weeks: pd.DataFrame, week: int) -> bytes:
-    """Row limit of each week, and how many rows its base learnt from. Columns: week (label), row_limit, rows.
+    """Row limit of each week, and the training rows of its base. Columns: week (label), row_limit, rows.
 
-    `week`: place of the one that is now.
+    `week`: index of the present one.
     """
-    figure = _figure(6.4, 2.8)
+    figure = new_figure(6.4, 2.8)
     axes = figure.subplots()
     axes.bar(weeks["week"], weeks["row_limit"], color="white", edgecolor=GREY, label="row limit")
     axes.bar(weeks["week"], weeks["rows"], color=BLUE, width=0.6, label="rows of its newest training")
@@ -158,19 +207,19 @@ def scaling_chart(weeks: pd.DataFrame, week: int) -> bytes:
     axes.set_xlabel("week of progressive scaling (bold: now)")
     axes.grid(axis="y", alpha=0.3)
     figure.legend(loc="outside upper left", ncols=2, fontsize=9)
-    return _png(figure)
+    return png_bytes(figure)
 
 
 def importance_chart(shares: Mapping[str, float]) -> bytes:
-    """Share of the gain that each feature brought, by name, the greatest first."""
-    figure = _figure(6.4, 0.6 + 0.24 * len(shares))
+    """Share of the gain of each feature, by name, the greatest first."""
+    figure = new_figure(6.4, 0.6 + 0.24 * len(shares))
     axes = figure.subplots()
     axes.barh(list(shares)[::-1], list(shares.values())[::-1], color=BLUE, height=0.7)
     axes.xaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
     axes.tick_params(labelsize=9)
     axes.grid(axis="x", alpha=0.3)
     axes.set_xlabel("share of the gain")
-    return _png(figure)
+    return png_bytes(figure)
 
 
 def _reliability(axes: Axes, bins: pd.DataFrame, whole: bool) -> None:
@@ -180,20 +229,20 @@ def _reliability(axes: Axes, bins: pd.DataFrame, whole: bool) -> None:
         bins["stated"], bins["came_true"], yerr=np.maximum(reach, 0), fmt="o-" if whole else "o", color=BLUE,
         capsize=4 if whole else 2, markersize=6 if whole else 4, label="answers (90 % interval)",
     )  # fmt: skip
-    axes.set_xlim(0.3, max(0.7, min(1.0, float(bins["stated"].max()) + 0.05)))  # the top of three has a third at least
+    axes.set_xlim(0.3, max(0.7, min(1.0, float(bins["stated"].max()) + 0.05)))  # the top of three is at least a third
     axes.set_ylim(0, 1)
     axes.grid(alpha=0.3)
     if whole:
         axes.set_ylabel("share that came true")
-        axes.set_title("Reliability: does a stated chance come true as often as it says?", loc="left", fontsize=11)
+        axes.set_title("Reliability: does a stated probability come true as often as stated?", loc="left", fontsize=11)
         axes.legend(loc="upper left", fontsize=9)
 
 
 def _coverage(axes: Axes, message: tuple[pd.DataFrame, float], whole: bool) -> None:
     curve, blind = message
     axes.fill_between(curve["coverage"], curve["low"], curve["high"], color=BLUE, alpha=0.15, linewidth=0)
-    axes.plot(curve["coverage"], curve["precision"], color=BLUE, label="the surest directions (band: 90 %)")
-    axes.plot(curve["coverage"], curve["coin"], color=GREEN, linestyle=":", label="tossing a coin on the same rows")
+    axes.plot(curve["coverage"], curve["precision"], color=BLUE, label="the most confident directions (band: 90 %)")
+    axes.plot(curve["coverage"], curve["coin"], color=GREEN, linestyle=":", label="coin toss on the same rows")
     axes.axhline(blind, color=GREY, linestyle="--", linewidth=1, label="blind guess: the more frequent direction")
     axes.set_xscale("log")
     axes.set_xlim(min(0.5, float(curve["coverage"].iloc[0])), 1)
@@ -202,7 +251,7 @@ def _coverage(axes: Axes, message: tuple[pd.DataFrame, float], whole: bool) -> N
     axes.xaxis.set_minor_formatter(lambda *_: "")
     axes.grid(alpha=0.3)
     if whole:
-        axes.set_xlabel("coverage: share of all answers, the surest first (logarithmic)")
+        axes.set_xlabel("coverage: share of all answers, the most confident first (logarithmic)")
         axes.set_ylabel("precision of the direction")
         axes.set_title("Precision against coverage", loc="left", fontsize=11)
 
@@ -210,7 +259,7 @@ def _coverage(axes: Axes, message: tuple[pd.DataFrame, float], whole: bool) -> N
 def _small_charts(frames: Mapping[str, Any], draw: Draw) -> bytes:
     columns = min(COLUMNS_OF_SMALL_CHARTS, len(frames))
     rows = ceil(len(frames) / columns)
-    figure = _figure(2.7 * columns + 0.6, 2.4 * rows + 0.4)
+    figure = new_figure(2.7 * columns + 0.6, 2.4 * rows + 0.4)
     every = np.atleast_1d(figure.subplots(rows, columns, squeeze=False).ravel())
     for axes, (title, frame) in zip(every, frames.items(), strict=False):
         draw(axes, frame, False)
@@ -218,10 +267,11 @@ def _small_charts(frames: Mapping[str, Any], draw: Draw) -> bytes:
         axes.tick_params(labelsize=8)
     for axes in every[len(frames) :]:
         axes.set_axis_off()
-    return _png(figure)
+    return png_bytes(figure)
 
 
-def _figure(width_inches: float, height_inches: float) -> Figure:
+def new_figure(width_inches: float, height_inches: float) -> Figure:
+    """An empty figure on Agg."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -230,7 +280,8 @@ def _figure(width_inches: float, height_inches: float) -> Figure:
     return figure
 
 
-def _png(figure: Figure) -> bytes:
+def png_bytes(figure: Figure) -> bytes:
+    """The figure as PNG; the same figure gives the same bytes."""
     buffer = BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})  # the same figures give the same bytes
+    figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""Pieces of Markdown that reports are made of."""
+"""Building blocks of Markdown for reports."""
 
 import re
 from base64 import b64encode
@@ -12,7 +12,7 @@ MARKUP = re.compile(r"([\\`*_{}<>#|~$])")
 
 
 def section(title: str, *parts: str) -> str:
-    """A headline of the second order and what stands under it."""
+    """A heading of level two and its content."""
     return "\n\n".join([f"## {title}", *parts])
 
 
@@ -23,12 +23,12 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def plain(words: str) -> str:
-    """`words` so that no character of theirs is taken for markup."""
+    """`words` with all characters of markup escaped."""
     return MARKUP.sub(r"\\\1", words)
 
 
 def wrapped(words: str) -> str:
-    """`words` as `plain`, broken into lines that a page of the Prefect UI does not clip beside narrow columns."""
+    """`words` escaped, wrapped into lines that the Prefect UI does not clip beside narrow columns."""
     return "<br>".join(plain(line) for line in wrap(words, WIDE, break_long_words=False))
 
 
@@ -38,11 +38,11 @@ def share(value: float | None) -> str:
 
 
 def between(edges: Sequence[float], form: str) -> str:
-    """An interval; NaN edges are those of a single day."""
+    """An interval; NaN limits are those of a single day."""
     low, high = edges
     return "one day" if isnan(low) else f"{low:{form}} to {high:{form}}"
 
 
 def inline(picture: bytes) -> str:
-    """The address of a PNG that holds the PNG itself: the only kind of picture an artifact shows by itself."""
+    """A data URL of a PNG: the only kind of picture that a page can contain itself."""
     return f"data:image/png;base64,{b64encode(picture).decode()}"

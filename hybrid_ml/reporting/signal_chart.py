@@ -1,8 +1,8 @@
 """The picture of an alert: two hours of closes, the band of the next ten minutes, and the call.
 
-Made for a phone (800 x 500 pixels, large print), and for the way of an alert: everything is placed by
+Made for a phone (800 x 500 pixels, large print), and for fast alerts: everything is placed by
 hand, since matplotlib's own layout and date axis take longer than the rest of the picture. Smaller, and
-with the chances, it is also the picture of an answer's page.
+with the probabilities, it is also the picture of an answer's page.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ TICK_MINUTES = 30
 GAP_WORTH_A_WORD_MINUTES = 15
 INCHES = (8.0, 5.0)
 PLACE = (0.135, 0.13, 0.69, 0.75)
-"""Of the axes in the picture: left, bottom, width, height, as shares of it."""
-PLACE_BELOW_CHANCES = (0.135, 0.13, 0.69, 0.66)
-PLACE_OF_CHANCES = (0.135, 0.82, 0.69, 0.055)
+"""The axes in the picture: left, bottom, width, height, as shares of it."""
+PLACE_BELOW_PROBABILITIES = (0.135, 0.13, 0.69, 0.66)
+PLACE_OF_PROBABILITIES = (0.135, 0.82, 0.69, 0.055)
 DOTS_PER_INCH_OF_A_PAGE = 80
-NARROWEST_TOLD = 0.12
-"""A smaller chance has no room for its figure in the strip."""
+NARROWEST_LABELLED = 0.12
+"""A smaller probability is drawn without its number, which would not fit."""
 TITLE_SIZE, TEXT_SIZE = 20, 13
 LONGEST_SYMBOL_SHOWN = 18
 PRICE_TICKS, MOST_DECIMALS = 5, 9
@@ -50,7 +50,7 @@ SLOPES = {"down": -1, "flat": 0, "up": 1}
 
 @dataclass(frozen=True)
 class _View:
-    """What is drawn. `minutes`: when each close was known, counted back from the newest, 0; `closes`, both (n,)."""
+    """The data drawn. `minutes`: when each close was known, counted back from the newest, 0; `closes`, both (n,)."""
 
     minutes: NDArray[np.int64]
     closes: NDArray[np.float64]
@@ -58,7 +58,7 @@ class _View:
     below: float
     above: float
     reach: float
-    """How far the arrow goes up or down."""
+    """The height of the arrow, up or down."""
 
 
 def call_chart(
@@ -70,21 +70,21 @@ def call_chart(
     threshold: float,
     zone: str,
     simulated: bool = False,
-    chances: Mapping[str, float] | None = None,
+    probabilities: Mapping[str, float] | None = None,
 ) -> bytes:
-    """PNG of the last two hours of `bars` and what is said about the next ten minutes.
+    """PNG of the last two hours of `bars` and the answer for the next ten minutes.
 
     `bars`: at least one, oldest first, with `close` and `time` (open of the minute, UTC), which may be the
     index, as in the grid of a window; missing minutes are left open. `threshold`: |log return| beyond which
     the outcome is UP or DOWN. `zone`: IANA name of the reader's time zone. A symbol that the font cannot
-    write is left out. `chances` of down, flat and up: drawn as a strip, in a picture of 640 x 400 pixels.
+    write is left out. `probabilities`: probabilities of down, flat and up, drawn as a strip in a picture of 640 x 400.
     """
     times = pd.DatetimeIndex(bars["time"] if "time" in bars.columns else bars.index)
     view = _view(times, bars["close"].to_numpy(dtype=np.float64), threshold)
-    figure = _figure(DOTS_PER_INCH if chances is None else DOTS_PER_INCH_OF_A_PAGE)
-    axes = figure.add_axes(PLACE if chances is None else PLACE_BELOW_CHANCES)
-    if chances is not None:
-        _draw_chances(figure.add_axes(PLACE_OF_CHANCES), chances)
+    figure = _figure(DOTS_PER_INCH if probabilities is None else DOTS_PER_INCH_OF_A_PAGE)
+    axes = figure.add_axes(PLACE if probabilities is None else PLACE_BELOW_PROBABILITIES)
+    if probabilities is not None:
+        _draw_probabilities(figure.add_axes(PLACE_OF_PROBABILITIES), probabilities)
     _draw_past(axes, view)
     _draw_call(axes, view, direction)
     _draw_times(axes, times[-1] + BAR_LENGTH, zone)
@@ -109,27 +109,27 @@ def _view(times: pd.DatetimeIndex, closes: NDArray[np.float64], threshold: float
     return _View(minutes, closes, close, below, above, max(2 * (above - close), 0.12 * height))
 
 
-def _draw_chances(axes: Axes, chances: Mapping[str, float]) -> None:
-    """One strip of three lengths."""
+def _draw_probabilities(axes: Axes, probabilities: Mapping[str, float]) -> None:
+    """One strip of three segments."""
     left = 0.0
-    for name, chance in chances.items():
-        axes.barh(0, chance, left=left, color=COLOURS[name], height=1)
-        if chance >= NARROWEST_TOLD:
-            message = f"{name} {100 * chance:.0f} %"
+    for name, probability in probabilities.items():
+        axes.barh(0, probability, left=left, color=COLOURS[name], height=1)
+        if probability >= NARROWEST_LABELLED:
+            message = f"{name} {100 * probability:.0f} %"
             axes.text(
-                left + chance / 2, 0, message, ha="center", va="center_baseline", color="white", fontsize=TEXT_SIZE
+                left + probability / 2, 0, message, ha="center", va="center_baseline", color="white", fontsize=TEXT_SIZE
             )
-        left += chance
+        left += probability
     axes.set_xlim(0, left)
     axes.set_ylim(-0.5, 0.5)
     axes.set_axis_off()
 
 
 def _draw_past(axes: Axes, view: _View) -> None:
-    """The closes, open where a minute is missing; a long time without bars says so."""
+    """The closes, interrupted where a minute is missing; long gaps are labelled."""
     breaks = np.flatnonzero(np.diff(view.minutes) > 1) + 1
     for minutes, closes in zip(np.split(view.minutes, breaks), np.split(view.closes, breaks), strict=True):
-        marker = "o" if len(minutes) == 1 else ""  # a line of one point is none
+        marker = "o" if len(minutes) == 1 else ""  # a line of one point is invisible
         axes.plot(minutes, closes, color=BLUE, linewidth=2.2, solid_joinstyle="round", marker=marker, markersize=3)
     edges = np.concatenate([[-SHOWN_MINUTES], view.minutes])
     for place in np.flatnonzero(np.diff(edges) > GAP_WORTH_A_WORD_MINUTES):
@@ -140,7 +140,7 @@ def _draw_past(axes: Axes, view: _View) -> None:
 
 
 def _draw_call(axes: Axes, view: _View, direction: str) -> None:
-    """The band of the next ten minutes with its prices, the arrow, and room for them."""
+    """The band of the next ten minutes with its prices, the arrow, and the space for them."""
     low = min(float(np.min(view.closes)), view.close - view.reach, view.below)
     high = max(float(np.max(view.closes)), view.close + view.reach, view.above)
     margin = 0.06 * (high - low)
@@ -174,7 +174,7 @@ def _draw_prices(axes: Axes, low: float, high: float) -> None:
 
 
 def _draw_times(axes: Axes, newest: pd.Timestamp, zone: str) -> None:
-    """Ticks where the clock on the wall of `zone` shows a half or a full hour; 0 is `newest`."""
+    """Ticks where the local time of `zone` is a half or a full hour; 0 is `newest`."""
     minutes = np.arange(-SHOWN_MINUTES, HORIZON_MINUTES + 1)
     clock = (newest + pd.to_timedelta(minutes, unit="min")).tz_convert(ZoneInfo(zone))
     ticks = np.flatnonzero(np.asarray(clock.minute) % TICK_MINUTES == 0)
@@ -190,12 +190,12 @@ def _price(price: float, finest: float) -> str:
 
 
 def _size(message: str, letters: int) -> float:
-    """The size of print at which `told` takes no more room than `letters`."""
+    """The font size at which `message` takes no more width than `letters`."""
     return TEXT_SIZE * min(1.0, letters / len(message))
 
 
 def _shown(symbol: str) -> str:
-    """`symbol` as the font can write it, shortened; nothing where it cannot."""
+    """`symbol` shortened, or empty where the font cannot write it."""
     from matplotlib.font_manager import findfont, get_font
 
     font = get_font(findfont("DejaVu Sans"))

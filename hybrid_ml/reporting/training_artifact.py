@@ -15,11 +15,11 @@ from hybrid_ml.text.counts import counted
 SCALING, IMPORTANCE, RELIABILITY = "scaling", "importance", "reliability"
 UNBROKEN_DASH = "\N{NON-BREAKING HYPHEN}"
 MOST_BASES = 3
-"""Of one week in the table, the newest first; `hybrid-ml scaling` tells all."""
+"""Bases of one week in the table, the newest first; `hybrid-ml scaling` shows all."""
 CAPTIONS = {
     SCALING: "Row limit and rows trained on, week by week",
     IMPORTANCE: "Share of the gain by feature",
-    RELIABILITY: "Stated chances against how often they came true on the hold-out",
+    RELIABILITY: "Stated probabilities against how often they came true on the hold-out",
 }
 
 
@@ -33,7 +33,7 @@ def training_pictures(training: Training, scaling: ScalingReport) -> dict[str, b
 
 
 def training_page(training: Training, scaling: ScalingReport, pictures: Mapping[str, bytes]) -> str:
-    """Metrics beside guessing, champion against challenger, scaling, importance; missing pictures are left out."""
+    """Metrics and those of guessing, champion against challenger, scaling, importance; without missing pictures."""
     verdict = "promoted" if training.promoted else "the champion stays"
     parts = [
         f"# {plain(symbol_title(training.symbol))}: {verdict}",
@@ -51,11 +51,11 @@ def training_page(training: Training, scaling: ScalingReport, pictures: Mapping[
 def _metrics(metrics: dict[str, Any]) -> str:
     rows = [
         ["accuracy", f"{metrics['accuracy']:.3f}", f"{metrics['majority_accuracy']:.3f}",
-         "always the class that turned out most frequent"],
+         "always the most frequent class"],
         ["log loss, nats", f"{metrics['log_loss']:.4f}", f"{metrics['prior_log_loss']:.4f}",
          "the class shares of the training rows"],
         ["calibration error", f"{metrics['calibration_error']:.3f}", "", ""],
-        ["rows", f"{metrics['rows']:,}", "", "newer than everything the model learnt from"],
+        ["rows", f"{metrics['rows']:,}", "", "newer than all training data"],
     ]  # fmt: skip
     return table(["", "model", "guessing", ""], rows)
 
@@ -68,7 +68,7 @@ def _confusion(confusion: list[list[int]]) -> str:
     ]
     columns = list(zip(*confusion, strict=True))
     precision = [share(_part(column[place], column)) for place, column in enumerate(columns)]
-    return table(["", *(f"said {name}" for name in CLASSES), "recall"], [*rows, ["precision", *precision, ""]])
+    return table(["", *(f"answered {name}" for name in CLASSES), "recall"], [*rows, ["precision", *precision, ""]])
 
 
 def _part(count: int, counts: list[int] | tuple[int, ...]) -> float | None:
@@ -86,10 +86,10 @@ def _comparison(training: Training) -> str:
         [f"champion `{training.champion}`", f"{loss + comparison.gain:.4f}"],
         ["gain of the challenger", f"{comparison.gain:+z.4f}"],
         ["standard error of the gain", f"{comparison.standard_error:.4f}"],
-        [f"asked: more than {CAUTION:g} x the standard error", f"{requested:.4f}"],
+        [f"required: more than {CAUTION:g} x the standard error", f"{requested:.4f}"],
     ]
     head = [f"on the same {counted(comparison.rows, 'row')}, unseen by both", "log loss, nats"]
-    verdict = "✓ The challenger serves" if training.promoted else "✗ The champion stays"
+    verdict = "✓ The challenger is promoted" if training.promoted else "✗ The champion stays"
     return "\n\n".join([table(head, rows), f"{verdict}: {message}"])
 
 
@@ -104,7 +104,7 @@ def _scaling(scaling: ScalingReport) -> str:
         ]
         for step in scaling.steps
     ]
-    message = f"The training looked at {scaling.bars:,} minutes of bars; this is week {scaling.week}."
+    message = f"The training used {scaling.bars:,} minutes of bars; this is week {scaling.week}."
     return "\n\n".join([message, table(["week", "from", "row limit", "trained"], rows)])
 
 
@@ -123,5 +123,5 @@ def _picture(name: str, pictures: Mapping[str, bytes]) -> str:
 
 
 def untrained_page(report: TrainingReport) -> str:
-    """The symbols of a run that got no model."""
+    """The symbols of a run without a new model."""
     return "\n\n".join(["# Weekly training", failures_section(report.failures)])

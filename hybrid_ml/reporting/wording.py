@@ -1,4 +1,6 @@
-"""Words that the terminal, the pages and the reports share."""
+"""Texts shared by the terminal, the pages and the reports."""
+
+from datetime import UTC, datetime
 
 from hybrid_ml.market.simulation import SIMULATED_SYMBOL
 from hybrid_ml.schemas.reports import Analysis
@@ -6,9 +8,9 @@ from hybrid_ml.text.counts import counted
 
 
 def format_recent_accuracy(analysis: Analysis) -> str:
-    """How the model did on the newest rows it has not seen."""
+    """The model's accuracy on the newest rows that it has not seen."""
     if analysis.recent_accuracy is None:
-        return "no recent rows to judge the model on yet"
+        return "no recent rows to evaluate the model on yet"
     return (
         f"accuracy {analysis.recent_accuracy:.3f} on {counted(analysis.recent_rows, 'recent row')} "
         f"(most frequent class: {analysis.recent_majority_accuracy:.3f})"
@@ -16,12 +18,17 @@ def format_recent_accuracy(analysis: Analysis) -> str:
 
 
 def format_fine_tuning(analysis: Analysis) -> str:
-    """What fine-tuning came to."""
+    """The result of fine-tuning."""
     if analysis.fine_tune_step is None:
-        return "asked as it is"
+        return "not fine-tuned"
     return f"fine-tuned, step {analysis.fine_tune_step:g}" if analysis.fine_tune_step else "fine-tuning kept the base"
 
 
 def symbol_title(symbol: str) -> str:
-    """The symbol, with a word of warning where its bars are not real."""
+    """The symbol, with a warning where its bars are simulated."""
     return f"{symbol} (simulated data)" if symbol == SIMULATED_SYMBOL else symbol
+
+
+def format_closed(opens_at: datetime) -> str:
+    """Until when a market is closed."""
+    return f"closed until {opens_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC"

@@ -1,1 +1,1 @@
-"""The review: what the answers were worth, and whether the market or the record is still what it was."""
+"""The review: metrics of the answers, and drift of features or accuracy."""

@@ -1,14 +1,14 @@
-"""Has the record fallen? Answers right or wrong in their order, and signals against what they stated.
+"""Has the accuracy fallen? Right and wrong answers in order, and signals compared with their stated confidence.
 
-Answers ten minutes apart share no minute, so that each outcome counts once. Where their share of right
-ones changes is found by ADWIN (Bifet and Gavaldà, "Learning from time-changing data with adaptive
-windowing", 2007), which keeps a window as long as nothing changes and cuts it where the two parts differ
-by more than chance allows.
+Answers ten minutes apart share no minute, so each outcome counts once. A change of their accuracy
+is detected by ADWIN (Bifet and Gavaldà, "Learning from time-changing data with adaptive
+windowing", 2007), which extends a window while nothing changes and cuts it where its two parts differ
+by more than chance.
 
-Signals come in clusters: one move of the market makes several, right or wrong together. So those within an
-hour are a block, and the shortfall is held against how much whole blocks fall short (their sums take the
-place of independent signals, as in Liang and Zeger, "Longitudinal data analysis using generalized linear
-models", 1986), measured from what they state and not from their own mean: few blocks cannot look alike by chance.
+Signals come in clusters: one move of the market causes several, right or wrong together. So those within an
+hour form a block, and the shortfall is compared with the variation between whole blocks (their sums
+replace independent signals, as in Liang and Zeger, "Longitudinal data analysis using generalized linear
+models", 1986), measured from their stated confidence and not from their own mean, since few blocks may agree by chance.
 """
 
 from collections.abc import Sequence
@@ -19,23 +19,22 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import norm, poisson_binom
 
 from hybrid_ml.learning.intervals import wilson
 from hybrid_ml.market.labels import HORIZON_MINUTES
 from hybrid_ml.text.counts import counted
 
 ADWIN_DELTA = 0.05
-"""Its bound on false cuts is cautious: on 4,320 unchanging answers (30 days) about one stream in forty is cut."""
+"""ADWIN's bound on false cuts is conservative: of 4,320 unchanging answers (30 days) about one stream in 40 is cut."""
 ALARM = 0.05
 HORIZON = pd.Timedelta(minutes=HORIZON_MINUTES)
 BLOCK = pd.Timedelta(hours=1)
-"""Signals that begin within so long of a block's first one belong to it."""
+"""Signals that begin within this time of a block's first one belong to it."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """From `at` on the accuracy was another, until the next change: accuracies and answers on both sides."""
+    """A change of accuracy at `at`, until the next one: accuracies and answers before and after."""
 
     at: datetime
     before: float
@@ -56,23 +55,23 @@ class Change:
 
 @dataclass(frozen=True)
 class Correctness:
-    """The stream of right and wrong answers, one every ten minutes at most, and where it changed."""
+    """The stream of right and wrong answers, one every ten minutes at most, and its changes."""
 
     answers: int
     changes: list[Change] = field(default_factory=list)
 
     @property
     def fallen(self) -> Change | None:
-        """The newest change, where it is one for the worse: what still holds."""
+        """The newest change, where the accuracy has fallen."""
         return self.changes[-1] if self.changes and self.changes[-1].is_fall else None
 
 
 @dataclass(frozen=True)
 class SignalRecord:
-    """Signals ten minutes apart: the share that was right, its interval (90 %), and the mean confidence stated.
+    """Signals ten minutes apart: the share that was right, its interval (90 %), and the mean stated confidence.
 
-    `blocks`: hours in which they came. `p`: chance of no more right ones, did each come true as often as it
-    says, as `shortfall` tells it. None without signals.
+    `blocks`: hours with signals. `p`: probability of no more right ones if each came true as often as stated,
+    see `shortfall`. None without signals.
     """
 
     signals: int
@@ -85,32 +84,32 @@ class SignalRecord:
 
     @property
     def alarm(self) -> bool:
-        """Whether they fall short of what they state, beyond what chance explains (one-sided, 95 %)."""
+        """Whether precision is below the stated confidence, beyond chance (one-sided, 95 %)."""
         return self.p is not None and self.p <= ALARM
 
 
 def correctness(answers: pd.DataFrame) -> Correctness:
-    """Where the accuracy of one symbol's `answers` (ledger columns) changed; those without outcome are left out."""
+    """Changes of the accuracy of one symbol's `answers` (ledger columns); those without outcome are left out."""
     apart = _apart(answers[answers["outcome"].notna()])
     right = (apart["direction"] == apart["outcome"]).to_numpy(dtype=bool)
     cuts = changes(right)
     edges = [0, *cuts, len(right)]
     parts = [right[begin:end] for begin, end in pairwise(edges)]
-    found = [
+    result = [
         Change(
             apart["bar_time"].iloc[cut].to_pydatetime(),
             float(before.mean()), float(after.mean()), len(before), len(after),
         )
         for cut, before, after in zip(cuts, parts, parts[1:], strict=False)
     ]  # fmt: skip
-    return Correctness(len(right), found)
+    return Correctness(len(right), result)
 
 
 def changes(right: NDArray[np.bool_]) -> list[int]:
-    """Positions in `right` (n,) where a stretch with another share of right ones begins, ascending.
+    """Positions in `right` (n,) where a period with another accuracy begins, ascending.
 
-    ADWIN says that there is one, the largest difference of the two parts in their standard errors says
-    where: ADWIN itself drops no more of the past than it must, which is too early by hundreds of answers.
+    ADWIN detects that there is a change; its position is that of the largest difference of the two parts in standard
+    errors, since ADWIN itself drops as little of the past as possible, which is too early by hundreds of answers.
     """
     from river.drift import ADWIN
 
@@ -126,7 +125,7 @@ def changes(right: NDArray[np.bool_]) -> list[int]:
 
 
 def _split(right: NDArray[np.bool_]) -> int:
-    """Where `right` (n,) is best cut into two, at least one on each side."""
+    """The best position to cut `right` (n,) into two parts, at least one on each side."""
     first = np.arange(1, len(right))
     second = len(right) - first
     sums = right.cumsum()[:-1]
@@ -135,7 +134,7 @@ def _split(right: NDArray[np.bool_]) -> int:
 
 
 def signal_record(answers: pd.DataFrame) -> SignalRecord:
-    """One symbol's signals with an outcome against their stated confidence."""
+    """One symbol's signals with an outcome, and their stated confidence."""
     apart = _apart(answers[answers["signal"] & answers["outcome"].notna()])
     if apart.empty:
         return SignalRecord(0)
@@ -155,11 +154,13 @@ def signal_record(answers: pd.DataFrame) -> SignalRecord:
 
 
 def shortfall(right: NDArray[np.bool_], stated: NDArray[np.float64], begins: Sequence[int]) -> float:
-    """Chance of no more `right` signals (n,), came each true as often as `stated` (n,); `begins`: of each block.
+    """Probability of no more `right` signals (n,) if each came true as often as `stated` (n,); `begins`: of each block.
 
-    The larger of two: that of independent signals (Poisson binomial), exact however few they are, and that
-    of blocks whose signals share what befalls them (normal).
+    The larger of two: that of independent signals (Poisson binomial), exact for any number, and that
+    of blocks of dependent signals (normal).
     """
+    from scipy.stats import norm, poisson_binom
+
     sums = np.add.reduceat(right - stated, begins)
     spread = float(np.sqrt((sums**2).sum()))
     of_blocks = float(norm.cdf(sums.sum() / spread)) if spread else 1.0
@@ -167,13 +168,13 @@ def shortfall(right: NDArray[np.bool_], stated: NDArray[np.float64], begins: Seq
 
 
 def _apart(answers: pd.DataFrame) -> pd.DataFrame:
-    """Of `answers`, each that begins when the ten minutes of the one before are over."""
+    """Those of `answers` that begin after the ten minutes of the previous one."""
     ordered = answers.sort_values("bar_time", kind="stable")
     return ordered.iloc[_first_of_each(ordered["bar_time"], HORIZON)]
 
 
 def _first_of_each(times: pd.Series, length: pd.Timedelta) -> list[int]:
-    """Positions in `times`, ascending, of each that comes `length` or more after the one chosen before."""
+    """Positions in `times`, ascending, of each that is `length` or more after the one chosen before."""
     chosen, free_from = list[int](), pd.Timestamp.min.tz_localize("UTC")
     for place, opened in enumerate(times):
         if opened >= free_from:

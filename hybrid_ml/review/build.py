@@ -1,4 +1,4 @@
-"""The account of a review: everything measured, and what of it a person should know."""
+"""The report of a review: all metrics and findings."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -6,8 +6,10 @@ from datetime import timedelta
 
 import pandas as pd
 
+from hybrid_ml.evaluation.outcome_metrics import ResolvedAnswers, followed_signals
+from hybrid_ml.evaluation.signal_returns import equity
 from hybrid_ml.evaluation.threshold_search import Advice, advise
-from hybrid_ml.review.findings import Watch, findings
+from hybrid_ml.review.findings import SymbolDrift, findings
 from hybrid_ml.review.ledger_metrics import majority_until_then, measure, measures
 from hybrid_ml.review.result import ReviewReport
 from hybrid_ml.review.scope import Scope
@@ -24,13 +26,13 @@ def account(
     scope: Scope,
     answers: pd.DataFrame,
     deliveries: list[Deliveries],
-    watches: list[Watch],
+    watches: list[SymbolDrift],
     failures: Sequence[Failure] = (),
 ) -> ReviewReport:
-    """Measure `answers` (ledger columns, see `store.ledger`); `watches` of the symbols that could be looked at."""
+    """Measure `answers` (ledger columns, see `store.ledger`); `watches`: drift of the symbols that did not fail."""
     overall, *parts = measures(answers, request.fee_bps)
     newest = answers[answers["bar_time"] >= pd.Timestamp(scope.as_of - NEWEST_DAY)]
-    found = advice(answers, request)
+    best = advice(answers, request)
     return ReviewReport(
         as_of=scope.as_of,
         since=scope.since,
@@ -41,16 +43,17 @@ def account(
         overall=overall,
         parts=parts,
         newest_day=measure(newest, majority_until_then(answers).loc[newest.index], request.fee_bps),
+        equity=equity(followed_signals(ResolvedAnswers.of(answers)), request.fee_bps).to_dict("records"),
         watches=watches,
         deliveries=deliveries,
-        advice=found.shortened() if found else None,
+        advice=best.shortened() if best else None,
         failures=list(failures),
         report_path=request.report_path,
     )
 
 
 def advice(answers: pd.DataFrame, request: ReviewRequest) -> Advice | None:
-    """What other bounds would have given, beside those of the preset most answers were judged by."""
+    """The results of other bounds, compared with those of the preset of most answers."""
     known = Counter(preset for preset in answers["preset"] if preset in PRESETS)
     bounds = PRESETS[known.most_common(1)[0][0]] if known else PRESETS["balanced"]
     return advise(answers, bounds, wanted_precision=request.wanted_precision, fee_bps=request.fee_bps)

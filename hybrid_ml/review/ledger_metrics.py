@@ -1,4 +1,4 @@
-"""What the answers of the ledger were worth: in all, by symbol and preset, always beside guessing."""
+"""Metrics of the ledger's answers: in all, by symbol and preset, always compared with guessing."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from hybrid_ml.evaluation.outcome_metrics import ResolvedAnswers, blind_precision, signals
-from hybrid_ml.learning.evaluation import calibration_error, reliability
+from hybrid_ml.learning.reliability import calibration_error, reliability
 from hybrid_ml.market.bars import BAR_LENGTH
 from hybrid_ml.market.labels import CLASSES, FLAT, HORIZON_MINUTES
 
@@ -26,10 +26,10 @@ def measures(answers: pd.DataFrame, fee_bps: float) -> list[dict[str, Any]]:
 
 
 def measure(answers: pd.DataFrame, majority: pd.Series, fee_bps: float) -> dict[str, Any]:
-    """Measures of `answers`; `majority`: what `majority_until_then` names at each of them.
+    """Metrics of `answers`; `majority`: from `majority_until_then`, for each of them.
 
     Counts of all answers, of those resolved, void (there can be no outcome) and open; then, where any is
-    resolved, shares from 0 to 1 and returns in basis points, `signals` as `replay.worth.signals` tells it.
+    resolved, shares from 0 to 1 and returns in basis points, `signals` as returned by `outcome_metrics.signals`.
     """
     known = ResolvedAnswers.of(answers)
     void = answers["outcome"].isna() & answers["void_reason"].notna()
@@ -49,18 +49,18 @@ def measure(answers: pd.DataFrame, majority: pd.Series, fee_bps: float) -> dict[
     }
     if not len(known):
         return counts
-    chances, truth = known.chances(), known.truth
+    probabilities, truth = known.probabilities(), known.truth
     shares = np.bincount(truth, minlength=len(CLASSES)) / len(truth)
     guessed = majority.loc[known.frame.index].to_numpy()
     return counts | {
         "days": len(np.unique(known.days)),
-        "accuracy": float((chances.argmax(axis=1) == truth).mean()),
+        "accuracy": float((probabilities.argmax(axis=1) == truth).mean()),
         "majority_accuracy": float((guessed == truth).mean()),
         "majority_in_hindsight": float(shares.max()),
         "shares": dict(zip(CLASSES, shares.tolist(), strict=True)),
         "blind_precision": blind_precision(truth),
-        "calibration_error": calibration_error(chances, truth),
-        "reliability": reliability(chances, truth).to_dict("records"),
+        "calibration_error": calibration_error(probabilities, truth),
+        "reliability": reliability(probabilities, truth).to_dict("records"),
         "signals": signals(known, fee_bps),
     }
 
@@ -75,7 +75,7 @@ def majority_until_then(answers: pd.DataFrame) -> pd.Series:
         known = part[part["outcome"].notna()]
         truth = known["outcome"].map({name: place for place, name in enumerate(CLASSES)}).to_numpy(dtype=np.int64)
         seen = np.zeros((len(known) + 1, len(CLASSES)), dtype=np.int64)
-        seen[0, FLAT] = 1  # the guess before anything is known; outweighed by the first two outcomes that agree
+        seen[0, FLAT] = 1  # the guess before anything is known; outweighed by the first two equal outcomes
         seen[1:] = seen[0] + np.eye(len(CLASSES), dtype=np.int64)[truth].cumsum(axis=0)
         known_at = known["bar_time"] + KNOWN_AFTER
         named.loc[part.index] = seen[np.searchsorted(known_at, part["as_of"], side="right")].argmax(axis=1)
@@ -83,14 +83,14 @@ def majority_until_then(answers: pd.DataFrame) -> pd.Series:
 
 
 def running_accuracy(answers: pd.DataFrame, window: int) -> dict[str, pd.DataFrame]:
-    """By symbol, the accuracy over the last `window` answers with an outcome, and the majority's beside it.
+    """By symbol, the accuracy over the last `window` answers with an outcome, and that of the majority.
 
     Each answer was made before its outcome was known, so that this is prequential (Gama, Sebastião and
     Rodrigues, "On evaluating stream learning algorithms", 2013). Columns: time, accuracy, majority;
     a symbol with fewer answers than `window` is left out.
     """
     majority = majority_until_then(answers)
-    found = {}
+    accuracies = {}
     for part in _by_symbol(answers[answers["outcome"].notna()]):
         if len(part) >= window:
             guessed = np.array(CLASSES)[majority.loc[part.index].to_numpy()]
@@ -101,8 +101,8 @@ def running_accuracy(answers: pd.DataFrame, window: int) -> dict[str, pd.DataFra
                     "majority": _running_mean((guessed == part["outcome"]).to_numpy(), window),
                 }
             )
-            found[str(part["symbol"].iloc[0])] = frame.iloc[window - 1 :]
-    return found
+            accuracies[str(part["symbol"].iloc[0])] = frame.iloc[window - 1 :]
+    return accuracies
 
 
 def _running_mean(right: NDArray[np.bool_], window: int) -> NDArray[np.float64]:

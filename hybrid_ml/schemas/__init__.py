@@ -1,1 +1,1 @@
-"""Requests that flows take and reports that they return, as pydantic models."""
+"""Requests of flows and their reports, as pydantic models."""

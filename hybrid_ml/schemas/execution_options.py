@@ -1,4 +1,4 @@
-"""What a run may be asked about where its work goes."""
+"""Options of a run about the machines that execute it."""
 
 from typing import Annotated, Literal
 
@@ -17,12 +17,12 @@ DaskAddress = Annotated[
 ]
 Runner = Annotated[
     Literal["threads", "dask"],
-    Field(title="Runner", description="what works on the symbols side by side; dask: the machines of its cluster"),
+    Field(title="Runner", description="where symbols are processed in parallel; dask: on the machines of its cluster"),
 ]
 
 
 class ExecutionOptions(BaseRequest):
-    """Where the work goes."""
+    """Where the work is executed."""
 
     runner: str
     dask_address: DaskAddress = None

@@ -1,4 +1,4 @@
-"""Kinds of field that requests are made of: what each takes, and how it looks in the forms of the Prefect UI."""
+"""Types of the fields of requests: their validation, and their appearance in the forms of the Prefect UI."""
 
 import re
 from datetime import UTC, date, datetime, time
@@ -12,7 +12,7 @@ SYMBOL = re.compile(r"[^\s,@\[\]\x00-\x1f\x7f](?:[^,@\[\]\x00-\x1f\x7f]*[^\s,@\[
 
 
 def _symbols(value: Any) -> Any:
-    """Split at commas, drop repetitions, refuse what cannot name a symbol."""
+    """Split at commas, drop repetitions, refuse invalid names of symbols."""
     if isinstance(value, str):
         value = value.split(",")
     if not isinstance(value, (list, tuple)):
@@ -21,7 +21,7 @@ def _symbols(value: Any) -> Any:
 
 
 def _symbol(value: Any) -> str:
-    """A name without the blanks around it; refuse what cannot name a symbol."""
+    """A name without surrounding blanks; refuse an invalid one."""
     name = value.strip() if isinstance(value, str) else ""
     if not SYMBOL.fullmatch(name) or len(name) > LONGEST_SYMBOL:
         raise ValueError(
@@ -33,7 +33,7 @@ def _symbol(value: Any) -> str:
 def _moment(value: Any) -> datetime:
     """A time with its zone; without one it is UTC. A date is its first moment; a bare number is no time.
 
-    Refused too is a year that no bars are of: a calendar ends, and looking back from its first day would fail.
+    Years without bars are refused too: dates have limits, and subtracting from the first ones would fail.
     """
     moment = None
     try:
@@ -44,27 +44,26 @@ def _moment(value: Any) -> datetime:
         if isinstance(value, datetime):
             moment = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
     except (ValueError, OverflowError):
-        pass  # said below, for every way of not being a time
+        pass  # the error is raised below, for every kind of invalid time
     if moment is None:
         raise ValueError(f"{value!r} is no time; write it like 2018-06-01T10:20 (UTC)")
     if not EARLIEST <= moment.year <= LATEST:
-        raise ValueError(f"{moment.date()}: no bars are of that year; give one of {EARLIEST} to {LATEST}")
+        raise ValueError(f"{moment.date()}: there are no bars of that year; choose one of {EARLIEST} to {LATEST}")
     return moment
 
 
 NAME = {"type": "string", "minLength": 1, "maxLength": LONGEST_SYMBOL, "pattern": r"^[^,@\[\]]*$"}
-"""What the form refuses at once; `_symbol` refuses the rest."""
+"""The form's own check; `_symbol` refuses the rest."""
 Symbol = Annotated[str, BeforeValidator(_symbol), WithJsonSchema(NAME)]
 Symbols = Annotated[list[Annotated[str, WithJsonSchema(NAME)]], BeforeValidator(_symbols)]
 Moment = Annotated[datetime, BeforeValidator(_moment)]
 
 
 def _plain_inputs(schema: dict[str, Any]) -> None:
-    """Let a field that may be left empty be one input of its form: a number, a date, a line of text.
-
-    "A number or null" becomes a choice between two kinds of input there, and a bound that is broken becomes
-    "not valid under any of the given schemas". Prefect takes null for any field that is neither required
-    nor has a default in the schema, so both go.
+    """Make an optional field a single input of its form: a number, a date, a line of text.
+    "A number or null" would become a choice between two kinds of input, and a violated bound would become
+    "not valid under any of the given schemas". Prefect accepts null for any field that is neither required
+    nor has a default in the schema, so both are removed.
     """
     for field in schema.get("properties", {}).values():
         kinds = [kind for kind in field.get("anyOf", []) if kind != {"type": "null"}]
@@ -75,6 +74,6 @@ def _plain_inputs(schema: dict[str, Any]) -> None:
 
 
 class BaseRequest(BaseModel):
-    """What a run is asked: a flow's parameter, its form, its flags."""
+    """The request of a run: a flow's parameter, its form, its flags."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_by_name=True, json_schema_extra=_plain_inputs)

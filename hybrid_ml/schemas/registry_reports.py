@@ -1,4 +1,4 @@
-"""What the commands on the registry found and did; light, see `model_catalogue`."""
+"""The results of the commands on the registry; few imports, so that they are fast."""
 
 from datetime import datetime
 from pathlib import Path
@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 
 class ModelLine(BaseModel):
-    """A version in short. The metrics are those of its hold-out; an adapter has none of its own."""
+    """A version in short. The metrics are those of its hold-out; an adapter has none."""
 
     symbol: str
     version: str
@@ -28,7 +28,7 @@ class ModelLine(BaseModel):
 
 
 class ModelListing(BaseModel):
-    """Versions, newest first; `serving` has what answers for each symbol now, None for nothing."""
+    """Versions, newest first; `serving`: the version in use for each symbol, None for none."""
 
     now: datetime
     serving: dict[str, str | None]
@@ -36,7 +36,7 @@ class ModelListing(BaseModel):
 
 
 class ModelEvent(BaseModel):
-    """Something that happened to a version. `previous`: the champion before."""
+    """An event of a version. `previous`: the champion before."""
 
     at: datetime
     event: str
@@ -48,7 +48,7 @@ class ModelEvent(BaseModel):
 class ModelDetails(BaseModel):
     """Everything the registry knows about a version.
 
-    `record`: its row but for the bytes. `bytes_problem`: the check of length or sha256 that the
+    `record`: its row without the bytes. `bytes_problem`: the check of length or sha256 that the
     bytes fail, None where they pass or are pruned.
     """
 
@@ -64,7 +64,7 @@ class ModelDetails(BaseModel):
 
 
 class Rollback(BaseModel):
-    """A change of champion by hand. `serving`: what answers from the next analysis on."""
+    """A change of champion by hand. `serving`: the version in use from the next analysis on."""
 
     symbol: str
     version: str
@@ -74,7 +74,7 @@ class Rollback(BaseModel):
 
 
 class Export(BaseModel):
-    """A model in a file of its own; `length` in bytes, of the model without the file's first line."""
+    """A model in a file; `length` in bytes, of the model without the file's first line."""
 
     symbol: str
     version: str
@@ -86,7 +86,7 @@ class Export(BaseModel):
 class Import(BaseModel):
     """A model from such a file. `changed`: whether the registry did not have all of it already.
 
-    `serving`: what answers now, None for nothing. `champion`: whether the base is the champion.
+    `serving`: the version in use now, None for none. `champion`: whether the base is the champion.
     """
 
     symbol: str

@@ -1,28 +1,37 @@
-"""What a run found: what `--json` prints, and what the tables and artifacts are made of."""
+"""The reports of runs, for `--json`, tables and pages."""
 
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationInfo, field_validator
 
 from hybrid_ml.learning.comparison import Comparison
 from hybrid_ml.signals.gates import Verdict
+from hybrid_ml.signals.reasons import Reason
 from hybrid_ml.text.counts import counted
 
 
 class Failure(BaseModel):
-    """A symbol that was not finished, and why. `busy`: another run is at it, and nothing went wrong."""
+    """A symbol that was not finished, and why. `busy`: another run is working on it, which is no error.
+
+    The name before many errors is cut off: every output writes the symbol before the error.
+    """
 
     symbol: str
     error: str
     busy: bool = False
 
+    @field_validator("error")
+    @classmethod
+    def _name_once(cls, error: str, info: ValidationInfo) -> str:
+        return error.removeprefix(f"{info.data['symbol']}: ")
+
 
 class Training(BaseModel):
     """One trained base. `seconds` is the wall time from first bar read to model saved.
 
-    `minutes`: how many minutes of bars it looked at, rows without a label and the hold-out among them.
+    `minutes`: the minutes of bars it used, including rows without a label and the hold-out.
     `champion`: version of the one it was compared with, on rows neither had seen; `challenger_log_loss`
     and `comparison` (nats) are None where nothing could be compared.
     """
@@ -46,14 +55,20 @@ class Training(BaseModel):
 
 
 class SymbolsReport(BaseModel):
-    """What every run over symbols tells: which of them were not finished, and which an earlier attempt had finished."""
+    """Common fields of reports over symbols: failures, and symbols finished by an earlier attempt.
+
+    `late`: for each symbol whose newest bar its feed did not give in time, why. `closed`: for each symbol that was
+    left out because its market is closed, when it opens.
+    """
 
     failures: list[Failure] = []
     finished_before: list[str] = []
+    late: dict[str, str] = {}
+    closed: dict[str, datetime] = {}
 
     @property
     def failed(self) -> bool:
-        """Whether anything went wrong."""
+        """Whether there was an error."""
         return any(not failure.busy for failure in self.failures)
 
 
@@ -69,7 +84,7 @@ class TrainingReport(SymbolsReport):
 
 
 class ModelSummary(BaseModel):
-    """Which model answered."""
+    """The model of an answer."""
 
     version: str
     kind: str
@@ -80,11 +95,12 @@ class Analysis(BaseModel):
     """One symbol's ten-minute answer.
 
     `threshold`: |log return| beyond which the outcome is DOWN or UP.
-    `fallback`: why a model was trained from scratch in this run and what came of it, None if not.
-    `refit_summary`: what unseen rows said of the whole refit that fine-tuning stepped towards.
-    `alert`: the states its deliveries came to (sent, logged, paused), "not sent to all", "no chat wants
-    it", or None where there was nothing to send. `problems`: what went
-    wrong after the answer was recorded.
+    `fallback`: why a model was trained from scratch in this run and the result, None if not.
+    `refit_summary`: the comparison of the whole refit with the base on unseen rows.
+    `reasons`: what moved the answer, the strongest first; where there is none, `reasons_problem` says why.
+    `alert`: the states of its deliveries (sent, logged, paused), "not sent to all", "no chat wants
+    this symbol", or None where there was nothing to send. `problems`: errors after the
+    answer was recorded.
     """
 
     symbol: str
@@ -99,6 +115,8 @@ class Analysis(BaseModel):
     signal: bool
     refused_by: list[str]
     gates: list[Verdict]
+    reasons: list[Reason] = []
+    reasons_problem: str = ""
     model: ModelSummary
     recent_accuracy: float | None
     recent_rows: int
@@ -114,15 +132,15 @@ class Analysis(BaseModel):
 
     @property
     def degraded_reason(self) -> str:
-        """Why a degraded answer is for the record only."""
+        """Why a degraded answer is recorded without an alert."""
         if self.recent_accuracy is None:
-            return "the model could not be judged on recent rows"
+            return "the model could not be evaluated on recent rows"
         rows = counted(self.recent_rows, "recent row")
-        return f"the model is right in {self.recent_accuracy:.1%} of {rows}, no alert leaves"
+        return f"the model is right in {self.recent_accuracy:.1%} of {rows}, alerts suppressed"
 
 
 class AnalysisReport(SymbolsReport):
-    """Every analysis of a run. `quiet_hours`: the window the run fell into, empty where it was awake."""
+    """Every analysis of a run. `quiet_hours`: the quiet hours in which the run was, else empty."""
 
     as_of: datetime
     asleep: bool
@@ -131,7 +149,7 @@ class AnalysisReport(SymbolsReport):
 
     @property
     def recorded(self) -> list[Analysis]:
-        """Those in the ledger: not those after a bar that was too old."""
+        """The recorded ones: all except those whose newest bar was too old."""
         return [analysis for analysis in self.analyses if "save" in analysis.stage_ms]
 
     @property
@@ -143,7 +161,7 @@ class AnalysisReport(SymbolsReport):
 class ScalingStep(BaseModel):
     """One week of progressive scaling; `begins` is None before the first base.
 
-    `trained`: each base of that week and what became of it; `rows`: how many rows each learnt from.
+    `trained`: each base of that week and its status; `rows`: their training rows.
     """
 
     week: int
@@ -154,7 +172,7 @@ class ScalingStep(BaseModel):
 
 
 class ScalingReport(BaseModel):
-    """Where a symbol stands in progressive scaling. `bars`: how many there are to learn from."""
+    """A symbol's week of progressive scaling. `bars`: the bars available for training."""
 
     symbol: str
     bars: int
@@ -164,16 +182,65 @@ class ScalingReport(BaseModel):
     steps: list[ScalingStep]
 
 
+class History(BaseModel):
+    """What a load from an exchange found out about one symbol.
+
+    `first` until before `end` are the minutes wanted, `known` of them answered before, `closed_minutes` outside of
+    the sessions; `bars`, `no_trades`, `source_gaps` and `late` are what the exchange said of the others: a bar, no
+    trades, no usable bar, no bar yet. `note`: where older bars are to be had that the exchange does not serve, else
+    empty.
+    """
+
+    symbol: str
+    feed: str
+    first: datetime
+    end: datetime
+    listed_at: datetime | None
+    delisted_at: datetime | None
+    known: int
+    closed_minutes: int = 0
+    pages: int
+    bars: int
+    bars_written: int
+    no_trades: int
+    source_gaps: int
+    late: int
+    rows_set_aside: int
+    seconds: float
+    note: str = ""
+
+
+class HistoryReport(SymbolsReport):
+    """The result of a load from exchanges and other feeds."""
+
+    histories: list[History]
+
+
+class AddedReport(SymbolsReport):
+    """Symbols that were added: their history, first training and first answer."""
+
+    histories: list[History] = []
+    trainings: list[Training] = []
+    analyses: list[Analysis] = []
+
+
 class BackfillReport(BaseModel):
-    """What a load brought."""
+    """The result of a load. `taken_for`: what the files were recognised as, empty for simulated bars.
+
+    `rows_changed`: of minutes that had a bar with other values, which are kept in bar_revisions. `doubt`: why they may
+    be bars of other minutes or of another market; empty where few differ.
+    """
 
     symbol: str
     source: str
+    taken_for: str
     rows_read: int
-    rows_written: int
+    rows_new: int
+    rows_changed: int
     rows_unchanged: int
     rows_set_aside: int
     reasons: dict[str, int]
+    doubt: str
     first: datetime
     last: datetime
     seconds: float

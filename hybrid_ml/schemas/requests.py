@@ -1,20 +1,34 @@
-"""What a run may be asked: one model is the flow's parameter, the form in the Prefect UI, the
+"""Requests of runs: one model is the flow's parameter, the form in the Prefect UI, the
 command line's flags and the deployment's parameters.
 
-A title names a field in the form, where its name is not seen; a description serves the form and `--help`.
+A title names a field in the form, which does not show its name; a description is used by the form and `--help`.
 """
 
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AliasChoices, Field, model_validator
+from pydantic import AfterValidator, AliasChoices, Field, model_validator
 
-from hybrid_ml.config.thresholds import THRESHOLDS, MaxEntropy, MaxSignals, MinConfidence, MinProbMargin
+from hybrid_ml.config.leaders import parse_leaders
+from hybrid_ml.config.thresholds import (
+    THRESHOLDS,
+    MaxEntropy,
+    MaxSignals,
+    MinConfidence,
+    MinProbMargin,
+    SignalsPerDay,
+)
 from hybrid_ml.schemas.execution_options import ExecutionOptions, Runner
-from hybrid_ml.schemas.fields import BaseRequest, Moment, Symbol, Symbols
+from hybrid_ml.schemas.fields import BaseRequest, Moment, Symbols
 from hybrid_ml.signals.presets import PRESETS, Bounds, PresetName
 from hybrid_ml.signals.quiet_hours import DEFAULT_WINDOW, DEFAULT_ZONE, QuietHours
+
+
+def _leaders(text: str) -> str:
+    parse_leaders(text)
+    return text
+
 
 Source = Literal["db", "csv", "demo"]
 CsvPath = Annotated[
@@ -25,36 +39,51 @@ CsvPath = Annotated[
         "the path; goes with source csv",
     ),
 ]
-SymbolsAsked = Annotated[
+SymbolsField = Annotated[
     Symbols,
     Field(
         title="Symbols",
         validation_alias=AliasChoices("symbols", "symbol"),
-        description="which ones, comma separated in a command, one an item in the form; empty: those of "
+        description="which ones, comma separated in a command, one for each item in the form; empty: those of "
         "HYBRID_ML_SYMBOLS, else all in the database",
     ),
 ]
-MomentAsked = Annotated[
+MomentField = Annotated[
     Moment | None,
-    Field(title="As of", description="judge the past as if it were now, UTC, e.g. 2018-06-01T10:20; empty: now"),
+    Field(title="As of", description="run as of a past moment, UTC, e.g. 2018-06-01T10:20; empty: now"),
 ]
 Fee = Annotated[
     float, Field(ge=0, le=1_000, title="Fee", description="cost of one trade, basis points, both ways together")
+]
+LeadersField = Annotated[
+    str,
+    AfterValidator(_leaders),
+    Field(
+        title="Leaders",
+        description="symbols whose bars models see too: auto, none, BTCUSD,ETHUSD for all, EOSUSD:BTCUSD;ADAUSD:none "
+        "for each; empty: those of HYBRID_ML_LEADERS, which are chosen from the training rows unless it says otherwise",
+    ),
+]
+FlatShare = Annotated[
+    float,
+    Field(
+        ge=0.01, le=0.9, title="FLAT share", description="the share of the training rows, the quietest, that is FLAT"
+    ),
 ]
 ReportPath = Annotated[Path | None, Field(title="Folder of the report")]
 
 
 class Request(BaseRequest):
-    """What every run over symbols can be asked."""
+    """The request of every run over symbols."""
 
-    symbols: SymbolsAsked = Field([])
+    symbols: SymbolsField = Field([])
     source: Source = Field(
         "db",
         title="Source of bars",
         description="where bars are read: db, the database; csv, a file; demo, the simulated market",
     )
     csv_path: CsvPath = None
-    as_of: MomentAsked = None
+    as_of: MomentField = None
 
     @model_validator(mode="after")
     def _file_goes_with_csv(self) -> "Request":
@@ -66,7 +95,7 @@ class Request(BaseRequest):
 
 
 class TrainingRequest(ExecutionOptions, Request):
-    """Train a base model, judge it on a hold-out it has not seen, and let it serve if it is better."""
+    """Train a base model, evaluate it on a hold-out it has not seen, and use it if it is better."""
 
     progressive: bool = Field(
         False,
@@ -78,15 +107,17 @@ class TrainingRequest(ExecutionOptions, Request):
         ge=2_000,
         le=2_000_000,
         title="Row limit",
-        description="train on this many rows instead of what progressive scaling gives",
+        description="train on this many rows instead of the limit of progressive scaling",
     )
     week: int | None = Field(
         None,
         ge=0,
         le=520,
         title="Week",
-        description="week of progressive scaling, 0 is the first; empty: as the registry counts",
+        description="week of progressive scaling, 0 is the first; empty: counted from the registry",
     )
+    leaders: LeadersField = ""
+    flat_share: FlatShare = 0.10
     full_report: bool = Field(
         False,
         title="Hold-out in full",
@@ -100,26 +131,32 @@ class TrainingRequest(ExecutionOptions, Request):
     def _one_row_limit(self) -> "TrainingRequest":
         if self.limit is not None and (self.progressive or self.week is not None):
             other = "--progressive" if self.progressive else f"--week {self.week}"
-            raise ValueError(f"--limit {self.limit} and {other} exclude each other; give one of them")
+            raise ValueError(f"--limit {self.limit} and {other} exclude each other; state one of them")
         return self
 
 
-class QuietHoursAsked(BaseRequest):
-    """When the chats are not to be disturbed."""
+class RepairRequest(BaseRequest):
+    """Ask exchanges and other feeds for what is missing of their bars."""
+
+    symbols: SymbolsField = Field([])
+
+
+class QuietHoursRequest(BaseRequest):
+    """Hours without alerts."""
 
     sleep_window: str = Field(
         DEFAULT_WINDOW,
         title="Quiet hours",
-        description="HH:MM-HH:MM local time, also across midnight: nothing is asked, no alert leaves",
+        description="HH:MM-HH:MM local time, also across midnight: no answers are computed, alerts are suppressed",
         json_schema_extra={"pattern": r"^\d\d:\d\d-\d\d:\d\d$"},
     )
     sleep_timezone: str = Field(
         DEFAULT_ZONE,
         title="Time zone of the quiet hours",
-        description="IANA name of the zone whose clock the quiet hours go by, like Europe/Berlin",
+        description="IANA name of the time zone of the quiet hours, like Europe/Berlin",
     )
     disable_sleep_window: bool = Field(
-        False, title="No quiet hours", description="ask and alert at any time, quiet hours or not"
+        False, title="No quiet hours", description="compute answers and send alerts at any time"
     )
 
     @property
@@ -128,22 +165,22 @@ class QuietHoursAsked(BaseRequest):
         return QuietHours.parse(self.sleep_window, self.sleep_timezone)
 
     @model_validator(mode="after")
-    def _quiet_hours_are_some(self) -> "QuietHoursAsked":
+    def _quiet_hours_are_some(self) -> "QuietHoursRequest":
         _ = self.quiet_hours
         return self
 
 
-class AnalysisRequest(QuietHoursAsked, ExecutionOptions, Request):
-    """Ask the saved model about the next ten minutes; fine-tune it first unless in fast mode."""
+class AnalysisRequest(QuietHoursRequest, ExecutionOptions, Request):
+    """Compute answers for the next ten minutes; fine-tune the model first unless in fast mode."""
 
-    preset: PresetName = Field("balanced", title="Preset", description="how sure an answer must be to become a signal")
+    preset: PresetName = Field("balanced", title="Preset", description="set of bounds that an answer must reach")
     min_confidence: MinConfidence | None = Field(
-        None, title="Least confidence", description="top probability needed; empty: the preset's"
+        None, title="Least confidence", description="top probability required; empty: the preset's"
     )
     min_prob_margin: MinProbMargin | None = Field(
         None,
         title="Least margin",
-        description="lead over the second class needed; empty: the preset's 0.20",
+        description="lead over the second class required; empty: the preset's 0.20",
     )
     max_entropy: MaxEntropy | None = Field(
         None, title="Most entropy", description="largest entropy allowed, nats; empty: the preset's 0.85"
@@ -151,17 +188,23 @@ class AnalysisRequest(QuietHoursAsked, ExecutionOptions, Request):
     max_signals: MaxSignals | None = Field(
         None,
         title="Most signals",
-        description="signals of one run at most, the surest first; empty: the preset's",
+        description="signals of one run at most, the most confident first; empty: the preset's",
     )
-    fast_mode: bool = Field(False, title="Fast mode", description="skip fine-tuning and ask the saved model as it is")
+    signals_per_day: SignalsPerDay | None = Field(
+        None,
+        title="Signals a day",
+        description="wanted from all symbols together: raises the least confidence, never lowers it; empty: as many "
+        "as pass",
+    )
+    fast_mode: bool = Field(False, title="Fast mode", description="use the saved model without fine-tuning")
     fine_tune_rows: int = Field(
-        1_000, ge=500, le=1_000, title="Rows of a fine-tune", description="labelled rows a fine-tune looks at"
+        1_000, ge=500, le=1_000, title="Rows of a fine-tune", description="labelled rows used by fine-tuning"
     )
     enable_recent_penalty: bool = Field(
-        False, title="Penalty after poor signals", description="ask for more confidence after poor recent signals"
+        False, title="Penalty after poor signals", description="require more confidence after poor recent signals"
     )
     report_outcomes: bool = Field(
-        False, title="Report outcomes", description="answer each alert, ten minutes later, with what came of it"
+        False, title="Report outcomes", description="reply to each alert, ten minutes later, with its outcome"
     )
     max_bar_age_minutes: float = Field(
         15,
@@ -169,13 +212,13 @@ class AnalysisRequest(QuietHoursAsked, ExecutionOptions, Request):
         le=1_440,
         allow_inf_nan=False,
         title="Oldest bar, minutes",
-        description="older bars give no answer; no signal beyond 9 anyway",
+        description="older bars give no answer; beyond 9 there is no signal in any case",
     )
     runner: Runner = "threads"
 
     @property
     def bounds(self) -> Bounds:
-        """The bounds of the preset, each replaced where the request states its own."""
+        """The bounds of the preset, each replaced where the request states one."""
         stated = {name: getattr(self, name) for name in THRESHOLDS}
         return replace(PRESETS[self.preset], **{name: value for name, value in stated.items() if value is not None})
 
@@ -185,7 +228,7 @@ class ReplayRequest(AnalysisRequest):
 
     start: Moment = Field(
         title="First moment",
-        description="a Sunday 00:00 UTC for a week as live weeks are, e.g. 2018-06-03",
+        description="a Sunday 00:00 UTC for weeks like the live ones, e.g. 2018-06-03",
     )
     weeks: int = Field(4, ge=1, le=520, title="Weeks", description="how many weeks to replay")
     cycle_minutes: int = Field(
@@ -198,30 +241,32 @@ class ReplayRequest(AnalysisRequest):
         title="First week of scaling",
         description="week of progressive scaling at the start; 6 trains on 80,000 rows at once",
     )
-    workers: int = Field(1, ge=1, le=256, title="Workers", description="processes to spread the work over")
+    leaders: LeadersField = ""
+    flat_share: FlatShare = 0.10
+    workers: int = Field(1, ge=1, le=256, title="Workers", description="number of parallel processes")
     runner: Literal["processes", "dask"] = Field(  # type: ignore[assignment]  # a replay has no use for threads
-        "processes", title="Runner", description="what spreads it; dask: over its cluster"
+        "processes", title="Runner", description="where the work is executed; dask: on its cluster"
     )
     baselines: bool = Field(
-        False, title="Baselines", description="also replay what else could have answered: guesses and other models"
+        False, title="Baselines", description="also replay baselines on the same bars: guesses, a logistic regression"
     )
     fee_bps: Fee = 10
     predictions_path: Path | None = Field(
-        None, title="File of predictions", description="Parquet file for a row a cycle; empty: none"
+        None, title="File of predictions", description="Parquet file with a row for each cycle; empty: none"
     )
     report_path: ReportPath = Field(
-        None, description="gets Markdown, charts and JSON; empty: one beside the finished weeks"
+        None, description="for Markdown, charts and JSON; empty: one beside the finished weeks"
     )
     advise: bool = Field(
-        False, title="Advise", description="also say which confidence, margin and entropy would have given what"
+        False, title="Advise", description="also search for better bounds of confidence, margin and entropy"
     )
     wanted_precision: float = Field(
-        0.6, ge=0, le=1, title="Wanted precision", description="share of right signals that advice looks for"
+        0.6, ge=0, le=1, title="Wanted precision", description="share of right signals that advice is to reach"
     )
     work_path: Path | None = Field(
         None,
         title="Folder of finished weeks",
-        description="where they are kept, to go on from; empty: one in the data folder",
+        description="where they are kept, to continue from; empty: one in the data folder",
     )
 
     @model_validator(mode="after")
@@ -231,59 +276,24 @@ class ReplayRequest(AnalysisRequest):
         return self
 
 
-class ReviewRequest(QuietHoursAsked):
-    """Look back on what was answered: what it was worth, and whether the market or the record has changed."""
+class ReviewRequest(QuietHoursRequest):
+    """Evaluate past answers: their metrics, and drift of features or accuracy."""
 
-    symbols: SymbolsAsked = Field([])
-    days: int = Field(30, ge=1, le=365, title="Days", description="how many days of answers to look back on")
-    as_of: MomentAsked = None
+    symbols: SymbolsField = Field([])
+    days: int = Field(30, ge=1, le=365, title="Days", description="number of days of answers to evaluate")
+    as_of: MomentField = None
     drift_days: int = Field(
         3,
         ge=1,
         le=10,
         title="Days of drift",
-        description="newest days whose features are held against those before",
+        description="newest days whose features are compared with those before",
     )
     wanted_precision: float = Field(
-        0.6, ge=0, le=1, title="Wanted precision", description="share of right signals that advice looks for"
+        0.6, ge=0, le=1, title="Wanted precision", description="share of right signals that advice is to reach"
     )
     fee_bps: Fee = 10
     send_summary: bool = Field(
-        False, title="Send a summary", description="also tell the chats in a few lines, once a day"
+        False, title="Send a summary", description="also send a short summary to the chats, once a day"
     )
-    report_path: ReportPath = Field(None, description="gets Markdown, charts and JSON; empty: none is written")
-
-
-class BackfillRequest(BaseRequest):
-    """Load bars into the database; loading the same bars again does no harm."""
-
-    source: Literal["csv", "demo"] = Field(
-        "csv", title="Source of bars", description="csv: a file of bars; demo: the simulated market"
-    )
-    csv_path: CsvPath = None
-    symbol: Symbol | None = Field(
-        None, title="Symbol", description="symbol of the bars, needed with source csv; simulated ones are always DEMO"
-    )
-    bars: int = Field(
-        30_000, ge=1, le=2_000_000, title="Simulated bars", description="how many bars to simulate with source demo"
-    )
-    seed: int = Field(
-        7, ge=0, le=2**32 - 1, title="Seed", description="seed of the simulated market; the same one, the same bars"
-    )
-    sessions: bool = Field(
-        False, title="Sessions", description="simulate an exchange with sessions instead of one that never sleeps"
-    )
-    until: Moment | None = Field(
-        None, title="Until", description="end of the simulated bars, UTC, e.g. 2024-06-01; empty: now"
-    )
-
-    @model_validator(mode="after")
-    def _source_has_what_it_needs(self) -> "BackfillRequest":
-        if self.source == "csv":
-            if self.csv_path is None:
-                raise ValueError("--source csv needs --csv_path FILE")
-            if self.symbol is None:
-                raise ValueError("--source csv needs --symbol NAME, the symbol these bars belong to")
-        elif self.csv_path is not None:
-            raise ValueError(f"--csv_path {self.csv_path} goes with --source csv, not --source demo")
-        return self
+    report_path: ReportPath = Field(None, description="for Markdown, charts and JSON; empty: none is written")

@@ -1,1 +1,1 @@
-"""From probabilities to a signal: gates, presets, quiet hours, the message."""
+"""From probabilities to a signal: gates, presets, quiet hours, the penalty."""

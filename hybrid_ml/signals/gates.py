@@ -1,7 +1,7 @@
-"""Gates between a prediction and a signal: small rules, all of them evaluated, none hidden.
+"""Gates between a prediction and a signal: small rules, all of them evaluated and recorded.
 
-Every verdict keeps its value and its bound, so that one can ask later what another bound would
-have given.
+Every verdict keeps its value and its bound, so that the effect of another bound can be computed
+later.
 """
 
 from collections.abc import Callable
@@ -11,22 +11,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_ml.learning.evaluation import RecentRecord
-from hybrid_ml.learning.fallback import is_below_threshold, required_accuracy
+from hybrid_ml.learning.fallback import FEWEST_RECENT_ROWS, RecentRecord, is_below_threshold, required_accuracy
 from hybrid_ml.market.labels import CLASSES, FLAT, HORIZON_MINUTES
+from hybrid_ml.signals.pace import Pace
 from hybrid_ml.signals.penalty import Penalty
 from hybrid_ml.signals.presets import Bounds
 from hybrid_ml.text.counts import counted
 
 LATEST_MINUTES = HORIZON_MINUTES - 1.0
-"""What is said about a bar that closed longer ago is over before anybody can act on it."""
+"""An answer for a bar that closed longer ago is over before anybody can act on it."""
+PACED_GATES = {"confidence", "max_signals"}
+"""Gates that choose among the answers that the others let pass."""
 HIGHEST_PENALISED_BOUND = 0.99
-"""The penalty may make the service silent for a while, not for ever."""
+"""An upper limit, so that the penalty cannot suppress signals for ever."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model says about the next ten minutes of a symbol."""
+    """A model's probabilities for the next ten minutes of a symbol."""
 
     down: float
     flat: float
@@ -67,7 +69,11 @@ class Answer:
 
 @dataclass(frozen=True)
 class GateContext:
-    """What the gates know besides the answer itself. `was_degraded`: the symbol's last answer was."""
+    """The inputs of the gates besides the answer. `was_degraded`: the symbol's last answer was.
+
+    `pace`: the confidence bound that takes the place of the one in `bounds`, None where no pace is wanted.
+    `minutes_to_close`: from the close of the newest bar to that of its session; None where no session is stated.
+    """
 
     bounds: Bounds
     penalty: Penalty
@@ -75,13 +81,16 @@ class GateContext:
     bar_age_minutes: float
     max_bar_age_minutes: float
     was_degraded: bool = False
+    minutes_to_close: float | None = None
+    pace: Pace | None = None
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """One gate's word: the value it saw, the bound it holds, whether the answer passed.
+    """One gate's result: its value, its bound, whether the answer passed.
 
-    `asked`: the bound before the penalty raised it, None where nothing did.
+    `asked`: the bound before the penalty raised it, None where it did not. `paced`: the bound that a pace chose, which
+    the next answer's goes on from, None without a pace. The ledger stores these names.
     """
 
     gate: str
@@ -90,72 +99,89 @@ class Verdict:
     passed: bool
     meaning: str
     asked: float | None = None
+    paced: float | None = None
 
 
 Gate = Callable[[Answer, GateContext], Verdict]
 
 
 def direction(answer: Answer, _: GateContext) -> Verdict:
-    """A FLAT answer is recorded, but there is nothing to act on."""
+    """A FLAT answer is recorded, but never a signal."""
     return Verdict("direction", None, None, answer.top != FLAT, f"{answer.direction.upper()}; only DOWN and UP alert")
 
 
-def confidence(answer: Answer, around: GateContext) -> Verdict:
-    """The top probability reaches the preset's bound, raised by the recent-performance penalty."""
-    requested = around.bounds.min_confidence
-    bound = max(requested, min(HIGHEST_PENALISED_BOUND, requested + around.penalty.amount))
-    meaning = f"top probability at least {bound:.3f}"
+def confidence(answer: Answer, context: GateContext) -> Verdict:
+    """The top probability reaches the bound of the preset or the pace, raised by the recent-performance penalty."""
+    pace = context.pace
+    requested = context.bounds.min_confidence if pace is None else pace.bound
+    bound = max(requested, min(HIGHEST_PENALISED_BOUND, requested + context.penalty.amount))
+    meaning = f"top probability at least {bound:.3f}{f', {pace.explanation}' if pace else ''}"
     if bound > requested:
-        meaning += f" (raised by {bound - requested:.2f}: {around.penalty.explanation})"
+        meaning += f" (raised by {bound - requested:.2f}: {context.penalty.explanation})"
     passed = answer.confidence >= bound
-    return Verdict("confidence", answer.confidence, bound, passed, meaning, requested if bound > requested else None)
+    asked, paced = requested if bound > requested else None, pace.bound if pace else None
+    return Verdict("confidence", answer.confidence, bound, passed, meaning, asked, paced)
 
 
-def margin(answer: Answer, around: GateContext) -> Verdict:
+def margin(answer: Answer, context: GateContext) -> Verdict:
     """The lead over the second class."""
-    bound = around.bounds.min_prob_margin
+    bound = context.bounds.min_prob_margin
     return Verdict("margin", answer.margin, bound, answer.margin >= bound, f"top1 - top2 at least {bound:.2f}")
 
 
-def entropy(answer: Answer, around: GateContext) -> Verdict:
+def entropy(answer: Answer, context: GateContext) -> Verdict:
     """The spread of the whole distribution."""
-    bound = around.bounds.max_entropy
+    bound = context.bounds.max_entropy
     return Verdict("entropy", answer.entropy, bound, answer.entropy <= bound, f"at most {bound:.2f} nats")
 
 
-def freshness(_: Answer, around: GateContext) -> Verdict:
-    """The newest bar is recent enough for its ten minutes to lie ahead, the last one at least."""
-    age, bound = around.bar_age_minutes, min(around.max_bar_age_minutes, LATEST_MINUTES)
-    return Verdict("freshness", age, bound, age <= bound, f"newest bar closed at most {counted(bound, 'minute')} ago")
+def freshness(_: Answer, context: GateContext) -> Verdict:
+    """The newest bar is recent enough that at least the last of its ten minutes is still to come."""
+    age, bound = context.bar_age_minutes, min(context.max_bar_age_minutes, LATEST_MINUTES)
+    return Verdict(
+        "freshness", age, bound, 0 <= age <= bound, f"newest bar closed at most {counted(bound, 'minute')} ago"
+    )
 
 
-def recent_accuracy(_: Answer, around: GateContext) -> Verdict:
-    """A model under the bar answers for the record only; one that cannot be judged yet passes."""
-    bound = required_accuracy(around.was_degraded)
-    recovering = ", having been under the bar" if around.was_degraded else ""
-    meaning = f"accuracy on {counted(around.recent.rows, 'recent row')} at least {bound:.2f}{recovering}"
-    passed = not is_below_threshold(around.recent, around.was_degraded)
-    return Verdict("recent_accuracy", around.recent.accuracy, bound, passed, meaning)
+def session(_: Answer, context: GateContext) -> Verdict:
+    """The session lasts for all of the next ten minutes; an outcome could not follow otherwise."""
+    left = context.minutes_to_close
+    if left is None:
+        return Verdict("session", None, None, True, "no calendar states when its market closes")
+    bound = float(HORIZON_MINUTES)
+    return Verdict("session", left, bound, left >= bound, f"the session lasts at least {counted(bound, 'minute')} more")
 
 
-GATES: tuple[Gate, ...] = (direction, confidence, margin, entropy, freshness, recent_accuracy)
+def recent_accuracy(_: Answer, context: GateContext) -> Verdict:
+    """A degraded model's answers are recorded without an alert; a model that cannot be evaluated yet passes."""
+    bound, rows = required_accuracy(context.was_degraded), context.recent.rows
+    if rows < FEWEST_RECENT_ROWS:
+        meaning = f"not judged yet: {counted(rows, 'unseen row')}, {FEWEST_RECENT_ROWS} are needed"
+        return Verdict("recent_accuracy", None, None, True, meaning)
+    recovering = ", since it was degraded before" if context.was_degraded else ""
+    meaning = f"accuracy on {counted(rows, 'recent row')} at least {bound:.2f}{recovering}"
+    passed = not is_below_threshold(context.recent, context.was_degraded)
+    return Verdict("recent_accuracy", context.recent.accuracy, bound, passed, meaning)
 
 
-def evaluate_gates(answer: Answer, around: GateContext) -> list[Verdict]:
+GATES: tuple[Gate, ...] = (direction, confidence, margin, entropy, freshness, session, recent_accuracy)
+
+
+def evaluate_gates(answer: Answer, context: GateContext) -> list[Verdict]:
     """Every gate's verdict, in order."""
-    return [gate(answer, around) for gate in GATES]
+    return [gate(answer, context) for gate in GATES]
 
 
 def refused_by(verdicts: list[Verdict]) -> list[str]:
-    """Names of the gates that said no."""
+    """Names of the gates that refused."""
     return [verdict.gate for verdict in verdicts if not verdict.passed]
 
 
 def silenced_by_penalty(verdicts: list[Verdict]) -> bool:
-    """Whether nothing but the raised part of the confidence bound said no; such an answer counts for the penalty.
+    """Whether only the raised part of the confidence bound refused; such an answer counts for the penalty.
 
-    Whether it would have been among the surest of its run is left open: that bound is about how much a
-    person wants to read, not about what an answer is worth.
+    Whether it would have been among the most confident of its run is not considered: that bound limits how much a
+    person reads, and does not depend on the answer.
     """
     refusals = [verdict for verdict in verdicts if not verdict.passed]
     if [verdict.gate for verdict in refusals] != ["confidence"]:
@@ -164,11 +190,21 @@ def silenced_by_penalty(verdicts: list[Verdict]) -> bool:
     return value is not None and requested is not None and value >= requested
 
 
+def passes_but_for_confidence(verdicts: list[Verdict]) -> bool:
+    """Whether no gate refused but that of confidence; such an answer counts for the pace."""
+    return set(refused_by(verdicts)) <= PACED_GATES
+
+
+def paced_bound(verdicts: list[Verdict]) -> float | None:
+    """The bound that a pace chose, None without one."""
+    return next((verdict.paced for verdict in verdicts if verdict.gate == "confidence"), None)
+
+
 def max_signals_verdict(rank: int, bound: int) -> Verdict:
-    """Whether a signal that is the `rank`-th surest of its run (from 1) may leave."""
-    return Verdict("max_signals", rank, bound, rank <= bound, f"among the {bound} surest of this run")
+    """Whether a signal that is the `rank`-th most confident of its run (from 1) may be sent."""
+    return Verdict("max_signals", rank, bound, rank <= bound, f"among the {bound} most confident of this run")
 
 
 def as_record(verdicts: list[Verdict]) -> list[dict[str, Any]]:
-    """Verdicts as plain dictionaries, for the ledger."""
+    """Verdicts as dictionaries, for the ledger."""
     return [asdict(verdict) for verdict in verdicts]

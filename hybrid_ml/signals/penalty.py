@@ -1,10 +1,10 @@
-"""The recent-performance penalty: after poor results the service asks for more confidence.
+"""The recent-performance penalty: after poor results the confidence bound is raised.
 
-What is judged are the newest answers that reached the bounds as asked: signals, and answers that only
-an earlier penalty silenced. An answer that was silenced counts like one that was sent. It makes the
-same claim, and what is judged must not depend on the judgement: were only signals counted, a penalty
-that silences the service would leave it no way to show that it has recovered, and would never end;
-and only the surest answers, those above the raised bound, would be held against their word.
+It is computed from the newest answers that reached the bounds before the penalty: signals, and answers that only
+an earlier penalty silenced. A silenced answer counts like one that was sent. It makes the
+same claim, and its evaluation must not depend on the penalty: if only signals counted, a penalty
+that silences all answers would never see a recovery, and would never end;
+and only the most confident answers, those above the raised bound, would be evaluated.
 """
 
 from dataclasses import dataclass
@@ -13,15 +13,15 @@ MAXIMUM_PENALTY = 0.15
 SIGNALS_CONSIDERED = 30
 FEWEST_SIGNALS = 5
 CHANCE_STANDARD_ERRORS = 1.645
-"""One-sided 95 %: an honest record is penalised about one time in twenty at most."""
+"""One-sided 95 %: a calibrated record is penalised about one time in twenty at most."""
 CONTINUITY = 0.5
-"""Right answers come whole. Without this half (Yates, "Contingency tables", 1934), records of few, very
-sure answers that keep their word would be penalised up to one time in five."""
+"""Right answers are counted in whole numbers. Without this half (Yates, "Contingency tables", 1934), calibrated
+records of few, very confident answers would be penalised up to one time in five."""
 
 
 @dataclass(frozen=True)
 class RecentSignals:
-    """Resolved sure answers of a symbol: how many, the share that came true, the mean confidence stated.
+    """Resolved confident answers of a symbol: their number, the share that came true, the mean stated confidence.
 
     Both shares are 0 where there is none.
     """
@@ -38,7 +38,7 @@ class RecentSignals:
 
 @dataclass(frozen=True)
 class Penalty:
-    """What is added to the confidence bound, 0 to MAXIMUM_PENALTY, and why, in words; none where it is 0."""
+    """The addition to the confidence bound, 0 to MAXIMUM_PENALTY, and the reason as text; empty where it is 0."""
 
     amount: float = 0.0
     explanation: str = ""
@@ -48,11 +48,11 @@ NO_PENALTY = Penalty()
 
 
 def confidence_penalty(recent: RecentSignals) -> Penalty:
-    """How much more confidence to ask for after `recent`.
+    """The penalty after `recent`.
 
-    The shortfall of precision against stated confidence, beyond what chance explains: 1.645 binomial
-    standard errors of a record that keeps its word, and half an answer. Nothing else is remembered, so
-    the penalty shrinks with every right answer that comes in and is gone once the record is back within
+    The shortfall of precision against stated confidence, beyond chance: 1.645 binomial
+    standard errors of a calibrated record, and half an answer. Nothing else is stored, so
+    the penalty shrinks with every right answer and ends once the record is within
     chance. With fewer than FEWEST_SIGNALS there is none.
     """
     if recent.count < FEWEST_SIGNALS:
@@ -64,7 +64,7 @@ def confidence_penalty(recent: RecentSignals) -> Penalty:
     if amount <= 0:
         return NO_PENALTY
     message = (
-        f"{recent.right} of the last {recent.count} sure answers right, {stated:.2f} stated, "
+        f"{recent.right} of the last {recent.count} confident answers right, {stated:.2f} stated, "
         f"up to {chance:.2f} may be chance"
     )
     return Penalty(float(amount), message)

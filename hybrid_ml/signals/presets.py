@@ -1,4 +1,4 @@
-"""Presets: what "sure" means, from conservative to very aggressive."""
+"""Presets: bounds from conservative to very aggressive."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,12 +8,16 @@ PresetName = Literal["conservative", "balanced", "aggressive", "very_aggressive"
 
 @dataclass(frozen=True)
 class Bounds:
-    """What an answer must reach: top probability, top1 - top2, entropy in nats, signals a run."""
+    """The bounds of a signal: top probability, top1 - top2, entropy in nats, signals in one run.
+
+    `signals_per_day`: the pace at which the bound of the top probability is raised, None for a fixed one.
+    """
 
     min_confidence: float
     min_prob_margin: float = 0.20
     max_entropy: float = 0.85
     max_signals: int = 5
+    signals_per_day: float | None = None
 
 
 # Three classes make an entropy of 0.85 nats hard to reach below a top probability of about 0.6, so

@@ -1,4 +1,4 @@
-"""Quiet hours: a window of local time in which no alert leaves."""
+"""Quiet hours: a window of local time without alerts."""
 
 import difflib
 import re
@@ -8,19 +8,19 @@ from zoneinfo import ZoneInfo, available_timezones
 
 WINDOW = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])-([01][0-9]|2[0-3]):([0-5][0-9])")
 ZONE = re.compile(r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*")
-"""A name, never a path that leaves the folder of zones."""
+"""A name, never a path outside the folder of zones."""
 DEFAULT_WINDOW, DEFAULT_ZONE = "01:00-09:00", "Asia/Kolkata"
 MINUTE = timedelta(minutes=1)
 LONGEST = timedelta(days=3)
-"""No window lasts as long: one may fill all but a minute of a day, and a clock change may skip that minute."""
+"""Longer than any window: one may fill all but a minute of a day, and a clock change may skip that minute."""
 
 
 @dataclass(frozen=True)
 class QuietHours:
     """From `start` (included) to `end` (not included), local time of `zone`; may reach over midnight.
 
-    The clock on the wall decides: an hour that is skipped when the clock changes is quiet never, an hour
-    that comes twice is quiet twice.
+    Local time decides: an hour that is skipped when the clock changes is never quiet, an hour
+    that occurs twice is quiet twice.
     """
 
     start: time
@@ -31,19 +31,19 @@ class QuietHours:
     def parse(cls, window: str, zone: str) -> "QuietHours":
         """From `HH:MM-HH:MM` and the IANA name of a time zone.
 
-        Raises ValueError with the value and the remedy for a window that is none, or empty, or a zone
-        that nobody knows.
+        Raises ValueError with the value and the remedy for a window that is invalid or empty, or a zone
+        that does not exist.
         """
-        found = WINDOW.fullmatch(window.strip())
-        if found is None:
+        match = WINDOW.fullmatch(window.strip())
+        if match is None:
             raise ValueError(
                 f"--sleep_window {window!r} is no window; write it HH:MM-HH:MM, 00:00 to 23:59, like {DEFAULT_WINDOW}"
             )
-        hours = [int(part) for part in found.groups()]
+        hours = [int(part) for part in match.groups()]
         quiet = cls(time(hours[0], hours[1]), time(hours[2], hours[3]), _known_zone(zone))
         if quiet.start == quiet.end:
             raise ValueError(
-                f"--sleep_window {window!r} is empty; give it an end after its beginning, or no quiet hours at all "
+                f"--sleep_window {window!r} is empty; choose an end after its beginning, or no quiet hours at all "
                 "with --disable_sleep_window"
             )
         return quiet
@@ -56,7 +56,7 @@ class QuietHours:
         return local >= self.start or local < self.end
 
     def begin_after(self, now: datetime, within: timedelta) -> datetime | None:
-        """The first quiet moment from `now` on, UTC: `now` itself, or the minute when they begin.
+        """The first quiet moment from `now` on, UTC: `now` itself, or the minute when the quiet hours begin.
 
         None where they do not begin until `within` from now.
         """
@@ -72,7 +72,7 @@ class QuietHours:
     def _first(self, now: datetime, within: timedelta, *, quiet: bool) -> datetime | None:
         """The first moment until `within` from `now` that is quiet or not.
 
-        Tried minute by minute, since only the clock itself knows every change made to it.
+        Tried minute by minute, which handles every change of the clock.
         """
         moment, last = now.astimezone(UTC), now.astimezone(UTC) + within
         while moment <= last:
@@ -86,13 +86,13 @@ class QuietHours:
 
 
 def _known_zone(zone: str) -> str:
-    """The name of a zone there is; raises ValueError that names those which look like it."""
+    """The name of an existing zone; raises ValueError naming similar ones."""
     name = zone.strip()
     try:
         if ZONE.fullmatch(name):
             return ZoneInfo(name).key
     except (OSError, ValueError, KeyError):
-        pass  # a folder, a file that holds no zone, or nothing at all; said below
+        pass  # a folder, a file that is no zone, or nothing; the error is raised below
     known = {available_timezone.lower(): available_timezone for available_timezone in available_timezones()}
     places = {known_name.rpartition("/")[2]: known_name for known_name in known}
     sought = name.lower()

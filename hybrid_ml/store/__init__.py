@@ -1,1 +1,1 @@
-"""The edge to PostgreSQL and to the local model files."""
+"""Access to PostgreSQL and to the local model files."""

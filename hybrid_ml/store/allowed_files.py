@@ -1,4 +1,4 @@
-"""Which files may be named by somebody who is not at this machine's keyboard."""
+"""Which files a run of a deployment may read and write."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,15 +9,15 @@ from hybrid_ml.errors import BadInput
 OF_THE_DATABASE = "postgres"
 """The folder of the embedded PostgreSQL in the data folder."""
 WRITTEN_FILES = {"predictions_path": (".parquet", ".pq")}
-"""Files that a run writes under a name of one's choice, and how it may end: no program's, nor a setting's."""
+"""Files that a run writes at a path of the user's choice, and their allowed suffixes: no program, no settings file."""
 PARQUET_BEGINS = b"PAR1"
 
 
-def refuse_other_files(paths: Mapping[str, Path], settings: Settings) -> None:
-    """Raise BadInput, naming the setting, unless each of `paths` (by its flag) may be read or written by anybody's run.
+def refuse_disallowed_paths(paths: Mapping[str, Path], settings: Settings) -> None:
+    """Raise BadInput, naming the setting, unless each of `paths` (by its flag) may be used by a run of a deployment.
 
-    It must lie in the working, the project or the data folder or in one of HYBRID_ML_FILES when every link and `..` is
-    followed, and neither be hidden there nor be the database's. Whether a refused file exists is not told.
+    With links and `..` resolved, it must lie in the working, project or data folder or in one of HYBRID_ML_FILES, must
+    not be hidden there, and not belong to the database. The error does not reveal whether a refused file exists.
     """
     folders = [Path.cwd(), project_folder(), settings.data_dir, *settings.file_folders]
     for flag, path in paths.items():

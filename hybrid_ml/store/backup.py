@@ -1,4 +1,4 @@
-"""Backups: everything of the project's database in one file, which is good once it has been restored and compared."""
+"""Backups: all tables of the project's database in one file, which is kept only after a test restore was compared."""
 
 import os
 import tempfile
@@ -39,13 +39,13 @@ MOST_MANIFEST_BYTES = 1_000_000
 DAMAGED = (zipfile.BadZipFile, zlib.error, KeyError, EOFError, ValueError, NotImplementedError, RuntimeError)
 """What reading a damaged archive may raise; pydantic's errors are ValueErrors."""
 LOCK_SECONDS = 30
-"""How long a restore waits for whoever uses the tables."""
+"""How long a restore waits for processes that use the tables."""
 NAME = "hybrid-ml-{:%Y%m%dT%H%M%SZ}.backup"
 NAMES = "hybrid-ml-????????T??????Z.backup"
 
 
 class Manifest(BaseModel):
-    """What a backup says about itself; the last thing written into it."""
+    """The description in a backup; written into it last."""
 
     kind: str
     format: int
@@ -55,7 +55,7 @@ class Manifest(BaseModel):
 
 
 class BackupReport(BaseModel):
-    """What went into a backup, or out of it again; `rows` by table."""
+    """The content of a backup that was written or restored; `rows` by table."""
 
     path: Path
     database: str
@@ -77,9 +77,9 @@ def rows_to_copy(engine: Engine) -> int:
 def make_backup(engine: Engine, data_dir: Path, path: Path, now: datetime, advance: Advance) -> BackupReport:
     """Write the database behind `engine` to `path`, and restore it into a scratch database that is compared with it.
 
-    `advance` is told of every row three times: written, restored, compared. The scratch database is one of the
-    embedded PostgreSQL in `data_dir`. Raises BadInput where there is a file already, or none can be written;
-    StoreUnavailable where what was restored is not what was written. Either leaves no file behind.
+    `advance` gets the number of rows done, three times for each row: written, restored, compared. The scratch database
+    is on the embedded PostgreSQL in `data_dir`. Raises BadInput where the file exists or none can be written;
+    StoreUnavailable where the restored rows differ from the written ones. Neither leaves a file behind.
     """
     started = time.perf_counter()
     if path.exists():
@@ -99,10 +99,10 @@ def make_backup(engine: Engine, data_dir: Path, path: Path, now: datetime, advan
 
 
 def restore_backup(engine: Engine, data_dir: Path, path: Path, advance: Advance, *, replace: bool) -> BackupReport:
-    """Put the backup's rows in the place of the database's, all or none, having tried it in a scratch database.
+    """Replace the database's rows by the backup's, all or none, after a test restore into a scratch database.
 
-    `advance` is told of every row four times. Raises BadInput where the file is damaged or no backup, or where the
-    database has rows and `replace` was not said; StoreUnavailable where somebody else uses the tables.
+    `advance` gets the number of rows done, four times for each row. Raises BadInput where the file is damaged or no
+    backup, or where the database has rows and `replace` is false; StoreUnavailable where the tables are in use.
     """
     started = time.perf_counter()
     manifest = read_manifest(path)
@@ -147,12 +147,12 @@ def make_nightly_backup(engine: Engine, data_dir: Path, folder: Path, keep: int,
 
 
 def read_manifest(path: Path) -> Manifest:
-    """What the backup holds. Raises BadInput where the file is missing, damaged, no backup, or a newer program's."""
+    """The backup's manifest. Raises BadInput where the file is missing, damaged, no backup, or a newer program's."""
     try:
         if path.exists() and not path.is_file():
             raise BadInput(f"--path {path} is no file; name a file of `hybrid-ml backup`")
         with zipfile.ZipFile(path) as archive, archive.open(MANIFEST) as member:
-            # What it promises is not believed: an archive of a few MB may hold gigabytes.
+            # The size in the archive's header is not trusted: an archive of a few MB may hold gigabytes.
             manifest = Manifest.model_validate_json(member.read(MOST_MANIFEST_BYTES))
     except OSError as error:
         raise BadInput(f"--path {path} cannot be read ({error.strerror}); name a file of `hybrid-ml backup`") from None
@@ -170,7 +170,7 @@ def read_manifest(path: Path) -> Manifest:
 
 @contextmanager
 def _temporary(path: Path) -> Iterator[Path]:
-    """A file beside `path` that is gone afterwards unless it was renamed. Nobody else may read it."""
+    """A file beside `path`, readable by this account alone; removed afterwards unless it was renamed."""
     opened, name = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.")
     os.close(opened)
     try:
@@ -180,7 +180,7 @@ def _temporary(path: Path) -> Iterator[Path]:
 
 
 def _keep(beside: Path, path: Path) -> None:
-    """Under its name once it is on the disk whole."""
+    """Rename the temporary file once it is completely on disk."""
     with beside.open("rb") as file:
         os.fsync(file.fileno())
     beside.replace(path)
@@ -194,7 +194,7 @@ def _scratch(address: str) -> Iterator[Connection]:
 
 
 def _write(engine: Engine, beside: Path, tables: list[str], now: datetime, advance: Advance) -> Manifest:
-    """All tables as they were at one moment, whoever writes meanwhile."""
+    """All tables as of one moment, even while other processes write."""
     digests = {}
     with (
         engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection,
@@ -218,20 +218,20 @@ def _load(path: Path, manifest: Manifest, connection: Connection, advance: Advan
             for table, expected in manifest.tables.items():
                 with archive.open(f"{table}.copy") as stream:
                     if copy_in(connection, table, stream, advance) != expected:
-                        raise BadInput(f"--path {path} is damaged: table {table} is not what it was; name another file")
+                        raise BadInput(f"--path {path} is damaged: table {table} has another checksum; use another")
     except (*DAMAGED, psycopg2.DataError, psycopg2.IntegrityError, errors.QueryCanceled):
-        raise BadInput(f"--path {path} is damaged: rows in it cannot be read; name another file") from None
+        raise BadInput(f"--path {path} is damaged: rows in it cannot be read; use another file") from None
 
 
 def _compare(connection: Connection, manifest: Manifest, advance: Advance) -> None:
-    """Raises StoreUnavailable where a restored table is not the one that was backed up, to the last bit."""
+    """Raises StoreUnavailable where a restored table differs from the one that was backed up."""
     for table, expected in manifest.tables.items():
         restored = copy_out(connection, table, None, advance)
         if restored != expected:
             raise StoreUnavailable(
-                f"restored for a trial, table {table} has {counted(restored.rows, 'row')} with sha256 "
+                f"after a test restore, table {table} has {counted(restored.rows, 'row')} with sha256 "
                 f"{restored.sha256[:12]}… instead of {expected.rows:,} with {expected.sha256[:12]}…; "
-                "the backup is not good: try again"
+                "the backup is not usable: try again"
             )
 
 
@@ -243,11 +243,11 @@ def _refuse_rows(engine: Engine, *, replace: bool) -> None:
 def _refuse_rows_in(connection: Connection, where: str, *, replace: bool) -> None:
     rows = count_rows(connection, list_tables(connection, [VERSION_TABLE]))
     if rows and not replace:
-        raise BadInput(f"{where} has {counted(rows, 'row')}, which a restore would remove; say --replace if it shall")
+        raise BadInput(f"{where} has {counted(rows, 'row')}, which a restore removes; add --replace to allow it")
 
 
 def _carry_over(scratch: Connection, engine: Engine, advance: Advance, *, replace: bool) -> None:
-    """From the scratch database into the one behind `engine`, in one transaction."""
+    """Copy from the scratch database into the one behind `engine`, in one transaction."""
     tables = list_tables(scratch, [VERSION_TABLE])
     try:
         with engine.begin() as target:
@@ -271,7 +271,7 @@ def _carry_over(scratch: Connection, engine: Engine, advance: Advance, *, replac
 
 
 def _through(source: Connection, target: Connection, table: str, file: IO[bytes], advance: Advance) -> TableDigest:
-    """One table through a file; what of it was sent."""
+    """Copy one table through a file; returns the digest of what was sent."""
     digest = copy_out(source, table, file, lambda _: None)
     file.seek(0)
     copy_in(target, table, file, advance)

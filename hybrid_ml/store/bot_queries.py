@@ -1,42 +1,46 @@
-"""What the bot asks of the database: facts for answers, and that no command is carried out twice."""
+"""The bot's queries: facts for its replies, and a claim so that no command is carried out twice."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from hybrid_ml.errors import StoreUnavailable
+from hybrid_ml.errors import CalendarEnded, StoreUnavailable
+from hybrid_ml.market.bars import BAR_LENGTH
+from hybrid_ml.market.sessions import Sessions
 from hybrid_ml.schemas.bot_status import (
     BotCommand,
+    BotStatus,
     ClaimedCommand,
     LastAnswer,
-    PastSignal,
     Pause,
-    Status,
-    SymbolRecord,
     SymbolStatus,
 )
+from hybrid_ml.schemas.signal_record import PastSignal, SymbolRecord
 from hybrid_ml.store.registry_listing import serving_version
+from hybrid_ml.store.sessions import read_sessions
+from hybrid_ml.store.signal_records import read_records
 from hybrid_ml.store.sql import query
 
 RECORD_DAYS = 30
 FORGET_AFTER = timedelta(days=30)
-"""Telegram keeps updates for a day. After a week of silence their ids begin anew at random, so that one could meet
-an old one of the same number; what is forgotten it cannot meet."""
+"""Telegram keeps updates for a day. After a week without updates it continues with a random id, which could be that
+of an old update; after this time ids are deleted."""
 SERVICE_LOCK = 7_302_002
 
 
 def take(connection: Connection, request: BotCommand) -> ClaimedCommand | None:
-    """Take a command in hand, with its effect on the chat, in the caller's transaction; None: it was before.
+    """Claim a command and apply its effect on the chat, in the caller's transaction; None where it was claimed before.
 
-    Commit before answering: then a crash may cost an answer, and never gives two.
+    Commit before replying: then a crash may cost a reply, and never sends two.
     """
     connection.execute(
         text("DELETE FROM bot_updates WHERE handled_at < now() - :forget_after"), {"forget_after": FORGET_AFTER}
     )
-    given = {name: getattr(request, name) for name in ("update_id", "chat_id", "command", "sent_at")}
-    late_minutes = connection.execute(query("bot_claim"), given).scalar()
+    values = {name: getattr(request, name) for name in ("update_id", "chat_id", "command", "sent_at")}
+    late_minutes = connection.execute(query("bot_claim"), values).scalar()
     if late_minutes is None:
         return None
     if not (request.problem or request.refusal):
@@ -56,17 +60,22 @@ def _change(connection: Connection, request: BotCommand) -> None:
 
 def pauses(connection: Connection, chat_ids: list[str]) -> dict[str, Pause]:
     """Which of `chat_ids` are paused now, by the database's clock."""
-    found = connection.execute(query("bot_pauses"), {"chats": chat_ids})
-    return {str(chat): Pause(until) for chat, until in found}
+    rows = connection.execute(query("bot_pauses"), {"chats": chat_ids})
+    return {str(chat): Pause(until) for chat, until in rows}
 
 
-def status(connection: Connection, symbols: list[str], chat_id: str, chat_ids: list[str], now: datetime) -> Status:
-    """Everything /status tells the chat `chat_id`, one of `chat_ids`, about `symbols`."""
+def status(connection: Connection, symbols: list[str], chat_id: str, chat_ids: list[str], now: datetime) -> BotStatus:
+    """The content of a /status reply to the chat `chat_id`, one of `chat_ids`, about `symbols`."""
     rows = connection.execute(query("bot_symbols"), {"symbols": symbols}).mappings()
-    found = [_symbol(connection, dict(row), now) for row in rows.all()]
+    symbol_statuses = [_symbol(connection, dict(row), now) for row in rows.all()]
+    calendars = read_sessions(connection, symbols)
+    symbol_statuses = [
+        _with_market(status, calendars[status.symbol], now) if status.symbol in calendars else status
+        for status in symbol_statuses
+    ]
     counts = {str(state): int(count) for state, count in connection.execute(query("bot_deliveries"))}
     paused = pauses(connection, chat_ids)
-    return Status(found, counts, paused.pop(chat_id, None), len(paused))
+    return BotStatus(symbol_statuses, counts, paused.pop(chat_id, None), len(paused))
 
 
 def _symbol(connection: Connection, row: dict[str, Any], now: datetime) -> SymbolStatus:
@@ -75,6 +84,16 @@ def _symbol(connection: Connection, row: dict[str, Any], now: datetime) -> Symbo
         text("SELECT trained_until FROM model_versions WHERE version = :version"), {"version": version}
     ).scalar()
     return SymbolStatus(row["symbol"], row["newest_bar"], version, trained_until, _last(row))
+
+
+def _with_market(status: SymbolStatus, sessions: Sessions, now: datetime) -> SymbolStatus:
+    try:
+        if closed_until := sessions.closed_until(now):
+            return replace(status, closed_until=closed_until)
+        newest = status.newest_bar
+        return replace(status, open_minutes=sessions.open_minutes(newest + BAR_LENGTH, now) if newest else None)
+    except CalendarEnded as error:
+        return replace(status, calendar_problem=str(error))
 
 
 def _last(row: dict[str, Any]) -> LastAnswer | None:
@@ -87,28 +106,26 @@ def _last(row: dict[str, Any]) -> LastAnswer | None:
 
 def signals(connection: Connection, symbols: list[str], count: int) -> list[PastSignal]:
     """The newest `count` signals of `symbols`, newest first."""
-    found = connection.execute(query("bot_signals"), {"symbols": symbols, "count": count})
-    return [PastSignal(**row) for row in found.mappings()]
+    rows = connection.execute(query("bot_signals"), {"symbols": symbols, "count": count})
+    return [PastSignal(**row) for row in rows.mappings()]
 
 
 def records(connection: Connection, symbols: list[str], now: datetime) -> list[SymbolRecord]:
     """The record of each of `symbols` that has answers in the last RECORD_DAYS."""
-    since = now - timedelta(days=RECORD_DAYS)
-    found = connection.execute(query("bot_record"), {"symbols": symbols, "since": since})
-    return [SymbolRecord(**row) for row in found.mappings()]
+    return read_records(connection, symbols, now - timedelta(days=RECORD_DAYS), now)
 
 
 class ServiceLock:
-    """One service a database. Held by an open transaction, as that works through connection poolers too."""
+    """One bot for each database. Held by an open transaction, which works through connection poolers too."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._connection: Connection | None = None
 
     def hold(self) -> bool:
-        """Take the lock, or see that it is still held; False when another service has it.
+        """Take the lock, or check that it is still held; False when another bot has it.
 
-        Raises what the database raises; the lock is gone with its connection then, and the next call tries anew.
+        Raises what the database raises; the lock is released with its connection then, and the next call tries again.
         """
         try:
             if self._connection is None:
@@ -125,7 +142,7 @@ class ServiceLock:
         return held
 
     def release(self) -> None:
-        """Let go; a connection that died has let go already."""
+        """Release the lock; a connection that died has released it already."""
         connection, self._connection = self._connection, None
         if connection is not None:
             try:

@@ -1,11 +1,10 @@
-"""What PostgreSQL refused, as an error with what lacks, the remedy, and whether trying again can help.
+"""PostgreSQL's errors, translated into ours: what is wrong, the remedy, and whether a retry can help.
 
 The one place that reads SQLSTATEs (PostgreSQL documentation, appendix A). Every error of an engine
 passes through it, whichever command, task or service runs the statement; see `engine._engine`.
-
-The server's own sentence stands in the message; never a statement, its parameters, a DETAIL with
+The message contains the server's own sentence; never a statement, its parameters, a DETAIL with
 values of a row, or the connection string. libpq gives no SQLSTATE when a connection is refused, so
-there the sentence decides; one that is not known, a translated one for instance, counts as a
+the sentence is matched there; an unknown one, for instance a translated one, counts as a
 database that cannot be reached.
 """
 
@@ -36,15 +35,15 @@ REFUSED_CONNECTIONS: tuple[tuple[str, str], ...] = (
     (r'role "[^"]*" does not exist|no such user|tenant or user not found', SIGN_IN),
     (r"^invalid |certificate|does not support SSL", ADDRESS),
 )
-"""Sentences of servers and poolers that refuse a connection, and the SQLSTATE they stand for."""
+"""Patterns of the messages with which servers and poolers refuse a connection, and the SQLSTATE each stands for."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where an engine connects to, in words for a person.
+    """The database of an engine, for messages.
 
     `shown`: the address without a password; `source`: the variable or block that states it;
-    `schema`: the one the address asks for, empty where it asks for none.
+    `schema`: the one in the address, empty where it names none.
     """
 
     shown: str
@@ -66,7 +65,7 @@ def quoted(name: str) -> str:
 
 @dataclass(frozen=True)
 class _Problem:
-    """What is wrong, what to do, and whether a task tries again."""
+    """A kind of error: its description, its remedy, and whether a task retries."""
 
     what: str
     remedy: Callable[[Place, str], str]
@@ -77,12 +76,12 @@ def _sign_in(place: Place, message: str) -> str:
     if "no password supplied" in message:
         return f"{place.source} holds no password; write it as {EXAMPLE}"
     if "pg_hba.conf" in message:
-        return f"let its pg_hba.conf admit them; where it wants SSL, add sslmode=require to {place.source}"
+        return f"allow them in its pg_hba.conf; where it requires SSL, add sslmode=require to {place.source}"
     return f"check user name and password in {place.source} (special characters are percent-encoded)"
 
 
 def _grant(place: Place, message: str) -> str:
-    """The statement that gives the right, by the kind of thing that is refused."""
+    """The statement that grants the right, by the kind of object."""
     named = re.search(r"denied for (schema|database) (\S+)", message)
     if named and named[1] == "schema":
         right = f"GRANT USAGE, CREATE ON SCHEMA {quoted(named[2])} TO {place.role_quoted}"
@@ -117,22 +116,23 @@ def _reach(place: Place, _: str) -> str:
 
 
 def _startup_parameter(place: Place, _: str) -> str:
-    """A pooler that knows neither search_path nor options."""
+    """For a pooler that supports neither search_path nor options."""
     return (
-        f"the pooler takes no such parameter: take schema= or options= out of {place.source} and run: ALTER ROLE "
-        f"{place.role_quoted} IN DATABASE {quoted(place.database)} SET search_path = {quoted(place.schema or 'NAME')}"
+        f"the pooler does not support this parameter: remove schema= or options= from {place.source} and run: "
+        f"ALTER ROLE {place.role_quoted} IN DATABASE {quoted(place.database)} "
+        f"SET search_path = {quoted(place.schema or 'NAME')}"
     )
 
 
 def _longer(setting: str) -> Callable[[Place, str], str]:
     return lambda place, _: (
-        f"where it happens again, give it longer: ALTER ROLE {place.role_quoted} SET {setting} = '60s'"
+        f"if it happens again, raise the limit: ALTER ROLE {place.role_quoted} SET {setting} = '60s'"
     )
 
 
 CANNOT_REACH = _Problem("cannot reach the database at {shown}", _reach, retry=True)
 IS_READ_ONLY = _Problem("the database at {shown} is read-only", _writable)
-NO_SCHEMA = _Problem("no schema to work in at {shown}", _search_path)
+NO_SCHEMA = _Problem("no schema to use at {shown}", _search_path)
 PROBLEMS: dict[str, _Problem] = {
     UNREACHABLE: CANNOT_REACH,
     PROTOCOL: _Problem("cannot connect to the database at {shown}", _startup_parameter),
@@ -142,49 +142,46 @@ PROBLEMS: dict[str, _Problem] = {
         "no such database at {shown}",
         lambda place, _: f"create it (CREATE DATABASE {quoted(place.database)}), or correct its name in {place.source}",
     ),
-    NO_RIGHT: _Problem("a right lacks in the database at {shown}", _grant),
+    NO_RIGHT: _Problem("a right is missing in the database at {shown}", _grant),
     "3F000": NO_SCHEMA,
     "25006": IS_READ_ONLY,
     "42P01": _Problem(
-        "a table lacks in the database at {shown}",
-        lambda place, _: f"see that {place.source} names the right database and schema, or restore a backup",
+        "a table is missing in the database at {shown}",
+        lambda place, _: f"check that {place.source} names the right database and schema, or restore a backup",
     ),
     NO_CONNECTION_LEFT: _Problem(
         "the database at {shown} has no connection left",
-        lambda *_: (
-            "end what holds them, raise max_connections or the role's CONNECTION LIMIT, or put a pooler before it"
-        ),
+        lambda *_: "close some, raise max_connections or the role's CONNECTION LIMIT, or put a pooler in front of it",
         retry=True,
     ),
-    DISK_FULL: _Problem("the disk of the database at {shown} is full", lambda *_: "make room there"),
+    DISK_FULL: _Problem("the disk of the database at {shown} is full", lambda *_: "free some space there"),
     "53": _Problem("the database at {shown} is short of resources", lambda *_: "see its log", retry=True),
-    "57014": _Problem("the database at {shown} broke a statement off", _longer("statement_timeout"), retry=True),
+    "57014": _Problem("the database at {shown} cancelled a statement", _longer("statement_timeout"), retry=True),
     "55P03": _Problem("a lock in the database at {shown} was not free", _longer("lock_timeout"), retry=True),
     "25P03": _Problem(
         "the database at {shown} ended a transaction", _longer("idle_in_transaction_session_timeout"), retry=True
     ),
     "25P04": _Problem("the database at {shown} ended a transaction", _longer("transaction_timeout"), retry=True),
     "40": _Problem(
-        "another transaction was in the way in the database at {shown}", lambda *_: "run it again", retry=True
+        "a transaction in the database at {shown} conflicted with another", lambda *_: "run it again", retry=True
     ),
     "28": _Problem("cannot sign in to the database at {shown}", _sign_in),
     "08": CANNOT_REACH,
     "57P": CANNOT_REACH,
 }
-"""By SQLSTATE, or by its first characters where a whole class means the same."""
+"""By SQLSTATE, or by its first characters where the whole class has the same meaning."""
 
 
 def problem_error(problem: _Problem, place: Place, message: str) -> StoreUnavailable:
-    """`problem` at `place` as the error to raise: what, the server's `message`, the remedy, in one line."""
+    """`problem` at `place` as the error to raise: description, the server's `message` and the remedy in one line."""
     kind = StoreUnreachable if problem.retry else StoreUnavailable
     return kind(f"{problem.what.format(shown=place.shown)}: {message}; {problem.remedy(place, message)}")
 
 
 def translate(error: BaseException | None, place: Place, *, connecting: bool = False) -> StoreUnavailable | None:
-    """The error to raise instead of psycopg2's `error`; None where it is no matter of the database's condition.
+    """The error to raise instead of psycopg2's `error`; None where the cause is the statement, not the database.
 
-    `connecting`: it was raised instead of a connection. Wrong values and broken constraints stay what they are:
-    they are a matter of whoever ran the statement.
+    `connecting`: it was raised while connecting. Wrong values and violated constraints are not translated.
     """
     if not isinstance(error, psycopg2.Error):
         return None
@@ -208,22 +205,22 @@ def _problem(error: psycopg2.Error, message: str, *, connecting: bool) -> _Probl
 
 
 def server_message(error: BaseException) -> str:
-    """The sentence of a database's error in one line, without its DETAIL, its statement, or a password."""
+    """The message of a database error in one line, without its DETAIL, its statement, or a password."""
     first = getattr(getattr(error, "diag", None), "message_primary", None)
     return without_secrets(" ".join(str(first or error).split())) or type(error).__name__
 
 
 def without_secrets(message: str) -> str:
-    """`message` without what stands in the place of a password: in an address, or behind `password=`.
+    """`message` without the text at the position of a password: in an address, or after `password=`.
 
-    By place and not by value: a password of one letter would be cut out of every word.
+    By position and not by value: a password of one letter would be removed from every word.
     """
     message = re.sub(r"(postgres\w*(?:\+\w+)?://[^\s:/@]*):.*@", r"\1:***@", message)
     return re.sub(r"(password\s*=\s*)('[^']*'|[^\s&'\"]+)", r"\1***", message, flags=re.IGNORECASE)
 
 
 def describe(error: BaseException) -> str:
-    """One line for an error of SQLAlchemy that has no translation."""
+    """One line for an SQLAlchemy error that has no translation."""
     cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
     code = getattr(cause, "pgcode", None)
     return server_message(cause) + (f" (SQLSTATE {code})" if code else "")

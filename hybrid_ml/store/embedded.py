@@ -1,4 +1,4 @@
-"""A real PostgreSQL without a server of one's own: it belongs to one account, and stops when nobody uses it."""
+"""The embedded PostgreSQL: one account owns it, and it stops when no process uses it."""
 
 import atexit
 import fcntl
@@ -32,19 +32,18 @@ from hybrid_ml.store.private_folders import make_data_folder, make_server_folder
 
 DATABASE = "hybrid_ml"
 TURN, USERS = "postgres.turn", "postgres.users"
-"""Lock files beside the server's folder: held to start and stop it; shared by every process that uses it.
-
-The system lets go of a lock when its process ends, however it does: none that was killed keeps the server up.
+"""Lock files beside the server's folder: the first is held to start or stop it, the second shared by every process
+that uses it. The operating system releases locks when a process ends, so a killed process does not keep it running.
 """
 _joined: dict[Path, IO[bytes]] = {}
 _guard = threading.Lock()
 
 
 def start_embedded(data_dir: Path, database: str = DATABASE, extensions: Sequence[str] = ()) -> str:
-    """Start, or join, the server whose files lie in `data_dir`/postgres; return the address of `database`.
+    """Start the server whose files are in `data_dir`/postgres, or join it; return the address of `database`.
 
-    The database is made where it is missing, with `extensions`. The address holds no password: the server asks the
-    system who connects, and lets in this process's account alone, as a role that owns its databases and no more.
+    The database is created where it is missing, with `extensions`. The address has no password: the server gets the
+    account from the operating system and admits this process's account alone, as a role that owns its databases only.
     The server stops when the last process that joined it ends. Raises StoreUnavailable when it cannot start, or
     when another account owns its folder.
     """
@@ -63,34 +62,34 @@ def start_embedded(data_dir: Path, database: str = DATABASE, extensions: Sequenc
 
 
 def for_asyncpg(address: str) -> str:
-    """`address` of `start_embedded` for asyncpg, which cannot ask who serves a socket."""
+    """`address` of `start_embedded` for asyncpg, which cannot check the account behind a socket."""
     return address.replace("postgresql://", "postgresql+asyncpg://").partition("&requirepeer=")[0]
 
 
 def administrator_address(data_dir: Path, database: str = "postgres") -> str:
-    """The superuser's way into `database` on a server that this process has joined, for making databases."""
+    """The superuser's address of `database` on a server that this process has joined, for creating databases."""
     return _cluster(data_dir).address(database)
 
 
 @contextmanager
 def scratch_database(data_dir: Path) -> Iterator[str]:
-    """The address of an empty database on the embedded server, which is dropped afterwards.
+    """The address of an empty database on the embedded server, dropped afterwards.
 
-    One that a killed process left behind is dropped as well.
+    Scratch databases of killed processes are dropped as well.
     """
     start_embedded(data_dir)
     cluster = _cluster(data_dir)
     drop_scratch_databases(cluster)
     name = make_scratch_database(cluster)
     try:
-        with closing(connect(cluster, name)):  # so that nobody else takes it for one left behind
+        with closing(connect(cluster, name)):  # so that no other process drops it as a leftover
             yield cluster.address(name, ROLE)
     finally:
         drop_scratch_databases(cluster, name)
 
 
 def keep_embedded_running(data_dir: Path) -> str:
-    """Start the server again if it has ended; returns why that did not work, empty when it runs.
+    """Start the server again if it has ended; returns why that failed, empty when it runs.
 
     For a process that called `start_embedded` before.
     """
@@ -99,13 +98,13 @@ def keep_embedded_running(data_dir: Path) -> str:
         if postmaster(cluster) is None:
             with _guard, _turn(cluster):
                 _run(cluster)
-    except (OSError, StoreUnavailable) as error:  # asked again later
+    except (OSError, StoreUnavailable) as error:  # tried again later
         return " ".join(str(error).split())
     return ""
 
 
 def limit_embedded_log(data_dir: Path) -> None:
-    """Move the server's log aside where it has grown too large. It is done at each start as well."""
+    """Move the server's log to another file where it is too large. This is done at each start as well."""
     limit_log(_cluster(data_dir))
 
 
@@ -117,7 +116,7 @@ def _cluster(data_dir: Path) -> Cluster:
 
 
 def _run(cluster: Cluster) -> bool:
-    """Have it run; whether it ran already and must read anew who may connect."""
+    """Start it where needed; returns whether it ran already and must reload its access files."""
     was_running = postmaster(cluster) is not None
     programs = find_programs(load_settings().hybrid_ml_postgres_bin, cluster.account)
     if not was_running:
@@ -129,7 +128,7 @@ def _run(cluster: Cluster) -> bool:
 
 @contextmanager
 def _turn(cluster: Cluster) -> Iterator[None]:
-    """One process at a time starts or stops the server."""
+    """Let one process at a time start or stop the server."""
     with _open(cluster, TURN) as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
@@ -141,7 +140,7 @@ def _open(cluster: Cluster, name: str) -> IO[bytes]:
 
 
 def _join(cluster: Cluster) -> None:
-    """Count as one that uses the server, until this process ends."""
+    """Register this process as a user of the server, until it ends."""
     if cluster.folder in _joined:
         return
     _joined[cluster.folder] = users = _open(cluster, USERS)
@@ -154,7 +153,7 @@ def _leave(cluster: Cluster) -> None:
     users = _joined.pop(cluster.folder, None)
     if users is None:  # this process is a fork of the one that joined
         return
-    with suppress(OSError), _turn(cluster):  # where the folder has gone, the server ends by itself
+    with suppress(OSError), _turn(cluster):  # where the folder was deleted, the server ends by itself
         users.close()
         with _open(cluster, USERS) as others:
             fcntl.flock(others, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -162,7 +161,7 @@ def _leave(cluster: Cluster) -> None:
 
 
 def _forget_in_fork() -> None:
-    """A fork has not joined: what it closes stays locked by the process it came from."""
+    """A fork is no user of the server: a lock that it closes stays held by its parent process."""
     global _guard  # noqa: PLW0603  # another thread may hold it at the moment of the fork
     _guard = threading.Lock()
     for users in _joined.values():

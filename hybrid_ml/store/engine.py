@@ -1,4 +1,4 @@
-"""The way into PostgreSQL: which one, whether it can be reached, and whether its schema is ours."""
+"""Connecting to PostgreSQL: which database, whether it can be reached, and whether its schema is up to date."""
 
 from functools import cache, partial
 from pathlib import Path
@@ -19,33 +19,33 @@ from hybrid_ml.store.schema_version import (
     check_rights,
     check_schema,
     check_writable,
-    look_at,
     newest_revision,
+    read_database_state,
 )
 
 CONNECTION = {
     "application_name": "hybrid-ml",
     "connect_timeout": 10,
-    # A line that went dead without a word is noticed within a minute, not in a quarter of an hour.
+    # A connection that was lost without notice is detected within a minute, not in a quarter of an hour.
     "keepalives_idle": 30,
     "keepalives_interval": 10,
     "keepalives_count": 3,
     "tcp_user_timeout": 60_000,
 }
-"""What libpq is told (PostgreSQL documentation, 34.1.2); times in seconds, the last in milliseconds."""
+"""Parameters for libpq (PostgreSQL documentation, 34.1.2); times in seconds, the last in milliseconds."""
 RECYCLE_SECONDS = 240
 """Neon and Supabase drop idle connections after about five minutes."""
 STATEMENT_SECONDS = 10
-"""Of services that must not wait for a database that fell silent."""
+"""Limit for services that must not wait for a database that does not answer."""
 MIGRATION_LOCK = 7_302_001
 SOURCE = "NEON_CONN_STR"
 
 
 def open_engine(settings: Settings) -> Engine:
-    """The engine for the configured database, ready for use; looked at once a process.
+    """The engine for the configured database, ready for use; checked once in each process.
 
-    The embedded database is started and brought to the newest schema; another one is only looked
-    at. Raises StoreUnavailable, never showing a password, when it cannot be reached, or when its
+    The embedded database is started and migrated; another one is only checked.
+    Raises StoreUnavailable, never showing a password, when it cannot be reached, or when its
     schema is not the newest.
     """
     if settings.uses_embedded_database:
@@ -57,7 +57,7 @@ def open_engine(settings: Settings) -> Engine:
 def _open_embedded(data_dir: Path) -> Engine:
     engine = _engine(start_embedded(data_dir))
     with engine.connect() as connection:
-        state = look_at(connection)
+        state = read_database_state(connection)
     if state.of_before or state.revision != newest_revision():
         migrate(engine)
     return engine
@@ -67,21 +67,21 @@ def _open_embedded(data_dir: Path) -> Engine:
 def _open_external(address: str, source: str) -> Engine:
     engine = _engine(address, source)
     with engine.connect() as connection:
-        check_newest(look_at(connection), place_of(engine))
+        check_newest(read_database_state(connection), place_of(engine))
     return engine
 
 
 def open_for_writing(settings: Settings) -> Engine:
-    """`open_engine` for what is going to write: raises StoreUnavailable at once where a right for that lacks."""
+    """`open_engine` for a caller that will write: raises StoreUnavailable at once where a right for that is missing."""
     engine = open_engine(settings)
     with engine.connect() as connection:
-        check_writable(look_at(connection), place_of(engine))
+        check_writable(read_database_state(connection), place_of(engine))
         check_rights(connection, place_of(engine))
     return engine
 
 
 def connect_only(settings: Settings) -> Engine:
-    """The engine for the configured database (or the embedded database), reachable, its schema not looked at."""
+    """The engine for the configured database (or the embedded database), reachable, its schema not checked."""
     if settings.uses_embedded_database:
         return _engine(start_embedded(settings.data_dir))
     engine = _engine(*_stated(settings))
@@ -89,34 +89,42 @@ def connect_only(settings: Settings) -> Engine:
     return engine
 
 
+def other_engine(address: str, source: str) -> Engine:
+    """The engine of a database that is not the project's, without looking at it; `source`: what states `address`.
+
+    Raises StoreUnavailable where that is no connection string.
+    """
+    return _engine(address, source)
+
+
 def check_stated_database(settings: Settings) -> None:
     """Raises StoreUnavailable where the settings state a database that cannot be connected to or written to.
 
-    The embedded one is not started for that.
+    The embedded one is not started for this.
     """
     if not settings.uses_embedded_database:
         engine = connect_only(settings)
         with engine.connect() as connection:
-            state = look_at(connection)
+            state = read_database_state(connection)
         check_schema(state, place_of(engine))
         check_writable(state, place_of(engine))
 
 
 def _stated(settings: Settings) -> tuple[str, str]:
-    """The connection string, and what a person changes to change it."""
+    """The connection string, and the setting, variable or block that states it."""
     return settings.neon_conn_str.get_secret_value().strip(), settings.setting_source("neon_conn_str")
 
 
 def limit_time(connection: Connection) -> None:
-    """No statement of this transaction takes longer than STATEMENT_SECONDS."""
+    """Limit each statement of this transaction to STATEMENT_SECONDS."""
     connection.execute(text("SELECT set_config('statement_timeout', :limit, true)"), {"limit": f"{STATEMENT_SECONDS}s"})
 
 
 def shown(engine: Engine) -> str:
-    """The address without the password, fit for a person's eyes."""
+    """The address without the password, for people."""
     url = engine.url
     host = str(url.query.get("host", url.host or "localhost"))
-    if host.startswith("/") and "requirepeer" in url.query:  # which only ours asks for by itself
+    if host.startswith("/") and "requirepeer" in url.query:  # only our own addresses contain it
         return f"the embedded PostgreSQL ({url.database})"
     return f"{host}:{url.port or 5432}/{url.database}"
 
@@ -128,7 +136,7 @@ def _engine(address: str, source: str = SOURCE) -> Engine:
         url,
         pool_pre_ping=True,
         pool_recycle=RECYCLE_SECONDS,
-        hide_parameters=True,  # an error may end in a log, and a parameter hold what a chat was told
+        hide_parameters=True,  # an error may be logged, and a parameter may contain a message to a chat
         connect_args=CONNECTION,
     )
     place = _place(engine, source, schema)
@@ -138,14 +146,14 @@ def _engine(address: str, source: str = SOURCE) -> Engine:
 
 
 def _translated(place: Place, context: ExceptionContext) -> StoreUnavailable | None:
-    """What is raised in the place of a driver's error; the pool hears of lost connections all the same."""
-    if context.is_pre_ping:  # a dead connection of the pool is replaced in silence
+    """The error to raise instead of the driver's; the pool still handles lost connections."""
+    if context.is_pre_ping:  # the pool replaces a dead connection by itself
         return None
     return translate(context.original_exception, place, connecting=context.connection is None)
 
 
 def place_of(engine: Engine) -> Place:
-    """Where an engine connects to, for messages; also one that was not made here, such as that of a dry run."""
+    """The database of an engine, for messages; also of an engine made elsewhere, such as that of a dry run."""
     place: Place = engine.get_execution_options().get("place") or _place(engine, SOURCE, "")
     return place
 
@@ -155,7 +163,7 @@ def _place(engine: Engine, source: str, schema: str) -> Place:
 
 
 def ignored_parameters(settings: Settings) -> list[str]:
-    """Parameters of the configured address that are other drivers' and without a meaning here."""
+    """Parameters of the configured address that belong to other drivers and have no effect here."""
     if settings.uses_embedded_database:
         return []
     address, source = _stated(settings)
@@ -163,15 +171,15 @@ def ignored_parameters(settings: Settings) -> list[str]:
 
 
 def parse_address(address: str, source: str = SOURCE) -> URL:
-    """`address` as SQLAlchemy wants it; raises StoreUnavailable without repeating what may be secret.
+    """`address` for SQLAlchemy; raises StoreUnavailable without repeating what may be secret.
 
-    `source`: the variable or block that states it, for errors to name.
+    `source`: the variable or block that states it, for error messages.
     """
     try:
         url = make_url(address)
-        # psycopg2 would take any text; a host or a socket folder must be there to connect to.
+        # psycopg2 would accept any text; a host or a socket folder is required.
         placed = bool(url.host or url.query.get("host")) and bool(url.database)
-        # What follows an @ in a password would be taken, and shown, for the host.
+        # Text after an @ in a password would be used, and shown, as the host.
         if "@" in f"{url.host}{url.database}":
             raise ValueError
     except (ArgumentError, ValueError):
@@ -187,14 +195,14 @@ def parse_address(address: str, source: str = SOURCE) -> URL:
 
 
 def migrate(engine: Engine) -> str:
-    """Bring the schema to the newest revision, once, whoever else is trying; return the revision."""
+    """Migrate the schema to the newest revision, once, even if several processes try; return the revision."""
     with engine.begin() as connection:
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": MIGRATION_LOCK})
-        state = look_at(connection)
+        state = read_database_state(connection)
         check_schema(state, place_of(engine))
         check_writable(state, place_of(engine))
         up_to_date = state.revision == newest_revision()
-        if not up_to_date or state.may_rename:  # a role without the owner's rights can use what is up to date
+        if not up_to_date or state.may_rename:  # a role without the owner's rights can still use an up-to-date database
             carry_over(connection, state)
         if not up_to_date:
             upgrade(connection, "head")
@@ -202,7 +210,7 @@ def migrate(engine: Engine) -> str:
 
 
 def upgrade(connection: Connection, revision: str) -> None:
-    """Bring the schema to `revision`, in the caller's transaction."""
+    """Migrate the schema to `revision`, in the caller's transaction."""
     from alembic import command
     from alembic.config import Config
 

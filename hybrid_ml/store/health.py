@@ -1,4 +1,4 @@
-"""What the monitor asks of the database: which symbols' bars are late, and whose alerts do not arrive."""
+"""The monitor's queries: which symbols' bars are late, and which chats do not get their alerts."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,9 +12,8 @@ WEEK = timedelta(days=7)
 
 @dataclass(frozen=True)
 class BarAge:
-    """A symbol's newest bar (its opening; None: there is none), and whether the market is open now as far as is known:
-
-    it had bars in the same minutes a week ago, or there was no such week yet.
+    """A symbol's newest bar (opening time; None: there is none), and whether its market is open as far as is known:
+    it had bars in the same minutes a week ago, or has no bars from a week ago yet.
     """
 
     symbol: str
@@ -23,19 +22,19 @@ class BarAge:
 
 
 def bar_ages(connection: Connection, symbols: list[str], age: timedelta, now: datetime) -> list[BarAge]:
-    """Each of `symbols`; `age`: how many minutes of a week ago count as the same."""
-    found = connection.execute(query("missing_bars"), {"symbols": symbols, "age": age, "now": now})
+    """The age of the bars of each of `symbols`; `age`: how many minutes of a week ago count as the same."""
+    rows = connection.execute(query("bar_ages"), {"symbols": symbols, "age": age, "now": now})
     return [
         BarAge(
             row.symbol, row.newest_bar, row.had_bars_a_week_ago or row.first_bar is None or row.first_bar > now - WEEK
         )
-        for row in found
+        for row in rows
     ]
 
 
 @dataclass(frozen=True)
 class DeliveryEnd:
-    """What the newest alert of a chat came to within a day, why, and how many were lost in that day."""
+    """The state of a chat's newest alert within a day, its detail, and how many alerts were lost in that day."""
 
     chat_id: str
     state: str
@@ -45,5 +44,5 @@ class DeliveryEnd:
 
 def newest_delivery_ends(connection: Connection, chat_ids: list[str]) -> list[DeliveryEnd]:
     """Each of `chat_ids` that had an alert sent, expired or refused within a day."""
-    found = connection.execute(query("newest_delivery_ends"), {"chats": chat_ids})
-    return [DeliveryEnd(*row) for row in found]
+    rows = connection.execute(query("newest_delivery_ends"), {"chats": chat_ids})
+    return [DeliveryEnd(*row) for row in rows]

@@ -1,4 +1,4 @@
-"""One run at a time works on a symbol, whichever machine it runs on."""
+"""Locks on symbols: one run at a time works on a symbol, on any machine."""
 
 import time
 from collections.abc import Iterator
@@ -17,11 +17,11 @@ TRY = text("""
 
 
 class SymbolLocks:
-    """Advisory locks held by one transaction, and let go when it or its connection ends.
+    """Advisory locks held by one transaction, released when it or its connection ends.
 
-    A lock of a transaction works through the connection poolers of Neon and Supabase, which hand
-    the connection of a session to others. A lock that dies with its connection does no harm: saving
-    compares and swaps, and keys are unique; the lock spares the work of doing it twice.
+    A transaction's lock works through the connection poolers of Neon and Supabase, which give
+    a session's connection to others. A lock lost with its connection does no harm: saving
+    compares and swaps, and keys are unique; the lock only avoids doing the work twice.
     """
 
     def __init__(self, engine: Engine, wait_seconds: float) -> None:
@@ -29,16 +29,16 @@ class SymbolLocks:
         self._connection: Connection | None = None
 
     def take(self, symbol: str) -> float:
-        """Hold the lock of `symbol`; returns the seconds waited, raises SymbolBusy when they are over."""
+        """Lock `symbol`; returns the seconds waited, raises SymbolBusy after `wait_seconds`."""
         started = time.monotonic()
         if not self.take_free([symbol]):
             raise self.busy(symbol)
         return time.monotonic() - started
 
     def take_free(self, symbols: list[str]) -> list[str]:
-        """Hold the locks of those of `symbols` that are free, and return them; where none is, wait until one is.
+        """Lock those of `symbols` that are free, and return them; where none is, wait until one is.
 
-        Returns none when the wait is over.
+        Returns an empty list after `wait_seconds`.
         """
         until = time.monotonic() + self._wait_seconds
         while not (taken := self._try(symbols)) and time.monotonic() < until:
@@ -46,10 +46,10 @@ class SymbolLocks:
         return taken
 
     def busy(self, symbol: str) -> SymbolBusy:
-        """What to say of a symbol that `take_free` did not return."""
+        """The error for a symbol that `take_free` did not return."""
         return SymbolBusy(
-            f"another run is working on {symbol} (waited {self._wait_seconds:.0f} s); this one leaves it alone. "
-            "HYBRID_ML_LOCK_WAIT_SECONDS says how long to wait"
+            f"another run is working on {symbol} (waited {self._wait_seconds:.0f} s); this run skips it. "
+            "HYBRID_ML_LOCK_WAIT_SECONDS sets how long to wait"
         )
 
     def _try(self, symbols: list[str]) -> list[str]:
@@ -65,7 +65,7 @@ class SymbolLocks:
             raise
 
     def release(self) -> None:
-        """Let go of every lock; a connection that died has let go already."""
+        """Release every lock; a connection that died has released its locks already."""
         connection, self._connection = self._connection, None
         if connection is not None:
             with suppress(SQLAlchemyError, StoreUnavailable):
@@ -74,7 +74,7 @@ class SymbolLocks:
 
 @contextmanager
 def symbol_locks(engine: Engine, wait_seconds: float) -> Iterator[SymbolLocks]:
-    """Locks that are let go at the end of the block."""
+    """Locks that are released at the end of the block."""
     locks = SymbolLocks(engine, wait_seconds)
     try:
         yield locks

@@ -1,4 +1,4 @@
-"""The registry of model versions. The database is the truth; local files are copies of it."""
+"""The registry of model versions. The database is authoritative; local files are copies."""
 
 import json
 from contextlib import suppress
@@ -17,12 +17,12 @@ from hybrid_ml.store.sql import query
 
 FAR_FUTURE = datetime(9999, 1, 1, tzinfo=UTC)
 Insertion = Literal["new", "bytes", "nothing"]
-"""A new row; a row whose pruned or damaged bytes were put back; or nothing that was not there."""
+"""A new row; a row whose pruned or damaged bytes were restored; or no change."""
 
 
 @dataclass(frozen=True)
-class Part:
-    """A row of the registry without its bytes. `file` seals the serving file of that version."""
+class StoredVersion:
+    """A row of the registry without its bytes. `file`: checksum of the serving file of that version."""
 
     version: str
     part: Checksum
@@ -31,11 +31,11 @@ class Part:
 
 @dataclass(frozen=True)
 class Serving:
-    """Which parts serve a symbol at a moment; `adapter` is None when the base answers alone."""
+    """The base and adapter in use for a symbol at a moment; `adapter` is None when the base is used alone."""
 
     symbol: str
-    base: Part
-    adapter: Part | None
+    base: StoredVersion
+    adapter: StoredVersion | None
     is_champion: bool
 
     @property
@@ -48,17 +48,19 @@ class Serving:
 
 
 def find_serving(connection: Connection, symbol: str, as_of: datetime) -> Serving | None:
-    """What serves `symbol` at `as_of`, never a model that has seen later bars; None when nothing can."""
+    """The model in use for `symbol` at `as_of`, never one that has seen later bars; None when there is none."""
     base = connection.execute(query("serving_base"), {"symbol": symbol, "as_of": as_of}).one_or_none()
     if base is None:
         return None
     adapter = connection.execute(query("newest_adapter"), {"parent": base.version, "as_of": as_of}).one_or_none()
     adopted = adapter is not None and adapter.status == "adopted"
-    return Serving(symbol, _part(base), _part(adapter) if adopted else None, base.status == "champion")
+    return Serving(
+        symbol, _stored_version(base), _stored_version(adapter) if adopted else None, base.status == "champion"
+    )
 
 
 def find_champion(connection: Connection, symbol: str) -> Serving | None:
-    """The champion of `symbol`, whatever it has seen, without an adapter."""
+    """The champion of `symbol`, whatever bars it has seen, without an adapter."""
     base = connection.execute(
         text(
             "SELECT version, sha256, length, file_sha256, file_length FROM model_versions "
@@ -66,18 +68,18 @@ def find_champion(connection: Connection, symbol: str) -> Serving | None:
         ),
         {"symbol": symbol},
     ).one_or_none()
-    return None if base is None else Serving(symbol, _part(base), None, True)
+    return None if base is None else Serving(symbol, _stored_version(base), None, True)
 
 
-def _part(row: Any) -> Part:
-    return Part(row.version, Checksum(row.length, row.sha256), Checksum(row.file_length, row.file_sha256))
+def _stored_version(row: Any) -> StoredVersion:
+    return StoredVersion(row.version, Checksum(row.length, row.sha256), Checksum(row.file_length, row.file_sha256))
 
 
 def fetch(connection: Connection, serving: Serving, base_data: bytes | None = None) -> HybridModel:
-    """The serving model from the registry; raises ModelUnavailable when its base's bytes are damaged.
+    """The model of `serving` from the registry; raises ModelUnavailable when its base's bytes are damaged.
 
-    With only the adapter damaged the base answers alone, which the version of what comes back tells.
-    `base_data`: the base's bytes, checked, where they are at hand: they are megabytes.
+    Where only the adapter is damaged, the base is returned alone, with the base's version.
+    `base_data`: the base's bytes, checked, where the caller has them already: they are megabytes.
     """
     base_data = base_data or _bytes(connection, serving.base)
     if serving.adapter is not None:
@@ -86,38 +88,47 @@ def fetch(connection: Connection, serving: Serving, base_data: bytes | None = No
     return build(base_data, None, serving.symbol)
 
 
+def leaders(connection: Connection, symbols: list[str]) -> dict[str, tuple[str, ...]]:
+    """The leaders of the champion of each of `symbols` whose champion has any."""
+    statement = text(
+        "SELECT symbol, leaders FROM model_versions "
+        "WHERE status = 'champion' AND symbol = ANY(:symbols) AND cardinality(leaders) > 0"
+    )
+    return {row.symbol: tuple(row.leaders) for row in connection.execute(statement, {"symbols": symbols})}
+
+
 def find_current(connection: Connection, symbol: str) -> Serving | None:
-    """The champion with its newest trial, whatever they have seen: what the local file is a copy of."""
+    """The champion with its newest trial, whatever bars they have seen; the local file is a copy of this."""
     champion = find_champion(connection, symbol)
     return None if champion is None else find_serving(connection, symbol, FAR_FUTURE)
 
 
 def data_cutoff(connection: Connection, version: str) -> datetime | None:
-    """The close of the newest bar that had a part in making `version`; None when it is not there."""
+    """The close of the newest bar used to make `version`; None when the version is not in the registry."""
     statement = text("SELECT data_until FROM model_versions WHERE version = :version")
-    found: datetime | None = connection.execute(statement, {"version": version}).scalar()
-    return found
+    result: datetime | None = connection.execute(statement, {"version": version}).scalar()
+    return result
 
 
 def trained_from(connection: Connection, symbol: str, as_of: datetime) -> datetime | None:
-    """Where the training window of the base that serves `symbol` at `as_of` begins; None when nothing serves."""
+    """The begin of the training window of the base in use for `symbol` at `as_of`; None when there is none."""
     serving = find_serving(connection, symbol, as_of)
     if serving is None:
         return None
     statement = text("SELECT trained_from FROM model_versions WHERE version = :version")
-    found: datetime | None = connection.execute(statement, {"version": serving.base.version}).scalar()
-    return found
+    result: datetime | None = connection.execute(statement, {"version": serving.base.version}).scalar()
+    return result
 
 
-def _bytes(connection: Connection, part: Part) -> bytes:
-    found = connection.execute(
+def _bytes(connection: Connection, part: StoredVersion) -> bytes:
+    row = connection.execute(
         text("SELECT bytes FROM model_versions WHERE version = :version"), {"version": part.version}
     ).one_or_none()
-    if found is None:
+    if row is None:
         raise ModelUnavailable(f"{part.version} is not in the registry any more")
-    if found.bytes is None:
+    if row.bytes is None:
         raise ModelUnavailable(f"the bytes of {part.version} are pruned")
-    data = bytes(found.bytes)
+    data = bytes(row.bytes)
     check_seal(data, part.part)
     return data
 
@@ -136,7 +147,7 @@ def save_base(connection: Connection, model: HybridModel, decision: Promotion) -
     outcome: Literal["retired", "rejected"] = "retired" if decision.of_the_past else "rejected"
     is_new = insert_base(connection, base, outcome, decision.reason) == "new"
     if decision.of_the_past and not is_new:
-        # Rejected or merely brought in before; it is wanted now for the moments that it may answer.
+        # Rejected or only imported before; now it is needed for the moments that it may answer.
         statement = "UPDATE model_versions SET status = 'retired' WHERE version = :version AND status <> 'champion'"
         connection.execute(text(statement), {"version": base.version})
     if is_new:
@@ -144,9 +155,9 @@ def save_base(connection: Connection, model: HybridModel, decision: Promotion) -
 
 
 def confirm(connection: Connection, model: HybridModel, decision: Promotion) -> Promotion:
-    """`decision` as it can be carried out in the caller's transaction.
+    """`decision` as far as it still holds in the caller's transaction.
 
-    A challenger that was judged against one champion does not replace another, made meanwhile by a
+    A challenger that was judged against one champion does not replace another that was promoted meanwhile, by a
     run elsewhere or by hand: compare and swap.
     """
     base = model.base
@@ -160,7 +171,7 @@ def confirm(connection: Connection, model: HybridModel, decision: Promotion) -> 
 
 
 def insert_base(connection: Connection, base: Base, status: str, reason: str) -> Insertion:
-    """Record a base as it is; a version that is there keeps its status. Returns what was new about it."""
+    """Record a base; an existing version keeps its status. Returns what has changed."""
     row = {
         **_common(base, seal(pack_file(HybridModel(base)))),
         "kind": base.kind,
@@ -168,6 +179,7 @@ def insert_base(connection: Connection, base: Base, status: str, reason: str) ->
         "parent": None,
         "row_limit": base.row_limit,
         "week": base.week,
+        "leaders": list(base.leaders),
         "feature_names": list(base.feature_names),
         "classes": list(base.classes),
         "label_threshold": base.label_threshold,
@@ -186,7 +198,7 @@ def _insert(connection: Connection, row: dict[str, Any]) -> Insertion:
 
 
 def lock_registry(connection: Connection, symbol: str) -> None:
-    """Whoever changes the champion of `symbol` takes turns, until the caller's transaction ends."""
+    """Let one transaction at a time change the champion of `symbol`; the lock ends with the caller's transaction."""
     connection.execute(
         text("SELECT pg_advisory_xact_lock(hashtext('champion'), hashtext(:symbol))"), {"symbol": symbol}
     )
@@ -199,7 +211,7 @@ def promote(
     reason: str,
     event: Literal["promoted", "rolled back"] = "promoted",
 ) -> str | None:
-    """Make `version` the champion of `symbol`; the one before it retires, and is returned.
+    """Make `version` the champion of `symbol`; the previous one is retired, and its version returned.
 
     Nothing happens when `version` is the champion already.
     """
@@ -221,12 +233,12 @@ def promote(
 
 
 def save_adapter(connection: Connection, base: Base, adapter: Adapter) -> Insertion:
-    """Record a trial of an adapter to `base`, adopted or rejected; returns what was new about it."""
+    """Record a trial of an adapter to `base`, adopted or rejected; returns what has changed."""
     return record_adapter(connection, base.symbol, adapter, seal(pack_file(HybridModel(base, adapter))))
 
 
 def record_adapter(connection: Connection, symbol: str, adapter: Adapter, file: Checksum) -> Insertion:
-    """The same where the base is not at hand; `file`: the seal of the serving file of both."""
+    """The same without the base's bytes; `file`: the checksum of the serving file of both."""
     row = {
         **_common(adapter, file),
         "kind": "adapter",
@@ -234,6 +246,7 @@ def record_adapter(connection: Connection, symbol: str, adapter: Adapter, file: 
         "parent": adapter.parent,
         "row_limit": None,
         "week": None,
+        "leaders": None,
         "feature_names": None,
         "classes": None,
         "label_threshold": None,
@@ -241,7 +254,7 @@ def record_adapter(connection: Connection, symbol: str, adapter: Adapter, file: 
         "parameters": json.dumps({"step": adapter.step}),
         "library_versions": json.dumps({}),
         "status": "adopted" if adapter.leaf_values is not None else "rejected",
-        "reason": "" if adapter.leaf_values is not None else "unseen rows spoke against the refit",
+        "reason": "" if adapter.leaf_values is not None else "the refit was not better on unseen rows",
     }
     return _insert(connection, row)
 
@@ -265,33 +278,33 @@ def _common(part: Base | Adapter, file: Checksum) -> dict[str, Any]:
 
 
 def first_base_at(connection: Connection, symbol: str) -> datetime | None:
-    """The moment of the first base that was put into the registry, from which the weeks of `symbol` count.
+    """The moment of the first base put into the registry, from which the weeks of `symbol` are counted.
 
-    One made later for an earlier moment, to judge the past, does not move them.
+    A base made later for an earlier moment, to evaluate the past, does not change it.
     """
     statement = text(
         "SELECT as_of FROM model_versions WHERE symbol = :symbol AND kind IN ('base', 'scratch') "
         "ORDER BY created_at, as_of LIMIT 1"
     )
-    found: datetime | None = connection.execute(statement, {"symbol": symbol}).scalar()
-    return found
+    result: datetime | None = connection.execute(statement, {"symbol": symbol}).scalar()
+    return result
 
 
 @dataclass(frozen=True)
 class RetrainAttempts:
-    """Trainings from scratch that a symbol had.
+    """A symbol's trainings from scratch.
 
-    `failed_attempts`: rejected ones since the base that serves was made; `newest`: the moment of the last one
-    of any outcome, None when there never was one.
+    `failed_attempts`: rejected ones since the base in use was made; `newest`: the moment of the last one
+    of any outcome, None when there was none.
     """
 
     failed_attempts: int
     newest: datetime | None
 
 
-def scratch_tries(connection: Connection, symbol: str, as_of: datetime) -> RetrainAttempts:
-    """What trainings from scratch have come to for `symbol` by `as_of`."""
-    return RetrainAttempts(*connection.execute(query("scratch_tries"), {"symbol": symbol, "as_of": as_of}).one())
+def retrain_attempts(connection: Connection, symbol: str, as_of: datetime) -> RetrainAttempts:
+    """The trainings from scratch of `symbol` by `as_of`."""
+    return RetrainAttempts(*connection.execute(query("retrain_attempts"), {"symbol": symbol, "as_of": as_of}).one())
 
 
 def list_bases(connection: Connection, symbol: str) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Files a person asked for: known to be writable before long work begins, written whole or not at all."""
+"""Output files: checked to be writable before long work begins, and written completely or not at all."""
 
 import tempfile
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ def write_parquet(frame: pd.DataFrame, path: Path, flag: str) -> None:
 
 @contextmanager
 def errors_as_bad_input(path: Path, flag: str) -> Iterator[None]:
-    """Tell what the operating system refuses as BadInput with the flag, the path and the remedy."""
+    """Translate errors of the operating system into BadInput with the flag, the path and the remedy."""
     try:
         yield
     except OSError as error:

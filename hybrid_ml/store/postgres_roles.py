@@ -1,4 +1,4 @@
-"""Who may do what on the embedded PostgreSQL: one account enters, as a role that owns its databases and no more."""
+"""Accounts and roles of the embedded PostgreSQL: one account connects, as a role that owns its databases only."""
 
 import os
 import tempfile
@@ -16,7 +16,7 @@ from hybrid_ml.store.postgres_server import SUPERUSER, Cluster
 from hybrid_ml.store.private_folders import owner_name
 
 ROLE = "hybrid_ml"
-"""The program and Prefect's server connect as it; the superuser makes databases and extensions, nothing else."""
+"""The role of the program and of Prefect's server; the superuser only creates databases and extensions."""
 SCRATCH = "hybrid_ml_scratch_"
 NOTE = (
     "# Written by hybrid-ml at each start: the account that runs it may connect, over the socket alone, and no other.\n"
@@ -60,7 +60,7 @@ END $$
 
 
 def write_access_files(cluster: Cluster) -> bool:
-    """Say who may connect; whether that was otherwise before, as in folders of versions that let everybody in."""
+    """Write who may connect; returns whether that has changed, as in folders of versions that admitted everybody."""
     account = owner_name(os.geteuid()).replace('"', '""')
     entries = {
         "pg_hba.conf": f"{NOTE}local all all peer map=owner\n",
@@ -89,21 +89,21 @@ def _write(cluster: Cluster, name: str, text: str) -> None:
 
 
 def prepare_database(cluster: Cluster, database: str, extensions: Sequence[str], *, reload: bool) -> None:
-    """Make the role, the database as the role's, and its extensions, where they are missing.
+    """Create the role, the database owned by it, and its extensions, where they are missing.
 
-    What belongs to the superuser there, as in databases of versions that knew no other role, becomes the role's.
-    `reload`: the access files have changed under a server that runs.
+    Objects that the superuser owns there, as in databases of versions without the role, are given to the role.
+    `reload`: the access files of a running server have changed.
     """
     with closing(connect(cluster, "postgres")) as connection, connection.cursor() as cursor:
         if reload:
             cursor.execute("SELECT pg_reload_conf()")
         _make_role(cursor)
         cursor.execute("SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = %s", (database,))
-        found = cursor.fetchone()
+        row = cursor.fetchone()
         names = {"database": sql.Identifier(database), "role": sql.Identifier(ROLE)}
-        if found is None:
+        if row is None:
             _ignore_faster(cursor, sql.SQL("CREATE DATABASE {database} OWNER {role}").format(**names))
-        elif found[0] == SUPERUSER and database != SUPERUSER:  # the one that is always there stays its own
+        elif row[0] == SUPERUSER and database != SUPERUSER:  # database postgres keeps its owner
             with closing(connect(cluster, database)) as inside, inside.cursor() as its:
                 its.execute(HAND_OVER.format(role=ROLE, superuser=SUPERUSER))
             cursor.execute(sql.SQL("ALTER DATABASE {database} OWNER TO {role}").format(**names))
@@ -133,13 +133,13 @@ def _make_extensions(cluster: Cluster, database: str, extensions: Sequence[str])
 
 
 def _ignore_faster(cursor: Any, statement: Any) -> None:
-    """Run `statement`, which another process may just have run."""
+    """Run `statement`, which another process may just have run too."""
     with suppress(errors.DuplicateDatabase, errors.DuplicateObject, errors.UniqueViolation):
         cursor.execute(statement)
 
 
 def make_scratch_database(cluster: Cluster) -> str:
-    """The name of a new, empty database of the role's."""
+    """The name of a new, empty database owned by the role."""
     name = f"{SCRATCH}{uuid4().hex[:12]}"
     with closing(connect(cluster, "postgres")) as connection, connection.cursor() as cursor:
         parts = {"name": sql.Identifier(name), "role": sql.Identifier(ROLE)}
@@ -148,7 +148,7 @@ def make_scratch_database(cluster: Cluster) -> str:
 
 
 def drop_scratch_databases(cluster: Cluster, own: str = "") -> None:
-    """Drop scratch databases to which nobody is connected, and `own`."""
+    """Drop `own` and all scratch databases without connections."""
     with closing(connect(cluster, "postgres")) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT datname FROM pg_database WHERE starts_with(datname, %s)", (SCRATCH,))
         for (name,) in cursor.fetchall():
@@ -158,7 +158,7 @@ def drop_scratch_databases(cluster: Cluster, own: str = "") -> None:
 
 
 def connect(cluster: Cluster, database: str) -> Any:
-    """A connection of the superuser's, each statement of which holds at once."""
+    """A connection of the superuser, in autocommit mode."""
     connection = psycopg2.connect(cluster.address(database))
     connection.autocommit = True
     return connection

@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL's files and processes: made, started, watched, stopped; its log kept small."""
+"""The embedded PostgreSQL's files and processes: created, started, checked, stopped; its log limited in size."""
 
 import os
 import re
@@ -20,14 +20,14 @@ from hybrid_ml.store.private_folders import Account, is_private
 
 SUPERUSER = "postgres"
 PORT = 5432
-"""Part of the socket's name; nothing listens on a network."""
+"""Part of the socket's name; the server listens on no network."""
 LONGEST_SOCKET_FOLDER = 80
 """A unix socket's path ends at 103 characters on macOS, 107 on Linux; its name and the server's take 20."""
 START_SECONDS, STOP_SECONDS = 60.0, 60.0
 LOG_BYTES = 10_000_000
-"""PostgreSQL's log is moved to `log.1` when it is larger: both together hold twice as much at most."""
+"""PostgreSQL's log is moved to `log.1` when it is larger, so both together hold at most twice as much."""
 STILL_ENDING = "shared memory block"
-"""In its complaint about processes of a server that was killed."""
+"""Part of PostgreSQL's error while processes of a killed server are still running."""
 NOT_YET = re.compile(
     "starting up|shutting down|not yet accepting|recovery|No such file|refused|closed the connection|timeout expired"
 )
@@ -45,19 +45,19 @@ class Cluster:
         return self.folder / "log"
 
     def address(self, database: str, role: str = SUPERUSER) -> str:
-        """Where `role` reaches `database`; there is no password: the server looks at who connects."""
+        """The address of `database` for `role`, without a password: the server checks the connecting account."""
         host = quote(str(self.socket_folder()))
-        # Nobody else's server is believed, should another account ever come to own the socket's folder.
+        # requirepeer: no server of another account is accepted, should it ever own the socket's folder.
         return f"postgresql://{role}@/{database}?host={host}&requirepeer={quote(self.account.name)}"
 
     def socket_folder(self) -> Path:
-        """Beside its files, or where their path is too long or odd for a socket, where `socket_folder` says."""
+        """The data files' folder; where its path does not fit for a socket, the one noted in `socket_folder`."""
         if _fits(self.folder):
             return self.folder
         return Path(self._socket_note().read_text(encoding="utf-8"))
 
     def has_private_socket_folder(self) -> bool:
-        """Whether nobody but the server's account can have made the socket: asked before anything connects."""
+        """Whether only the server's account can have made the socket; checked before connecting."""
         if _fits(self.folder):
             return True
         try:
@@ -69,7 +69,7 @@ class Cluster:
         return self.folder.parent / "socket_folder"
 
     def make_socket_folder(self) -> None:
-        """A folder nobody could make before us; the same as before, which others may still know."""
+        """Make a folder that nobody could have made before; the previous one where possible, which may be in use."""
         if _fits(self.folder):
             return
         with suppress(OSError):
@@ -85,19 +85,19 @@ class Cluster:
         self._socket_note().write_text(str(made), encoding="utf-8")
 
     def remove_socket_folder(self) -> None:
-        """Once the server has stopped."""
+        """Remove it after the server has stopped."""
         if not _fits(self.folder):
             with suppress(OSError):
                 self.socket_folder().rmdir()
 
 
 def _fits(folder: Path) -> bool:
-    """Whether the path can hold a socket, and be written into an address as it is."""
+    """Whether the path can hold a socket, and needs no escaping in an address."""
     return len(str(folder)) <= LONGEST_SOCKET_FOLDER and re.fullmatch(r"[\w./+@:-]+", str(folder), re.ASCII) is not None
 
 
 def initialise(cluster: Cluster, programs: Programs) -> None:
-    """Make the server's files where there are none. Raises StoreUnavailable where another major version made them."""
+    """Create the server's files where there are none. Raises StoreUnavailable where another major version made them."""
     version = cluster.folder / "PG_VERSION"
     if version.exists():
         made_by = version.read_text(encoding="ascii").strip()
@@ -108,19 +108,19 @@ def initialise(cluster: Cluster, programs: Programs) -> None:
                 "one), or carry the data over with `hybrid-ml backup` and `restore`"
             )
         return
-    # No locale of this machine: the order of text stays the same wherever the files or a backup go.
+    # No locale of this machine, so that text sorts the same on every machine that gets the files or a backup.
     options = ["--no-locale", "--encoding=UTF8", "--auth=peer", "--auth-host=reject", f"--username={SUPERUSER}"]
     try:
         run([programs.folder / "initdb", "-D", cluster.folder, *options], cluster.account)
     except subprocess.CalledProcessError as error:
         raise StoreUnavailable(
-            f"the embedded PostgreSQL could not make its files in {cluster.folder} ({reason(error)}); make room, or "
-            "name another folder with HYBRID_ML_DATA_DIR"
+            f"the embedded PostgreSQL could not create its files in {cluster.folder} ({reason(error)}); free some "
+            "space, or name another folder with HYBRID_ML_DATA_DIR"
         ) from None
 
 
 def postmaster(cluster: Cluster) -> psutil.Process | None:
-    """The server's first process, while it lives; one that has only its number is not taken for it."""
+    """The server's main process while it lives; another process that reuses its id is not returned."""
     try:
         lines = (cluster.folder / "postmaster.pid").read_text(encoding="utf-8").splitlines()
         process = psutil.Process(int(lines[0]))
@@ -132,9 +132,9 @@ def postmaster(cluster: Cluster) -> psutil.Process | None:
 
 
 def ensure_running(cluster: Cluster, programs: Programs) -> None:
-    """Start the server unless it runs, and wait until it answers, also where it is long in starting.
+    """Start the server unless it runs, and wait until it answers, also where it starts slowly.
 
-    Raises StoreUnreachable when it does not within START_SECONDS, or ends.
+    Raises StoreUnreachable when it does not answer within START_SECONDS, or ends.
     """
     end, process = time.monotonic() + START_SECONDS, None
     while True:
@@ -156,7 +156,7 @@ def ensure_running(cluster: Cluster, programs: Programs) -> None:
 
 
 def connection_problem(cluster: Cluster) -> str:
-    """Why nobody can connect to the server; empty when it answers."""
+    """Why connecting to the server fails; empty when it answers."""
     if not cluster.has_private_socket_folder():
         return "No such file: it has no socket folder of its own"
     try:
@@ -169,7 +169,7 @@ def connection_problem(cluster: Cluster) -> str:
 
 
 def _start(cluster: Cluster, programs: Programs) -> subprocess.Popen[bytes]:
-    """The server as a process of its own session, so that no Ctrl-C of a terminal reaches it."""
+    """Start the server in a session of its own, so that Ctrl-C in a terminal does not reach it."""
     _forget_reused_number(cluster)
     cluster.make_socket_folder()
     limit_log(cluster)
@@ -199,7 +199,7 @@ def _start(cluster: Cluster, programs: Programs) -> subprocess.Popen[bytes]:
 
 
 def _forget_reused_number(cluster: Cluster) -> None:
-    """Where another process has the number of a server that died, PostgreSQL would take it for that server."""
+    """Where another process has the id of a server that died, PostgreSQL would take it for that server."""
     with suppress(OSError, ValueError, IndexError):
         note = cluster.folder / "postmaster.pid"
         if psutil.pid_exists(int(note.read_text(encoding="utf-8").split()[0])):
@@ -207,14 +207,14 @@ def _forget_reused_number(cluster: Cluster) -> None:
 
 
 def _open_log(cluster: Cluster, flags: int, name: str = "log") -> int:
-    """Its log, opened by us; where we are root, never what a link there leads to."""
+    """Open its log; as root, never follow a link there."""
     opened = os.open(cluster.folder / name, flags | os.O_NOFOLLOW, 0o600)
     os.fchown(opened, cluster.account.uid, cluster.account.gid)
     return opened
 
 
 def limit_log(cluster: Cluster) -> None:
-    """Move a log that has grown too large to `log.1`. The server goes on writing where it did."""
+    """Move a log that has grown too large to `log.1`. The server continues writing to the same file."""
     with suppress(OSError):
         if cluster.log.stat().st_size <= LOG_BYTES:
             return
@@ -228,7 +228,7 @@ def limit_log(cluster: Cluster) -> None:
 
 
 def stop(cluster: Cluster) -> None:
-    """Stop the server: at once for who is connected, and nothing is lost."""
+    """Stop the server: connections end at once, and no committed data is lost."""
     process = postmaster(cluster)
     if process is None:
         return

@@ -1,6 +1,7 @@
-"""The ledger: every prediction, why it was or was not a signal, and what came of it."""
+"""The ledger: every prediction, its gates' verdicts, and its outcome."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -9,18 +10,21 @@ from sqlalchemy import Connection, text
 
 from hybrid_ml.market.labels import HORIZON_MINUTES
 from hybrid_ml.signals.gates import Answer, Verdict, as_record
+from hybrid_ml.signals.pace import PaceRecord, record_period
 from hybrid_ml.signals.penalty import SIGNALS_CONSIDERED, RecentSignals
+from hybrid_ml.signals.reasons import Reason, as_reasons_record
 from hybrid_ml.store.sql import query
 
 REMEMBERED = timedelta(days=1)
-"""How long the last answer says something about the next one."""
+"""For how long the last answer's degraded state is used for the next one."""
 
 
 @dataclass(frozen=True)
 class Prediction:
     """An answer about `symbol` after the bar opened at `bar_time`, and the verdicts on it.
 
-    `silenced_by_penalty`: it would be a signal, had no penalty raised the confidence bound.
+    `silenced_by_penalty`: it would be a signal without the raised confidence bound of a penalty.
+    `reasons`: what moved the answer; empty where that is not known.
     """
 
     symbol: str
@@ -36,11 +40,12 @@ class Prediction:
     silenced_by_penalty: bool
     degraded: bool
     fell_back: bool
+    reasons: Sequence[Reason] = ()
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """The row of the ledger that counts for a bar, and whether the answer just given is it."""
+    """The row of the ledger that counts for a bar, and whether the current answer is that row."""
 
     id: int
     new: bool
@@ -49,12 +54,12 @@ class Recorded:
 def record(connection: Connection, prediction: Prediction) -> Recorded:
     """Write the prediction in the caller's transaction.
 
-    One answer a bar counts: the first, or the first that is a signal, because it is the one that
-    alerts. Others about the same bar are kept in `answers_not_counted` with the reason, where they
-    differ: the bar was corrected in between, another model answered, gates were looser.
+    One answer counts for each bar: the first, or the first that is a signal, because that one is
+    alerted. Others about the same bar are kept in `answers_not_counted` with the reason, where they
+    differ: the bar was corrected meanwhile, another model answered, gates were looser.
     """
-    given = _values(prediction)
-    written = connection.execute(query("record_prediction"), given).scalar()
+    values = _values(prediction)
+    written = connection.execute(query("record_prediction"), values).scalar()
     if written is not None:
         return Recorded(int(written), new=True)
     there = connection.execute(
@@ -62,60 +67,55 @@ def record(connection: Connection, prediction: Prediction) -> Recorded:
             "SELECT id, signal, close, p_down, p_flat, p_up FROM predictions "
             "WHERE symbol = :symbol AND bar_time = :bar_time FOR UPDATE"
         ),
-        given,
+        values,
     ).one()
     if prediction.signal and not there.signal:
         reason = f"a later run (as of {prediction.as_of:%Y-%m-%d %H:%M} UTC) found a signal"
-        connection.execute(query("displace_prediction"), {"id": there.id, "reason": reason})
-        connection.execute(query("replace_prediction"), {"id": there.id, **given})
+        connection.execute(query("archive_prediction"), {"id": there.id, "reason": reason})
+        connection.execute(query("replace_prediction"), {"id": there.id, **values})
         return Recorded(int(there.id), new=True)
     answer = prediction.answer
     if (there.close, there.p_down, there.p_flat, there.p_up) != (prediction.close, *answer.probabilities):
         corrected = f"; the bar closed at {there.close!r} then" if there.close != prediction.close else ""
-        connection.execute(query("set_answer_aside"), {"reason": f"an earlier answer counts{corrected}", **given})
+        connection.execute(query("keep_uncounted_answer"), {"reason": f"an earlier answer counts{corrected}", **values})
     return Recorded(int(there.id), new=False)
 
 
 def _values(prediction: Prediction) -> dict[str, Any]:
     answer = prediction.answer
     return {
-        "symbol": prediction.symbol,
-        "bar_time": prediction.bar_time,
-        "as_of": prediction.as_of,
-        "close": prediction.close,
+        **vars(prediction),
         "p_down": answer.down,
         "p_flat": answer.flat,
         "p_up": answer.up,
-        "threshold": prediction.threshold,
         "direction": answer.direction,
         "confidence": answer.confidence,
-        "model_version": prediction.model_version,
-        "preset": prediction.preset,
         "gates": json.dumps(as_record(prediction.verdicts)),
-        "signal": prediction.signal,
-        "silenced_by_penalty": prediction.silenced_by_penalty,
-        "degraded": prediction.degraded,
-        "fell_back": prediction.fell_back,
+        "reasons": json.dumps(as_reasons_record(prediction.reasons)) if prediction.reasons else None,
     }
 
 
 def resolve(connection: Connection, as_of: datetime, max_gap_minutes: int) -> int:
-    """Fill in, for every symbol and in one statement, the outcomes that are known at `as_of`; returns how many."""
-    given = {"as_of": as_of, "horizon_minutes": HORIZON_MINUTES, "max_gap_minutes": max_gap_minutes}
-    return int(connection.execute(query("resolve_predictions"), given).rowcount)
+    """Fill in, for every symbol and in one statement, the outcomes that are known at `as_of`; returns how many.
+
+    Entries go with them; those of outcomes from before there were entries are filled in where their bars are left.
+    """
+    values = {"as_of": as_of, "horizon_minutes": HORIZON_MINUTES, "max_gap_minutes": max_gap_minutes}
+    resolved = int(connection.execute(query("resolve_predictions"), values).rowcount)
+    connection.execute(query("fill_entries"), {"horizon_minutes": HORIZON_MINUTES})
+    return resolved
 
 
 def unreported_outcomes(connection: Connection, since: datetime, as_of: datetime) -> list[int]:
-    """Rows of the ledger whose signal was told of and whose outcome is known, but not yet told; bars after `since`."""
-    found = connection.execute(query("unreported_outcomes"), {"since": since, "as_of": as_of})
-    return [int(scalar) for scalar in found.scalars()]
+    """Ids of predictions whose signal was sent and whose outcome is known but not reported yet; bars after `since`."""
+    ids = connection.execute(query("unreported_outcomes"), {"since": since, "as_of": as_of})
+    return [int(scalar) for scalar in ids.scalars()]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A prediction that has been resolved; `close` is the one that counts, `corrected` not the stated one.
-
-    `outcome` is None where there can be none, for `void_reason`.
+    """A prediction with its outcome. `close`: the one the outcome is based on; `corrected`: it is not the stated one.
+    `outcome` is None where there can be none, for `void_reason`; `entry_return` and `tradable` as of a `PastSignal`.
     """
 
     symbol: str
@@ -127,41 +127,47 @@ class Outcome:
     outcome: str | None
     forward_return: float | None
     void_reason: str | None
+    entry_return: float | None
+    tradable: bool | None
 
 
 def outcome(connection: Connection, prediction_id: int) -> Outcome:
-    """What was said, and what became of it."""
+    """The prediction and its outcome."""
     statement = text(
         "SELECT symbol, bar_time, direction, coalesce(corrected_close, close) AS close, close_then, outcome, "
-        "corrected_close IS NOT NULL AS corrected, forward_return, void_reason FROM predictions WHERE id = :id"
+        "corrected_close IS NOT NULL AS corrected, forward_return, void_reason, entry_return, tradable "
+        "FROM predictions WHERE id = :id"
     )
     return Outcome(**connection.execute(statement, {"id": prediction_id}).one()._mapping)
 
 
-def recent_signals(connection: Connection, symbol: str, as_of: datetime, *, sent_only: bool = False) -> RecentSignals:
-    """The newest signals of `symbol` whose outcome was known at `as_of`.
-
-    For the penalty, answers that only it silenced are among them; `sent_only` leaves those out, for people.
-    """
-    given = {
+def recent_signals(connection: Connection, symbol: str, as_of: datetime) -> RecentSignals:
+    """The newest signals of `symbol` whose outcome was known at `as_of`, with answers silenced only by the penalty."""
+    values = {
         "symbol": symbol,
         "as_of": as_of,
         "count": SIGNALS_CONSIDERED,
         "horizon_minutes": HORIZON_MINUTES,
-        "sent_only": sent_only,
     }
-    count, precision, mean_confidence = connection.execute(query("recent_signals"), given).one()
+    count, precision, mean_confidence = connection.execute(query("recent_signals"), values).one()
     return RecentSignals(int(count), float(precision), float(mean_confidence))
 
 
-def was_degraded(connection: Connection, symbol: str, as_of: datetime) -> bool:
-    """Whether the newest answer about `symbol` before `as_of` came from a model under the bar.
+def pace_record(connection: Connection, symbol: str, bar_time: datetime, as_of: datetime) -> PaceRecord:
+    """What the pace of an answer about `bar_time` goes by, as of `as_of`."""
+    since, until = record_period(as_of)
+    values = {"symbol": symbol, "since": since, "until": until, "bar_time": bar_time}
+    return PaceRecord(**connection.execute(query("pace_record"), values).one()._mapping)
 
-    Forgotten after REMEMBERED: the market it was judged on is gone.
+
+def was_degraded(connection: Connection, symbol: str, as_of: datetime) -> bool:
+    """Whether the newest answer about `symbol` before `as_of` came from a degraded model.
+
+    Ignored after REMEMBERED, since the market has changed by then.
     """
     statement = text(
         "SELECT degraded FROM predictions WHERE symbol = :symbol AND as_of < :as_of AND bar_time < :as_of "
         "AND bar_time > :since ORDER BY bar_time DESC LIMIT 1"
     )
-    given = {"symbol": symbol, "as_of": as_of, "since": as_of - REMEMBERED}
-    return bool(connection.execute(statement, given).scalar())
+    values = {"symbol": symbol, "as_of": as_of, "since": as_of - REMEMBERED}
+    return bool(connection.execute(statement, values).scalar())

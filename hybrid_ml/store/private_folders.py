@@ -1,5 +1,6 @@
-"""Whose the files of the embedded PostgreSQL are: one account's of this machine, and nobody else's."""
+"""Ownership of the embedded PostgreSQL's files: one account of this machine owns them, no other has access."""
 
+import fcntl
 import os
 import pwd
 import shlex
@@ -7,6 +8,8 @@ import shutil
 import stat
 import struct
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,13 +17,14 @@ from typing import Any
 from hybrid_ml.errors import StoreUnavailable
 
 SYSTEM_ACCOUNT = "embedded_postgres"
-"""Runs the server for root, as whom PostgreSQL refuses to run."""
+"""Runs the server for root, since PostgreSQL refuses to run as root."""
 ADMINISTRATION_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
-"""Where useradd lies; the PATH of cron, of a container or of `su` may lack them."""
+"""The folders of useradd; the PATH of cron, of a container or of `su` may lack them."""
+ACCOUNTS_FOLDER = Path("/etc")
 PRIVATE, PRIVATE_WITH_GROUP = 0o700, 0o710
 ACL_ATTRIBUTE = "system.posix_acl_access"
 ACL_VERSION, ACL_USER, ACL_MASK, ACL_NO_ID = 2, 0x02, 0x10, 0xFFFFFFFF
-"""Access control lists as Linux keeps them (acl(5), linux/posix_acl_xattr.h)."""
+"""Access control lists in Linux's format (acl(5), linux/posix_acl_xattr.h)."""
 
 
 @dataclass(frozen=True)
@@ -41,17 +45,36 @@ class Account:
 
 
 def server_account() -> Account:
-    """The account that runs the server: our own, or for root one that exists for nothing else.
+    """The account that runs the server: our own, or for root one that is used for nothing else.
 
-    Raises StoreUnavailable where there is none and none can be made.
+    Raises StoreUnavailable where there is none and none can be created.
     """
     if os.geteuid() != 0:
         return _account(lambda: pwd.getpwuid(os.geteuid()), f"account number {os.geteuid()} has no name")
+    if not _has_system_account():
+        with _one_process_at_a_time():  # two of useradd at once may end with one account and another's number
+            if not _has_system_account():
+                _make_system_account()
+    return _account(lambda: pwd.getpwnam(SYSTEM_ACCOUNT), f"there is no account {SYSTEM_ACCOUNT}")
+
+
+def _has_system_account() -> bool:
     try:
         pwd.getpwnam(SYSTEM_ACCOUNT)
     except KeyError:
-        _make_system_account()
-    return _account(lambda: pwd.getpwnam(SYSTEM_ACCOUNT), f"there is no account {SYSTEM_ACCOUNT}")
+        return False
+    return True
+
+
+@contextmanager
+def _one_process_at_a_time() -> Iterator[None]:
+    folder = os.open(ACCOUNTS_FOLDER, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def _account(look_up: Any, problem: str) -> Account:
@@ -88,9 +111,9 @@ def _no_system_account(problem: str) -> StoreUnavailable:
 
 
 def make_data_folder(folder: Path, account: Account) -> Path:
-    """The data folder, resolved; made where it is missing, and shut to all other accounts.
+    """The data folder, resolved; created where it is missing, and closed to all other accounts.
 
-    Raises StoreUnavailable where another account owns it, or a link that leads to it.
+    Raises StoreUnavailable where another account owns it, or owns a link on its path.
     """
     refuse_links_of_others(folder)
     folder = folder.resolve()
@@ -98,7 +121,7 @@ def make_data_folder(folder: Path, account: Account) -> Path:
     _refuse_owner(folder, os.geteuid())
     if account.is_ours:
         folder.chmod(PRIVATE)
-    else:  # the server's account passes through it, and reads nothing in it
+    else:  # the server's account may pass through it, and read nothing in it
         os.chown(folder, -1, account.gid)
         folder.chmod(PRIVATE_WITH_GROUP)
         let_through(folder.parent, account)
@@ -106,7 +129,7 @@ def make_data_folder(folder: Path, account: Account) -> Path:
 
 
 def make_server_folder(folder: Path, account: Account) -> None:
-    """A folder of the server's account alone; made where it is missing. Raises StoreUnavailable as above."""
+    """A folder owned by the server's account, created where it is missing. Raises StoreUnavailable as above."""
     refuse_links_of_others(folder)
     folder.mkdir(exist_ok=True, mode=PRIVATE)
     if folder.stat().st_uid == os.geteuid() and not any(folder.iterdir()):
@@ -125,12 +148,12 @@ def is_private(folder: Path, account: Account) -> bool:
 
 
 def refuse_links_of_others(path: Path) -> None:
-    """Raises StoreUnavailable where the way to `path` leads over a link that another account made."""
+    """Raises StoreUnavailable where the path of `path` contains a link that another account made."""
     whole = path.absolute()
     for part in (whole, *whole.parents):
         if part.is_symlink() and part.lstat().st_uid not in (0, os.geteuid()):
             raise StoreUnavailable(
-                f"{part} is a link of account {owner_name(part.lstat().st_uid)}, who could lead the database anywhere; "
+                f"{part} is a link of account {owner_name(part.lstat().st_uid)}, who could redirect the database; "
                 "name another data folder with HYBRID_ML_DATA_DIR, or remove the link"
             )
 
@@ -138,7 +161,7 @@ def refuse_links_of_others(path: Path) -> None:
 def _refuse_owner(folder: Path, wanted: int) -> None:
     state = folder.stat()
     if not stat.S_ISDIR(state.st_mode):
-        raise StoreUnavailable(f"{folder} is no folder; move it away, or name another with HYBRID_ML_DATA_DIR")
+        raise StoreUnavailable(f"{folder} is no folder; move the file, or name another folder with HYBRID_ML_DATA_DIR")
     if state.st_uid != wanted:
         raise StoreUnavailable(
             f"{folder} belongs to account {owner_name(state.st_uid)}, not {owner_name(wanted)}, and the database must "
@@ -156,9 +179,9 @@ def owner_name(uid: int) -> str:
 
 
 def let_through(folder: Path, account: Account) -> None:
-    """Let the server's account pass `folder` and all above it, and neither it read them nor anybody else pass.
+    """Let the server's account pass through `folder` and all above it, without reading them; others gain no rights.
 
-    Raises StoreUnavailable where the file system has no access control lists, and a person must decide.
+    Raises StoreUnavailable where the file system has no access control lists, so that a person must decide.
     """
     if account.is_ours:
         return
@@ -168,10 +191,10 @@ def let_through(folder: Path, account: Account) -> None:
             continue
         try:
             _add_to_list(part, account.uid)
-        except (OSError, AttributeError) as error:  # no such lists there, or not on Linux
+        except (OSError, AttributeError) as error:  # no access control lists there, or not on Linux
             raise StoreUnavailable(
-                f"{part} is shut to the account {account.name}, as which PostgreSQL runs for root, and letting it "
-                f"through failed ({error}); `chmod o+x {shlex.quote(str(part))}`, name another data folder with "
+                f"{part} is closed to the account {account.name}, which runs PostgreSQL for root, and granting access "
+                f"failed ({error}); `chmod o+x {shlex.quote(str(part))}`, name another data folder with "
                 "HYBRID_ML_DATA_DIR, or run as an ordinary user"
             ) from None
 
@@ -181,7 +204,7 @@ def _add_to_list(folder: Path, uid: int) -> None:
     entries = _access_list(folder)
     entries[ACL_USER, uid] = entries.get((ACL_USER, uid), 0) | 1
     mode = stat.S_IMODE(folder.stat().st_mode)
-    # With a list the group's bits of the mode are the mask of all who are named in it.
+    # With a list, the group bits of the mode are the mask for all entries of the list.
     entries[ACL_MASK, ACL_NO_ID] = entries.get((ACL_MASK, ACL_NO_ID), mode >> 3 & 7) | 1
     packed = [struct.pack("<HHI", tag, entries[tag, owner], owner) for tag, owner in sorted(entries)]
     os.setxattr(folder, ACL_ATTRIBUTE, struct.pack("<I", ACL_VERSION) + b"".join(packed))

@@ -1,9 +1,9 @@
-"""What the registry keeps, and how long: every row that answered, but bytes only for a while.
+"""What the registry keeps, and for how long: every row of a model that answered, but bytes only for a while.
 
-Bytes of a base are kept eight weeks after it was recorded, and eight weeks after it last began or
-ceased to serve or was imported; bytes of an adapter 48 hours. The champion and the newest trial of
-an adapter to it keep theirs for as long as they are that. Later a base, and an adapter that
-predictions refer to, lose their bytes and keep everything else; other adapters go.
+Bytes of a base are kept eight weeks after it was recorded, after it was last promoted or
+retired, and after it was imported; bytes of an adapter 48 hours. The champion and the newest trial of
+an adapter to it keep theirs while they are in use. Later a base, and an adapter that
+predictions refer to, lose their bytes and keep everything else; other adapters are deleted.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ ADAPTERS_KEEP_BYTES = timedelta(hours=48)
 
 @dataclass(frozen=True)
 class Pruned:
-    """How many bases and adapters gave up their bytes, and how many adapters were deleted."""
+    """How many bases and adapters lost their bytes, and how many adapters were deleted."""
 
     bases: int
     adapters: int
@@ -30,7 +30,7 @@ class Pruned:
 def prune(connection: Connection, symbol: str) -> Pruned:
     """Prune the registry of `symbol` by the database's own clock, in the caller's transaction.
 
-    Doing it again changes nothing.
+    A second call changes nothing.
     """
     bases = connection.execute(query("prune_bases"), {"symbol": symbol, "keep": BASES_KEEP_BYTES}).all()
     for base in bases:

@@ -1,4 +1,4 @@
-"""What the registry holds, for the eyes. Knows nothing of LightGBM, so that it answers at once."""
+"""The registry's content for display. Does not import LightGBM, so that the command is fast."""
 
 from datetime import datetime
 from difflib import get_close_matches
@@ -19,7 +19,7 @@ MEASURED = {"bytes_kept", "found_length", "found_sha256", "predictions", "adapte
 def list_models(connection: Connection, symbol: str | None, now: datetime, *, adapters: bool) -> ModelListing:
     """The bases of `symbol` (None: of all), newest first, on demand with the newest ADAPTERS_SHOWN adapters.
 
-    Raises BadInput, naming what there is, for a symbol without models.
+    Raises BadInput, listing the symbols with models, for a symbol without models.
     """
     chosen = {"symbol": symbol, "adapters": ADAPTERS_SHOWN if adapters else 0}
     rows = connection.execute(query("list_models"), chosen).mappings().all()
@@ -34,7 +34,7 @@ def list_models(connection: Connection, symbol: str | None, now: datetime, *, ad
 
 def _line(row: dict[str, Any], serving: dict[str, str | None]) -> ModelLine:
     metrics = row.pop("metrics")
-    # An adapter's metrics are of its own few rows against its base's, another thing by the same name.
+    # An adapter's metrics compare its few rows with its base's, another quantity under the same name.
     judged = {name: metrics.get(name) if row["kind"] != "adapter" else None for name in JUDGED}
     return ModelLine(**row, **judged, serves=serving[row["symbol"]] == row["version"])
 
@@ -47,7 +47,7 @@ def _symbols(connection: Connection) -> list[str]:
 
 
 def serving_version(connection: Connection, symbol: str, as_of: datetime) -> str | None:
-    """The version that answers for `symbol` at `as_of`, as `models.find_serving` finds it."""
+    """The version in use for `symbol` at `as_of`, by the same rule as `model_registry.find_serving`."""
     base = connection.execute(query("serving_base"), {"symbol": symbol, "as_of": as_of}).one_or_none()
     if base is None:
         return None
@@ -56,39 +56,39 @@ def serving_version(connection: Connection, symbol: str, as_of: datetime) -> str
 
 
 def describe_model(connection: Connection, version: str, now: datetime) -> ModelDetails:
-    """Everything about `version`; raises ModelUnavailable, naming the nearest ones, when it is not there."""
-    found = connection.execute(query("describe_model"), {"version": version}).mappings().one_or_none()
-    if found is None:
+    """Everything about `version`; raises ModelUnavailable, listing similar names, when it is not there."""
+    row = connection.execute(query("describe_model"), {"version": version}).mappings().one_or_none()
+    if row is None:
         raise unknown_version(connection, version)
     return ModelDetails(
         version=version,
-        symbol=found["symbol"],
-        serves=serving_version(connection, found["symbol"], now) == version,
-        record={name: value for name, value in found.items() if name not in MEASURED},
+        symbol=row["symbol"],
+        serves=serving_version(connection, row["symbol"], now) == version,
+        record={name: value for name, value in row.items() if name not in MEASURED},
         events=[ModelEvent(**event) for event in events_of(connection, version)],
-        predictions=found["predictions"],
-        adapters=found["adapters"],
-        bytes_kept=found["bytes_kept"],
-        bytes_problem=_bytes_problem(dict(found)),
+        predictions=row["predictions"],
+        adapters=row["adapters"],
+        bytes_kept=row["bytes_kept"],
+        bytes_problem=_bytes_problem(dict(row)),
     )
 
 
-def _bytes_problem(found: dict[str, Any]) -> str | None:
-    """The check the bytes fail, worded as where they are used (`model_bytes.check_seal`)."""
-    if not found["bytes_kept"]:
+def _bytes_problem(row: dict[str, Any]) -> str | None:
+    """The check that the bytes fail, in the words of `model_bytes.check_seal`."""
+    if not row["bytes_kept"]:
         return None
-    if found["found_length"] != found["length"]:
-        return f"length check failed: {found['found_length']:,} bytes instead of {found['length']:,}"
-    if found["found_sha256"] != found["sha256"]:
-        return f"sha256 check failed: the bytes are not those of {found['sha256'][:12]}…"
+    if row["found_length"] != row["length"]:
+        return f"length check failed: {row['found_length']:,} bytes instead of {row['length']:,}"
+    if row["found_sha256"] != row["sha256"]:
+        return f"sha256 check failed: the bytes are not those of {row['sha256'][:12]}…"
     return None
 
 
 def unknown_version(connection: Connection, version: str) -> ModelUnavailable:
-    """The error for a version that is not in the registry, with the names it may have been meant to be."""
+    """The error for a version that is not in the registry, with similar names."""
     known = connection.execute(
         text("SELECT version FROM model_versions WHERE kind IN ('base', 'scratch') ORDER BY created_at DESC")
     ).scalars()
     near = get_close_matches(version, [str(known_name) for known_name in known])
-    nearest = f"; the nearest there: {', '.join(near)}" if near else ""
+    nearest = f"; similar names there: {', '.join(near)}" if near else ""
     return ModelUnavailable(f"no model {version} in the registry{nearest}; see `hybrid-ml models list`")

@@ -1,4 +1,4 @@
-"""Bytes that the registry has lost, put back from a local file that is sound."""
+"""Restoring damaged bytes in the registry from an intact local file."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -12,9 +12,9 @@ from hybrid_ml.store.model_files import read_model
 
 
 def restore_champion(connection: Connection, folder: Path, symbol: str) -> HybridModel | None:
-    """The champion's base from `folder`, its bytes put back in the caller's transaction; None when it is not there.
+    """Restore the champion's base from `folder`, in the caller's transaction; None when the file is not that base.
 
-    The file is trusted by the seals that the registry kept: of the champion with its newest trial, or
+    The file is checked against the registry's checksums: of the champion with its newest trial, or
     of the champion alone.
     """
     for serving in (registry.find_current(connection, symbol), registry.find_champion(connection, symbol)):
@@ -22,6 +22,6 @@ def restore_champion(connection: Connection, folder: Path, symbol: str) -> Hybri
             continue
         with suppress(ModelUnavailable):
             model = read_model(folder, serving.file, symbol).with_adapter(None)
-            registry.insert_base(connection, model.base, "champion", "put back from the local file")
+            registry.insert_base(connection, model.base, "champion", "restored from the local file")
             return model
     return None

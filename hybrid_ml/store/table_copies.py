@@ -1,4 +1,4 @@
-"""Tables as streams of text (COPY): in the order that their references ask for, and with a checksum of every row."""
+"""Tables as streams of text (COPY): in the order of their references, with a checksum over all rows."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -10,21 +10,21 @@ from psycopg2 import sql
 from sqlalchemy import Connection, text
 
 Advance = Callable[[int], None]
-"""Told how many more rows are done."""
+"""Gets the number of further rows that are done."""
 SAME_TEXT = "SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = ISO; SET LOCAL bytea_output = hex"
-"""What makes the same rows the same text on every server."""
+"""Settings under which the same rows give the same text on every server."""
 
 
 @dataclass(frozen=True)
 class TableDigest:
-    """How many rows a table has, and the sha256 of them all as text in a fixed order."""
+    """The number of rows of a table, and the sha256 of all its rows as text in a fixed order."""
 
     rows: int
     sha256: str
 
 
 class CountingStream:
-    """A stream beside which rows are counted and the sha256 is taken."""
+    """A stream that also counts the rows and computes their sha256."""
 
     def __init__(self, stream: IO[bytes] | None, advance: Advance) -> None:
         self._stream, self._advance, self._sha256 = stream, advance, hashlib.sha256()
@@ -52,7 +52,7 @@ class CountingStream:
 
 def list_tables(connection: Connection, without: Sequence[str]) -> list[str]:
     """The tables of the schema in use, each after those it refers to."""
-    found = connection.execute(
+    rows = connection.execute(
         text("""
         SELECT c.relname, coalesce(array_agg(other.relname) FILTER (WHERE other.oid <> c.oid), '{}') AS refers_to
         FROM pg_class c
@@ -62,7 +62,7 @@ def list_tables(connection: Connection, without: Sequence[str]) -> list[str]:
         GROUP BY c.relname ORDER BY c.relname"""),
         {"without": list(without)},
     )
-    return list(TopologicalSorter({row.relname: row.refers_to for row in found}).static_order())
+    return list(TopologicalSorter({row.relname: row.refers_to for row in rows}).static_order())
 
 
 def count_rows(connection: Connection, tables: Sequence[str]) -> int:
@@ -72,7 +72,7 @@ def count_rows(connection: Connection, tables: Sequence[str]) -> int:
 
 
 def copy_out(connection: Connection, table: str, stream: IO[bytes] | None, advance: Advance) -> TableDigest:
-    """Write the table's rows to `stream`, or only take their checksum."""
+    """Write the table's rows to `stream`; without one only compute their digest."""
     counting = CountingStream(stream, advance)
     with _cursor(connection) as cursor:
         cursor.execute(SAME_TEXT)
@@ -84,7 +84,7 @@ def copy_out(connection: Connection, table: str, stream: IO[bytes] | None, advan
 
 
 def copy_in(connection: Connection, table: str, stream: IO[bytes], advance: Advance) -> TableDigest:
-    """Append the rows of `stream` to the table, and let its numbering go on after them."""
+    """Append the rows of `stream` to the table, and set its sequences after them."""
     counting = CountingStream(stream, advance)
     with _cursor(connection) as cursor:
         cursor.execute(SAME_TEXT)
@@ -103,7 +103,7 @@ def empty(connection: Connection, tables: Sequence[str]) -> None:
 
 
 def damaged_models(connection: Connection) -> list[str]:
-    """Versions whose bytes are not those of their checksum."""
+    """Versions whose bytes do not match their checksum."""
     statement = text("""
         SELECT version FROM model_versions
         WHERE bytes IS NOT NULL AND (length <> octet_length(bytes) OR sha256 <> encode(sha256(bytes), 'hex'))

@@ -1,1 +1,1 @@
-"""How numbers are written for people."""
+"""Formatting of numbers for people."""

@@ -1,4 +1,4 @@
-"""Counts as a person reads them."""
+"""Formatting of counts."""
 
 
 def counted(number: float, one: str) -> str:

@@ -1,4 +1,4 @@
-"""`hybrid-ml bot` as a person meets it: from the chat, in the log, and whenever it is ended."""
+"""`hybrid-ml bot` in a process: its answers in the chat, its log, and its exit codes."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from sqlalchemy import Engine, text
 
 from hybrid_ml.bot.replies import HELP
 from tests.conftest import ROOT, Command
-from tests.databases import end_others
+from tests.databases import end_other_connections
 from tests.faults.table import FaultRows
 from tests.flows.running import rows
 from tests.telegram_api import TOKEN, BotApi, Fault
@@ -29,8 +29,8 @@ from tests.telegram_server import bot_api
 PROGRAM = [str(Path(sys.executable).with_name("hybrid-ml")), "bot"]
 
 
-class Running:
-    """A service in a process of its own; `log` is what it has written."""
+class BotProcess:
+    """A bot in a separate process; `log` is its output."""
 
     def __init__(self, api: BotApi, folder: Path, number: int, environment: dict[str, str]) -> None:
         self._file = folder / f"bot-{number}.log"
@@ -49,7 +49,7 @@ class Running:
         return self.process.wait(60)
 
 
-Start = Callable[..., Running]
+Start = Callable[..., BotProcess]
 
 
 @pytest.fixture
@@ -65,11 +65,11 @@ def api() -> Iterator[BotApi]:
 
 @pytest.fixture
 def start(api: BotApi, home: Path) -> Iterator[Start]:
-    """Start a service against `api` and the test's database; whatever still runs at the end is ended."""
-    started: list[Running] = []
+    """Start a bot against `api` and the test's database; bots that still run at the end are killed."""
+    started: list[BotProcess] = []
 
-    def run(**environment: str) -> Running:
-        started.append(Running(api, home, len(started), environment))
+    def run(**environment: str) -> BotProcess:
+        started.append(BotProcess(api, home, len(started), environment))
         return started[-1]
 
     yield run
@@ -79,34 +79,36 @@ def start(api: BotApi, home: Path) -> Iterator[Start]:
             process.end()
 
 
-def until(true: Callable[[], Any], seconds: float = 90) -> None:
-    """Wait until something is so."""
+def wait_until(condition: Callable[[], Any], seconds: float = 90) -> None:
+    """Wait until `true()` is true."""
     end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "it did not come to that in time"
+    while not condition():
+        assert time.monotonic() < end, "the condition was not met in time"
         time.sleep(0.005)
 
 
-def answered(api: BotApi) -> list[str]:
+def answers_of(api: BotApi) -> list[str]:
     return [message["text"] for message in api.messages]
 
 
 @contextmanager
 def refusing_connections(engine: Engine) -> Iterator[None]:
-    """The database takes no connection and ends those there are."""
+    """The database refuses every new connection and closes the existing ones."""
     name = engine.url.database
     server = engine.execution_options(isolation_level="AUTOCOMMIT")
     with server.connect() as connection:
         connection.execute(text(f"ALTER ROLE CURRENT_USER IN DATABASE {name} SET search_path TO nowhere"))
-        end_others(connection)
+        end_other_connections(connection)
         try:
             yield
         finally:
             connection.execute(text(f"ALTER ROLE CURRENT_USER IN DATABASE {name} RESET search_path"))
-            end_others(connection)
+            end_other_connections(connection)
 
 
-def test_every_command_is_answered_and_nobody_else(api: BotApi, start: Start, engine: Engine) -> None:
+def test_commands_of_configured_chats_are_answered_and_others_ignored(
+    api: BotApi, start: Start, engine: Engine
+) -> None:
     bot = start()
     for summary in ("/start", "/status", "/signals 3", "/record", "/pause 90", "/resume", "/dance", "/pause soon"):
         api.say(summary)
@@ -122,7 +124,7 @@ def test_every_command_is_answered_and_nobody_else(api: BotApi, start: Start, en
     api.update(message={"text": "/pause", "chat": "no chat"})
     api.say("thanks")
     api.say("/resume")
-    until(lambda: len(api.messages) >= 10)
+    wait_until(lambda: len(api.messages) >= 10)
     time.sleep(0.3)
     assert bot.end(signal.SIGTERM) == 0
 
@@ -145,20 +147,20 @@ def test_every_command_is_answered_and_nobody_else(api: BotApi, start: Start, en
     assert api.updates == []
 
 
-def test_a_pause_is_where_deliveries_look_for_it(api: BotApi, start: Start, engine: Engine) -> None:
+def test_pause_is_stored_for_the_configured_name_of_the_chat(api: BotApi, start: Start, engine: Engine) -> None:
     start()
     sent_at = int(time.time()) - 600
     api.say("/pause 90", at=sent_at)
     api.administrators["-5"] = {42}
     api.say("/pause", at=sent_at, chat_id=-5, chat={"id": -5, "type": "supergroup", "username": "ourgroup"})
-    until(lambda: len(api.messages) == 2)
-    found = rows(engine, "SELECT chat_id, paused_until FROM chats")
+    wait_until(lambda: len(api.messages) == 2)
+    pauses = rows(engine, "SELECT chat_id, paused_until FROM chats")
     sent = datetime.fromtimestamp(sent_at, UTC)
-    assert set(found) == {("@ourgroup", sent + timedelta(hours=24)), ("42", sent + timedelta(minutes=90))}
+    assert set(pauses) == {("@ourgroup", sent + timedelta(hours=24)), ("42", sent + timedelta(minutes=90))}
     assert {message["chat_id"] for message in api.messages} == {"42", "-5"}
 
 
-def test_only_administrators_pause_a_group_unless_it_is_for_everyone(
+def test_only_administrators_pause_a_group_unless_everyone_may(
     api: BotApi, start: Start, engine: Engine, faults: FaultRows
 ) -> None:
     for_everyone = [{"chat_id": "-100888", "commands": "everyone"}]
@@ -169,8 +171,8 @@ def test_only_administrators_pause_a_group_unless_it_is_for_everyone(
         api.say("/pause", chat_id=-100777, user_id=user)
     api.say("/pause", chat_id=-100777, user_id=136817688, sender_chat={"id": -100999, "type": "channel"})
     api.say("/record", chat_id=-100777, user_id=13)
-    until(lambda: len(api.messages) == 2)
-    refused, question = answered(api)
+    wait_until(lambda: len(api.messages) == 2)
+    refused, question = answers_of(api)
     assert refused.startswith("Only administrators of this group can /pause its alerts")
     assert question.startswith("No answers")
     assert rows(engine, "SELECT count(*) FROM chats WHERE paused_until > now()") == [(0,)]
@@ -178,16 +180,16 @@ def test_only_administrators_pause_a_group_unless_it_is_for_everyone(
     api.say("/pause", chat_id=-100777, user_id=7)
     api.say("/resume", chat_id=-100777, user_id=13)  # a minute has not passed: no answer
     api.say("/pause 5", chat_id=-100888, user_id=13)
-    until(lambda: len(api.messages) == 4)
+    wait_until(lambda: len(api.messages) == 4)
     paused = "SELECT chat_id FROM chats WHERE paused_until > now() ORDER BY 1"
     assert rows(engine, paused) == [("-100777",), ("-100888",)]
     api.say("/resume", chat_id=-100777, user_id=1087968824, sender_chat={"id": -100777, "type": "supergroup"})
-    until(lambda: len(api.messages) == 5)
+    wait_until(lambda: len(api.messages) == 5)
     assert rows(engine, paused) == [("-100888",)]
 
     api.say("/pause", chat_id=-5, user_id=7, chat={"id": -5, "type": "supergroup", "username": "ourgroup"})
-    until(lambda: len(api.messages) == 6)  # whose administrators Telegram does not name
-    assert "Telegram does not tell me who administers this group" in answered(api)[-1]
+    wait_until(lambda: len(api.messages) == 6)  # a group whose administrators Telegram does not list
+    assert "Telegram does not return the administrators of this group" in answers_of(api)[-1]
     assert rows(engine, paused) == [("-100888",)]
     assert sum(row.method == "getChatAdministrators" for row in api.rows) <= 3
     assert "/pause in chat -100777: user 13 may not" in bot.log
@@ -198,17 +200,15 @@ def test_only_administrators_pause_a_group_unless_it_is_for_everyone(
     )
 
 
-def test_what_lay_waiting_is_carried_out_and_old_questions_are_let_be(
-    api: BotApi, start: Start, engine: Engine
-) -> None:
+def test_pending_commands_are_executed_and_old_questions_ignored(api: BotApi, start: Start, engine: Engine) -> None:
     long_ago = time.time() - 3_600
     for lines in ("/status", "/pause", "/help", "/resume", "/pause 5"):
         api.say(lines, at=long_ago)
     api.say("/record", at=time.time() - 600)
     bot = start()
-    until(lambda: len(api.messages) == 4)
+    wait_until(lambda: len(api.messages) == 4)
     assert re.search(r"/status from chat 42 is 6\d minutes old: not answered", bot.log)
-    message = answered(api)
+    message = answers_of(api)
     assert "is paused until" in message[0]
     assert "again" in message[1]
     assert "was over" in message[2]
@@ -216,9 +216,9 @@ def test_what_lay_waiting_is_carried_out_and_old_questions_are_let_be(
     assert rows(engine, "SELECT count(*) FROM bot_updates") == [(6,)]
 
 
-def test_killed_over_and_over_it_answers_nothing_twice(api: BotApi, start: Start, engine: Engine) -> None:
-    """Killed right after an answer, whose update Telegram therefore sends again, and at random moments."""
-    chance, requested = random.Random(4), []  # noqa: S311  # a repeatable choice is meant
+def test_bot_killed_repeatedly_answers_no_command_twice(api: BotApi, start: Start, engine: Engine) -> None:
+    """Killed right after an answer, so that Telegram sends its update again, and at random times."""
+    random_generator, requested = random.Random(4), []  # noqa: S311  # deterministic on purpose
     for round_number in range(14):
         for _ in range(3):
             requested.append(f"n{len(requested)}x")
@@ -226,23 +226,23 @@ def test_killed_over_and_over_it_answers_nothing_twice(api: BotApi, start: Start
         api.say("/pause 600" if round_number % 2 else "/resume")
         before = len(api.messages)
         if round_number < 7:
-            # The first poll brings what was said; the next, which would confirm it, is never heard of.
+            # The first poll returns the messages; the next poll, which would confirm them, is lost.
             api.orders_of["getUpdates"] = [Fault("slow"), Fault("hang_before")]
             bot = start()
-            until(lambda seen=before: len(api.messages) > seen)
+            wait_until(lambda seen=before: len(api.messages) > seen)
         else:
             api.orders_of["getUpdates"] = []
             polls = sum(row.method == "getMe" for row in api.rows)
             bot = start()
-            until(lambda seen=polls: sum(row.method == "getMe" for row in api.rows) > seen)
-            time.sleep(chance.uniform(0, 0.15))
+            wait_until(lambda seen=polls: sum(row.method == "getMe" for row in api.rows) > seen)
+            time.sleep(random_generator.uniform(0, 0.15))
         assert bot.end() == -signal.SIGKILL
     api.orders_of["getUpdates"] = []
     last = start()
     api.say("/pause last")
-    until(lambda: any("“last”" in message for message in answered(api)))
+    wait_until(lambda: any("“last”" in message for message in answers_of(api)))
     time.sleep(0.3)
-    counts = Counter(found for message in answered(api) for found in re.findall(r"“(\w+)”", message))
+    counts = Counter(pauses for message in answers_of(api) for pauses in re.findall(r"“(\w+)”", message))
     assert set(counts.values()) == {1}
     assert set(counts) <= {*requested, "last"}
     assert len(counts) >= 7
@@ -253,15 +253,15 @@ def test_killed_over_and_over_it_answers_nothing_twice(api: BotApi, start: Start
     assert "Traceback" not in last.log
 
 
-def test_a_network_that_fails_is_waited_for(api: BotApi, start: Start) -> None:
+def test_bot_retries_after_network_errors(api: BotApi, start: Start) -> None:
     api.say("/help")
     api.orders_of["getMe"] = [Fault("drop_before")]
     faults = ["bad_gateway", "garbage", "drop_after", "slow", "too_many"]
     api.orders_of["getUpdates"] = [Fault(kind) for kind in faults]
     bot = start()
-    until(lambda: answered(api) == [HELP])
+    wait_until(lambda: answers_of(api) == [HELP])
     api.say("/record")
-    until(lambda: len(api.messages) == 2)
+    wait_until(lambda: len(api.messages) == 2)
     for message in (
         "NetworkError (RemoteProtocolError)",
         "Bad Gateway",
@@ -273,67 +273,65 @@ def test_a_network_that_fails_is_waited_for(api: BotApi, start: Start) -> None:
     assert bot.end(signal.SIGTERM) == 0
 
 
-def test_an_answer_that_may_have_arrived_is_not_repeated_and_one_that_has_not_is(api: BotApi, start: Start) -> None:
+def test_unconfirmed_answer_is_not_repeated_and_refused_answer_is(api: BotApi, start: Start) -> None:
     api.orders.extend([Fault("drop_after"), (403, {"ok": False, "description": "Forbidden: x"}), Fault("too_many")])
     bot = start()
     for lines in ("/help", "/status", "/record", "/signals"):
         api.say(lines)
-    until(lambda: len(api.messages) == 3)
-    assert [message[:10] for message in answered(api)] == [HELP[:10], "No answers", "No signals"]
+    wait_until(lambda: len(api.messages) == 3)
+    assert [message[:10] for message in answers_of(api)] == [HELP[:10], "No answers", "No signals"]
     assert api.violations == 0
-    assert "answer to chat 42: Forbidden" in bot.log
+    assert "reply to chat 42: Forbidden" in bot.log
 
 
-def test_another_poller_and_a_webhook_are_named_with_the_remedy(api: BotApi, start: Start) -> None:
+def test_second_poller_and_webhook_are_logged_with_remedy(api: BotApi, start: Start) -> None:
     api.webhook = "https://example.org/hook"
     bot = start()
-    until(lambda: sum(row.method == "getUpdates" for row in api.rows) >= 2)
+    wait_until(lambda: sum(row.method == "getUpdates" for row in api.rows) >= 2)
     api.webhook = ""
-    taken = "Conflict: terminated by other getUpdates request; make sure that only one bot instance is running"
-    api.orders_of["getUpdates"] = [(409, {"ok": False, "error_code": 409, "description": taken})]
+    conflict = "Conflict: terminated by other getUpdates request; make sure that only one bot instance is running"
+    api.orders_of["getUpdates"] = [(409, {"ok": False, "error_code": 409, "description": conflict})]
     api.say("/help")
-    until(lambda: answered(api) == [HELP])
-    assert "a webhook takes this bot's updates: if nothing needs it, open https://api.telegram.org/bot<" in bot.log
-    assert "another program asks Telegram for this bot's updates: stop it" in bot.log
+    wait_until(lambda: answers_of(api) == [HELP])
+    assert "a webhook gets this bot's updates: if nothing needs it, open https://api.telegram.org/bot<" in bot.log
+    assert "another program polls this bot's updates: stop it" in bot.log
 
 
-def test_a_bad_token_ends_it(api: BotApi, start: Start) -> None:
-    at_once = start(**{"TELEGRAM_BOT_TOKEN": "123:wrong"})
-    assert at_once.process.wait(90) == 1
-    assert "check TELEGRAM_BOT_TOKEN" in at_once.log
-    assert "123:wrong" not in at_once.log
-    later = start()
-    until(lambda: api.polls)
+def test_invalid_token_ends_the_bot(api: BotApi, start: Start) -> None:
+    rejected_at_start = start(**{"TELEGRAM_BOT_TOKEN": "123:wrong"})
+    assert rejected_at_start.process.wait(90) == 1
+    assert "check TELEGRAM_BOT_TOKEN" in rejected_at_start.log
+    assert "123:wrong" not in rejected_at_start.log
+    rejected_later = start()
+    wait_until(lambda: api.polls)
     api.token = "revoked"
     api.say("/help")
-    assert later.process.wait(90) == 1
-    assert "check TELEGRAM_BOT_TOKEN" in later.log
-    assert "Traceback" not in at_once.log + later.log
+    assert rejected_later.process.wait(90) == 1
+    assert "check TELEGRAM_BOT_TOKEN" in rejected_later.log
+    assert "Traceback" not in rejected_at_start.log + rejected_later.log
 
 
-def test_a_database_that_is_away_is_said_and_nothing_is_answered_twice(
-    api: BotApi, start: Start, engine: Engine
-) -> None:
+def test_unreachable_database_is_answered_and_no_command_runs_twice(api: BotApi, start: Start, engine: Engine) -> None:
     bot = start()
-    until(lambda: api.polls)
+    wait_until(lambda: api.polls)
     with refusing_connections(engine):
         api.say("/pause")
-        until(lambda: len(api.messages) == 1)
-        assert answered(api) == [
-            "The database does not answer, so /pause may not have been carried out. Ask again in a minute."
+        wait_until(lambda: len(api.messages) == 1)
+        assert answers_of(api) == [
+            "The database does not answer, so /pause may not have been carried out. Try again in a minute."
         ]
-        until(lambda: api.updates == [])
+        wait_until(lambda: api.updates == [])
     api.say("/status")
-    until(lambda: len(api.messages) == 2)
-    assert "This chat gets alerts" in answered(api)[1]
+    wait_until(lambda: len(api.messages) == 2)
+    assert "This chat gets alerts" in answers_of(api)[1]
     assert bot.end(signal.SIGTERM) == 0
     assert "the database does not answer" in bot.log
     assert rows(engine, "SELECT command FROM bot_updates") == [("status",)]
 
 
-def test_a_second_one_waits_a_little_and_says_so(api: BotApi, start: Start) -> None:
+def test_second_bot_waits_then_exits_with_message(api: BotApi, start: Start) -> None:
     first = start()
-    until(lambda: api.polls)
+    wait_until(lambda: api.polls)
     second = start()
     assert second.process.wait(90) == 1
     assert "another `hybrid-ml bot` answers for this database (waited 10 s)" in second.log
@@ -341,15 +339,15 @@ def test_a_second_one_waits_a_little_and_says_so(api: BotApi, start: Start) -> N
     time.sleep(0.5)
     assert first.end(signal.SIGTERM) == 0
     api.say("/help")
-    until(lambda: answered(api) == [HELP])
+    wait_until(lambda: answers_of(api) == [HELP])
     assert third.process.poll() is None
 
 
-def test_it_ends_at_once(api: BotApi, start: Start) -> None:
+def test_sigterm_and_sigint_end_the_bot_at_once(api: BotApi, start: Start) -> None:
     for number, status in ((signal.SIGTERM, 0), (signal.SIGINT, 130)):
         seen = len(api.rows)
         bot = start()
-        until(lambda before=seen: len(api.rows) > before)
+        wait_until(lambda before=seen: len(api.rows) > before)
         time.sleep(0.2)
         began = time.monotonic()
         assert bot.end(number) == status
@@ -357,7 +355,7 @@ def test_it_ends_at_once(api: BotApi, start: Start) -> None:
         assert "Traceback" not in bot.log
 
 
-def test_without_a_bot_it_says_what_to_set(command: Command) -> None:
+def test_missing_telegram_settings_are_named(command: Command) -> None:
     done = command("bot")
     assert done.returncode == 1
     assert "TELEGRAM_BOT_TOKEN and TELEGRAM_CHAT_ID not set" in done.stderr
@@ -366,7 +364,7 @@ def test_without_a_bot_it_says_what_to_set(command: Command) -> None:
     assert TOKEN not in done.stderr
 
 
-def test_help_teaches_and_it_needs_no_prefect(command: Command) -> None:
+def test_help_loads_no_prefect(command: Command) -> None:
     done = command("bot", "--help")
     assert "answers no command twice" in " ".join(done.stdout.split())
     program = (

@@ -1,9 +1,10 @@
-"""Commands that are no runs heed blocks as runs do, and say so when the server does not answer."""
+"""Commands outside of runs use the blocks as runs do, and fail with a message when the server does not answer."""
 
 import os
 import socket
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -21,12 +22,18 @@ from tests.flows.running import AS_OF
 
 SECRET = "s3cr3t-of-the-block"
 IN_TIME_SECONDS = 45
-"""Importing Prefect on a crowded machine and five seconds of patience; nowhere near a minute of retries."""
+"""Time to import Prefect on a busy machine and a timeout of five seconds; far below a minute of retries."""
 
 
 @pytest.fixture
-def block(prefect_api: str, engine: Engine) -> Iterator[None]:
-    """A server whose block names the test's database, with a password nobody asks for."""
+def command(command: Command, own_prefect_api: str) -> Command:
+    """Commands that read blocks from a server that only this process uses."""
+    return partial(command, HYBRID_ML_BLOCKS="true")
+
+
+@pytest.fixture
+def block(own_prefect_api: str, engine: Engine) -> Iterator[None]:
+    """A server whose block names the test's database, with a password that PostgreSQL does not check."""
     address = os.environ["NEON_CONN_STR"]
     store_bars(engine, "ABC", clean_bars(simulate_bars(AS_OF, bars=100)).bars)
     SqlAlchemyConnector(connection_info=address.replace("hybrid_ml@", f"hybrid_ml:{SECRET}@")).save(
@@ -35,12 +42,14 @@ def block(prefect_api: str, engine: Engine) -> Iterator[None]:
     Variable.set(THRESHOLDS_VARIABLE, {"min_confidence": 0.71}, overwrite=True)
     yield
     Variable.unset(THRESHOLDS_VARIABLE)
-    with httpx.Client(base_url=prefect_api, timeout=60) as client:
-        kept = client.get(f"block_types/slug/sqlalchemy-connector/block_documents/name/{DATABASE_BLOCK}").json()
-        client.delete(f"block_documents/{kept['id']}").raise_for_status()
+    with httpx.Client(base_url=own_prefect_api, timeout=60) as client:
+        block_document = client.get(
+            f"block_types/slug/sqlalchemy-connector/block_documents/name/{DATABASE_BLOCK}"
+        ).json()
+        client.delete(f"block_documents/{block_document['id']}").raise_for_status()
 
 
-def test_commands_use_the_block_and_check_says_where_settings_are_from(command: Command, block: None) -> None:
+def test_commands_use_the_block_and_check_names_sources_of_settings(command: Command, block: None) -> None:
     scaling = command("scaling", "--json", NEON_CONN_STR="")
     assert '"ABC"' in scaling.stdout, scaling.stderr
     assert command("migrate", NEON_CONN_STR="").returncode == 0
@@ -54,23 +63,21 @@ def test_commands_use_the_block_and_check_says_where_settings_are_from(command: 
         assert SECRET not in done.stdout + done.stderr
 
 
-def test_status_does_not_say_that_it_asked_a_database_which_a_setting_kept_it_from(
-    command: Command, block: None
-) -> None:
+def test_status_reports_database_as_not_checked_when_a_setting_is_invalid(command: Command, block: None) -> None:
     Variable.set(THRESHOLDS_VARIABLE, {"min_confidence": "much"}, overwrite=True)
     done = command("status")
     assert done.returncode == 1
-    assert "database  not asked" in done.stdout, done.stdout + done.stderr
+    assert "database  not checked" in done.stdout, done.stdout + done.stderr
     assert f"variable {THRESHOLDS_VARIABLE}" in done.stdout
 
 
-def test_blocks_can_be_left_out(command: Command, block: None, tmp_path: Path) -> None:
+def test_blocks_can_be_switched_off(command: Command, block: None, tmp_path: Path) -> None:
     done = command("scaling", NEON_CONN_STR="", HYBRID_ML_BLOCKS="false", HYBRID_ML_DATA_DIR=str(tmp_path))
     assert done.returncode == 1
     assert "holds no bars" in done.stderr
 
 
-def test_a_server_that_is_away_or_silent_is_an_error_soon_and_never_another_database(
+def test_unreachable_or_silent_server_is_an_error_and_no_other_database_is_used(
     command: Command, tmp_path: Path
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -87,7 +94,7 @@ def test_a_server_that_is_away_or_silent_is_an_error_soon_and_never_another_data
     assert not (tmp_path / "data").exists()
 
 
-def test_where_the_environment_says_it_all_no_server_is_asked_and_prefect_not_loaded(command: Command) -> None:
+def test_complete_environment_needs_neither_server_nor_prefect(command: Command) -> None:
     program = (
         "import sys\nfrom hybrid_ml.cli.settings import DATABASE, settings_for\n"
         "print(settings_for(DATABASE).origin('neon_conn_str'), 'prefect' in sys.modules)"

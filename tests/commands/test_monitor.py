@@ -1,4 +1,4 @@
-"""`hybrid-ml monitor` alone, a real process: told once, over once, nothing twice after a restart, no secret logged."""
+"""`hybrid-ml monitor` as a process: one report when a problem begins and one when it is over; no secrets."""
 
 import json
 import os
@@ -41,7 +41,7 @@ PROGRAM = str(Path(sys.executable).with_name("hybrid-ml"))
 
 @dataclass
 class Watched:
-    """An installation that a monitor looks after, with the chat, the webhook and the switch that hear of it."""
+    """An installation with a monitor, and the chat, webhook and heartbeat URL that receive its reports."""
 
     folder: Path
     environment: dict[str, str]
@@ -57,21 +57,21 @@ class Watched:
         return (self.folder / "monitor.log").read_text()
 
     def texts(self) -> list[str]:
-        """What chat 42 was told."""
+        """Messages to chat 42."""
         return [message["text"] for message in self.api.messages if message["chat_id"] == "42"]
 
     def wait_for_text(self, words: str) -> str:
         return wait_for(words, lambda: next((item for item in self.texts() if words in item), None))
 
     @contextmanager
-    def monitor(self, **more: str) -> Iterator[subprocess.Popen]:
-        """A monitor, watching; killed at the end of the block, as by a power cut."""
+    def monitor(self, **variables: str) -> Iterator[subprocess.Popen]:
+        """A running monitor; killed at the end of the block, as by a power cut."""
         with (self.folder / "monitor.log").open("w") as log:
             process = subprocess.Popen(
-                [PROGRAM, "monitor"], cwd=ROOT, env=self.environment | more, stdout=log, stderr=log
+                [PROGRAM, "monitor"], cwd=ROOT, env=self.environment | variables, stdout=log, stderr=log
             )
         try:
-            wait_for("the monitor", lambda: "watching" in self.log or process.poll() is not None)
+            wait_for("the monitor", lambda: "monitoring" in self.log or process.poll() is not None)
             assert process.poll() is None, self.log
             yield process
         finally:
@@ -81,21 +81,21 @@ class Watched:
 
 @pytest.fixture
 def watched(tmp_path: Path) -> Iterator[Watched]:
-    with bot_api() as api, hooks() as came:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
-        environment = kept | {
+    with bot_api() as api, hooks() as received:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+        environment = inherited | {
             "HOME": str(tmp_path),
             "HYBRID_ML_DATA_DIR": str(tmp_path / "data"),
             "HYBRID_ML_MODELS_DIR": str(tmp_path / "models"),
             "HYBRID_ML_BLOCKS": "false",
             "HYBRID_ML_HEALTH_PATIENCE_SECONDS": "1",
-            "HYBRID_ML_HEALTH_WEBHOOK_URL": f"{came.url}/{SECRET}",
-            "HYBRID_ML_HEARTBEAT_URL": f"{came.url}/ping/{SECRET}",
+            "HYBRID_ML_HEALTH_WEBHOOK_URL": f"{received.url}/{SECRET}",
+            "HYBRID_ML_HEARTBEAT_URL": f"{received.url}/ping/{SECRET}",
             "TELEGRAM_BASE_URL": api.base_url,
             "TELEGRAM_BOT_TOKEN": TOKEN,
             "TELEGRAM_CHAT_ID": "42",
         }
-        yield Watched(tmp_path, environment, api, came)
+        yield Watched(tmp_path, environment, api, received)
 
 
 @pytest.fixture
@@ -112,8 +112,8 @@ def store(engine: Engine, symbol: str, until: datetime, bars: int) -> None:
     store_bars(engine, symbol, clean_bars(simulate_bars(until.replace(second=0, microsecond=0), bars=bars)).bars)
 
 
-def test_a_database_that_is_away_is_told_once_and_once_that_it_is_back(watched: Watched, faults: FaultRows) -> None:
-    """A monitor that is killed and started again meanwhile repeats nothing. A second one says that there is one."""
+def test_unreachable_database_is_reported_once_and_its_recovery_once(watched: Watched, faults: FaultRows) -> None:
+    """A monitor that is killed and restarted in between repeats no report. A second monitor exits with a message."""
     folder = WORK / "monitored"
     folder.mkdir()
     postgres = OwnPostgres(folder)
@@ -129,13 +129,13 @@ def test_a_database_that_is_away_is_told_once_and_once_that_it_is_back(watched: 
             timeout=300,
             check=False,
         )
-        assert (second.returncode, "another `hybrid-ml monitor` watches" in second.stderr) == (1, True), second.stderr
+        assert (second.returncode, "another `hybrid-ml monitor` runs for" in second.stderr) == (1, True), second.stderr
         postgres.stop()
         report = watched.wait_for_text("cannot reach the database at")
         assert "since 20" in report
         assert "Check NEON_CONN_STR and that the server is up" in report
-        wait_for("the state", lambda: [item.key for item in _opened(watched)] == ["database"])
-    shown = subprocess.run(
+        wait_for("the state", lambda: [item.key for item in _open_problems(watched)] == ["database"])
+    status = subprocess.run(
         [PROGRAM, "status", "--json"],
         cwd=ROOT,
         env=watched.environment,
@@ -144,9 +144,9 @@ def test_a_database_that_is_away_is_told_once_and_once_that_it_is_back(watched: 
         timeout=300,
         check=False,
     )
-    assert [load["key"] for load in json.loads(shown.stdout)["open_problems"]] == ["database"]
+    assert [problem["key"] for problem in json.loads(status.stdout)["open_problems"]] == ["database"]
     with watched.monitor():
-        wait_for("a look", lambda: watched.hooks.bodies)
+        wait_for("a report", lambda: watched.hooks.bodies)
         postgres.start()
         over = watched.wait_for_text("over after")
         assert "the database at" in over
@@ -156,20 +156,20 @@ def test_a_database_that_is_away_is_told_once_and_once_that_it_is_back(watched: 
             ("over", "database"),
         ]
         assert watched.hooks.bodies[1]["lasted_seconds"] > 0
-        wait_for("the state", lambda: not _opened(watched))
+        wait_for("the state", lambda: not _open_problems(watched))
     assert SECRET not in watched.log
     assert TOKEN not in watched.log
     faults.add("the database is away, the monitor killed meanwhile", " / ".join(watched.texts()), 0.0)
     postgres.stop()
 
 
-def _opened(watched: Watched) -> list:
+def _open_problems(watched: Watched) -> list:
     state = read_state(watched.data_dir)
     return state.opened if state else []
 
 
-def test_bars_that_stay_away_are_told_while_their_market_is_open(watched: Watched, market: Engine) -> None:
-    """ABC had bars at this time a week ago; IDX, whose market was closed then, is no problem; DEMO is nobody's feed."""
+def test_missing_new_bars_are_reported_while_the_market_is_open(watched: Watched, market: Engine) -> None:
+    """Only ABC had bars at this time a week ago; the market of IDX was closed then, and DEMO is simulated."""
     now = datetime.now(UTC)
     store(market, "ABC", now - timedelta(hours=2), bars=8 * 1_440)
     store(market, "DEMO", now - timedelta(hours=2), bars=8 * 1_440)
@@ -177,14 +177,14 @@ def test_bars_that_stay_away_are_told_while_their_market_is_open(watched: Watche
     store(market, "IDX", now - timedelta(days=7, hours=6), bars=300)
     with watched.monitor():
         message = watched.wait_for_text("no new bars of ABC for 30 minutes")
-        assert "Look after what loads its bars" in message
+        assert "Check what loads its bars" in message
         store(market, "ABC", datetime.now(UTC), bars=30)
         watched.wait_for_text("over after")
         assert [text for text in watched.texts() if "ABC" not in text] == []
         assert len(watched.texts()) == 2
 
 
-def test_alerts_that_do_not_arrive_are_told(watched: Watched, market: Engine) -> None:
+def test_expired_alerts_are_reported(watched: Watched, market: Engine) -> None:
     with watched.monitor():
         _deliver(market, "expired", "2026-01-01")
         message = watched.wait_for_text("alerts to chat 42 do not arrive")
@@ -211,16 +211,16 @@ def _deliver(engine: Engine, state: str, day: str) -> None:
         )
 
 
-def test_a_disk_under_its_bound_and_a_server_that_is_not_there_are_told_though_nothing_can_be_written(
+def test_low_disk_and_unreachable_server_are_reported_without_a_writable_folder(
     watched: Watched, market: Engine
 ) -> None:
-    """/proc takes no files, whoever asks. The chats of health are their own; `off` is nobody."""
-    more = {
+    """No account can write files in /proc. Health reports have their own setting for chats; `off` means none."""
+    variables = {
         "HYBRID_ML_DATA_DIR": "/proc/hybrid-ml",
         "HYBRID_ML_MIN_FREE_MB": "1000000000",
         "PREFECT_API_URL": f"http://127.0.0.1:{free_port()}/api",
     }
-    with watched.monitor(**more, HYBRID_ML_HEALTH_CHAT_ID="77"):
+    with watched.monitor(**variables, HYBRID_ML_HEALTH_CHAT_ID="77"):
         for problem in ("MB free, less than 1,000,000,000 MB", "the Prefect server at"):
             wait_for(
                 problem, lambda problem=problem: any(problem in message["text"] for message in watched.api.messages)
@@ -228,13 +228,13 @@ def test_a_disk_under_its_bound_and_a_server_that_is_not_there_are_told_though_n
         wait_for("both receivers", lambda: len(watched.hooks.bodies) == len(watched.api.messages))
         assert {message["chat_id"] for message in watched.api.messages} == {"77"}
     reports = len(watched.api.messages)
-    with watched.monitor(**more, HYBRID_ML_HEALTH_CHAT_ID="off"):
-        # No file could be kept, so it is reported again.
+    with watched.monitor(**variables, HYBRID_ML_HEALTH_CHAT_ID="off"):
+        # No state file could be written, so the problems are reported again.
         wait_for("the webhook", lambda: len(watched.hooks.bodies) == 2 * reports)
         assert len(watched.api.messages) == reports
 
 
-def test_a_report_waits_for_telegram_and_for_the_webhook(watched: Watched, market: Engine) -> None:
+def test_report_is_retried_until_telegram_and_webhook_accept_it(watched: Watched, market: Engine) -> None:
     watched.hooks.status = 503
     watched.api.orders += [(500, {"ok": False, "error_code": 500, "description": "Internal Server Error"})]
     with watched.monitor(HYBRID_ML_MIN_FREE_MB="1000000000"):
@@ -244,13 +244,13 @@ def test_a_report_waits_for_telegram_and_for_the_webhook(watched: Watched, marke
         wait_for("the webhook", lambda: watched.hooks.bodies)
 
 
-def test_slots_that_do_not_end_well_are_told_until_one_does(
-    watched: Watched, market: Engine, prefect_api: str, faults: FaultRows
+def test_missed_slots_are_reported_until_one_completes(
+    watched: Watched, market: Engine, own_prefect_api: str, faults: FaultRows
 ) -> None:
-    """A schedule of the analysis whose runs nobody takes; then one ends well."""
+    """A schedule of the analysis whose runs no worker takes; then one run is Completed."""
     with (
-        _scheduled(prefect_api) as client,
-        watched.monitor(PREFECT_API_URL=prefect_api, HYBRID_ML_MISSED_SLOTS_MINUTES="0.1"),
+        _scheduled(own_prefect_api) as client,
+        watched.monitor(PREFECT_API_URL=own_prefect_api, HYBRID_ML_MISSED_SLOTS_MINUTES="0.1"),
     ):
         message = watched.wait_for_text("no slot of the analysis has ended well for 0.1 minutes")
         watched.wait_for_text("no worker is online")
@@ -266,9 +266,9 @@ def test_slots_that_do_not_end_well_are_told_until_one_does(
 
 
 @contextmanager
-def _scheduled(prefect_api: str) -> Iterator[SyncPrefectClient]:
+def _scheduled(own_prefect_api: str) -> Iterator[SyncPrefectClient]:
     """A deployment as the monitor expects it, every minute."""
-    with temporary_settings({PREFECT_API_URL: prefect_api}), get_client(sync_client=True) as client:
+    with temporary_settings({PREFECT_API_URL: own_prefect_api}), get_client(sync_client=True) as client:
         flow_id = client.create_flow_from_name("monitored")
         schedule = DeploymentScheduleCreate(schedule=IntervalSchedule(interval=timedelta(minutes=1)), active=True)
         tags = ["hybrid-ml", "monitored"]

@@ -1,4 +1,4 @@
-"""Ctrl-C in the middle of a replay: said in a line, and the same command goes on and ends as if nothing had been."""
+"""Ctrl-C during a replay: one line, and the same command then continues and gives the same result."""
 
 import fcntl
 import os
@@ -28,7 +28,7 @@ def arguments(folder: Path, name: str) -> list[str]:
 
 
 def start(folder: Path, name: str, environment: dict[str, str]) -> subprocess.Popen:
-    """The command in a session of its own, where nobody has told it to overlook Ctrl-C."""
+    """Start the command in a new session, where SIGINT is not ignored."""
     return subprocess.Popen(
         [Path(sys.executable).with_name("hybrid-ml"), *arguments(folder, name)],
         cwd=ROOT,
@@ -44,7 +44,7 @@ def wait_for(path: Path, process: subprocess.Popen, seconds: float = 900) -> Non
     end = time.monotonic() + seconds
     while not path.exists():
         assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < end, f"{path} did not come"
+        assert time.monotonic() < end, f"{path} was not created"
         time.sleep(0.02)
 
 
@@ -54,33 +54,33 @@ def environment(home: Path, prefect_api: str) -> dict[str, str]:
     return {**os.environ, "PREFECT_API_URL": prefect_api}
 
 
-def test_ctrl_c_keeps_finished_weeks_and_the_same_command_goes_on(home: Path, environment: dict[str, str]) -> None:
-    undisturbed = start(home, "undisturbed", environment)
-    _, text = undisturbed.communicate(timeout=1800)
-    assert undisturbed.returncode == 0, text
+def test_ctrl_c_keeps_finished_weeks_and_same_command_continues(home: Path, environment: dict[str, str]) -> None:
+    uninterrupted = start(home, "undisturbed", environment)
+    _, text = uninterrupted.communicate(timeout=1800)
+    assert uninterrupted.returncode == 0, text
 
     stopped = start(home, "stopped", environment)
     wait_for(home / "stopped" / "week_000.json", stopped)
     stopped.send_signal(signal.SIGINT)
     _, text = stopped.communicate(timeout=180)
     assert stopped.returncode == 130, text
-    assert "interrupted; finished weeks are kept, and the same command goes on after them" in text
+    assert "interrupted; finished weeks are kept, and the same command continues after them" in text
     assert "Traceback" not in text
     assert not (home / "stopped" / "week_001.json").exists(), "the second week was over before Ctrl-C came"
     assert not (home / "stopped.parquet").exists()
     first_week = (home / "stopped" / "week_000.json").stat().st_mtime_ns
 
-    going_on = start(home, "stopped", environment)
-    _, text = going_on.communicate(timeout=1800)
-    assert going_on.returncode == 0, text
-    assert "going on after week 0" in text
+    continued = start(home, "stopped", environment)
+    _, text = continued.communicate(timeout=1800)
+    assert continued.returncode == 0, text
+    assert "continuing after week 0" in text
     assert (home / "stopped" / "week_000.json").stat().st_mtime_ns == first_week
     answers, expected = (pd.read_parquet(home / f"{name}.parquet") for name in ("stopped", "undisturbed"))
     assert len(expected) > 10
     pd.testing.assert_frame_equal(answers, expected)
 
 
-def test_a_folder_in_which_another_replay_is_at_work_is_refused(home: Path, environment: dict[str, str]) -> None:
+def test_folder_of_a_running_replay_is_refused(home: Path, environment: dict[str, str]) -> None:
     folder = home / "taken"
     folder.mkdir()
     descriptor = os.open(folder, os.O_RDONLY)
@@ -89,6 +89,6 @@ def test_a_folder_in_which_another_replay_is_at_work_is_refused(home: Path, envi
     _, errors = refused.communicate(timeout=600)
     os.close(descriptor)
     assert refused.returncode == 1
-    assert f"--work_path {folder}: another replay is at work there; wait for its end" in " ".join(errors.split())
+    assert f"--work_path {folder}: another replay uses it; run this one after it has ended" in " ".join(errors.split())
     assert "Traceback" not in errors
     assert not list(folder.glob("week_*"))

@@ -1,1 +1,1 @@
-"""What may go wrong, done on purpose: real processes, real signals, a real PostgreSQL."""
+"""Fault injection with real processes, real signals and a real PostgreSQL."""

@@ -1,4 +1,4 @@
-"""An installation that is copied for each fault, what an undisturbed run leaves, and the table of faults."""
+"""An installation that is copied for each fault, the end state of a run without faults, and the table of faults."""
 
 import hashlib
 import os
@@ -21,23 +21,23 @@ from hybrid_ml.store.bars import store_bars
 from hybrid_ml.store.engine import open_engine
 from tests.databases import database
 from tests.faults.table import FaultRows
-from tests.flows.running import AS_OF, SURE, analyze, train
+from tests.flows.running import A_THIRD, AS_OF, SURE, analyze, train
 
 ANALYSIS = {"as_of": AS_OF, "symbols": ["ABC"], "disable_sleep_window": True, **SURE}
-TRAINING = {"as_of": AS_OF, "symbols": ["ABC"], "limit": 7_000}
-"""Rows enough for a challenger that is promoted: a promotion is what may be lost."""
+TRAINING = {"as_of": AS_OF, "symbols": ["ABC"], "limit": 7_000, **A_THIRD}
+"""Enough rows for a challenger that is promoted, so that a fault could lose the promotion."""
 REQUESTS: dict[str, dict[str, Any]] = {"analysis": ANALYSIS, "weekly training": TRAINING}
 
 
 @pytest.fixture
 def faults(request: pytest.FixtureRequest) -> FaultRows:
-    """Where a test writes what it did, what happened, and how long it took to be right again."""
+    """Collects a test's rows of the table: the fault, what happened, the seconds to recover."""
     return FaultRows(request.node)
 
 
 @dataclass(frozen=True)
 class Template:
-    """A database with bars and a champion, and the files beside it, to be copied."""
+    """A database with bars and a champion, and its model files, to be copied."""
 
     address: str
     models: Path
@@ -45,7 +45,7 @@ class Template:
 
 @dataclass(frozen=True)
 class Installation:
-    """A copy of the template: its engine, its models folder, and the environment that leads there."""
+    """A copy of the template: its engine, its models folder, and the environment that points to them."""
 
     engine: Engine
     models: Path
@@ -56,7 +56,7 @@ class Installation:
             return [tuple(row) for row in connection.execute(text(statement))]
 
     def end_state(self) -> dict[str, Any]:
-        """All that a run is about; not the moments it was written at, nor row numbers."""
+        """The results of a run, without the times of writing and the row numbers."""
         return {
             "versions": self.rows("SELECT version, status, sha256, length FROM model_versions ORDER BY version"),
             "predictions": self.rows(
@@ -74,13 +74,13 @@ class Installation:
             },
         }
 
-    def is_whole(self) -> bool:
-        """Whether every version's bytes are those of its seal and exactly one champion is there."""
-        whole = self.rows(
+    def is_consistent(self) -> bool:
+        """Whether every version's bytes match its checksum and there is exactly one champion."""
+        consistency = self.rows(
             "SELECT bool_and(length(bytes) = length AND encode(sha256(bytes), 'hex') = sha256), "
             "count(*) FILTER (WHERE status = 'champion') FROM model_versions WHERE bytes IS NOT NULL"
         )
-        return whole == [(True, 1)]
+        return consistency == [(True, 1)]
 
 
 @pytest.fixture(scope="session")
@@ -105,12 +105,12 @@ def installation(
     template: Template, server: str, prefect_api: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Installation]:
     """A copy of the template for one test."""
-    with copied(template, server, prefect_api, tmp_path, monkeypatch) as installation:
+    with copy_template(template, server, prefect_api, tmp_path, monkeypatch) as installation:
         yield installation
 
 
 @contextmanager
-def copied(
+def copy_template(
     template: Template, server: str, prefect_api: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Installation]:
     models = folder / "models"
@@ -129,20 +129,20 @@ def copied(
 
 
 @pytest.fixture(scope="session")
-def undisturbed(
+def end_states(
     template: Template, server: str, prefect_api: str, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, dict[str, Any]]:
-    """What each flow leaves when nothing goes wrong."""
-    found = {}
+    """The end state of each flow without faults."""
+    states = {}
     for name, work in (("analysis", lambda: analyze(**ANALYSIS)), ("weekly training", lambda: train(**TRAINING))):
         with (
             pytest.MonkeyPatch.context() as patch,
-            copied(template, server, prefect_api, tmp_path_factory.mktemp("undisturbed"), patch) as installation,
+            copy_template(template, server, prefect_api, tmp_path_factory.mktemp("undisturbed"), patch) as installation,
         ):
             report = work()
             assert name != "weekly training" or report.promoted
-            found[name] = installation.end_state()
-    return found
+            states[name] = installation.end_state()
+    return states
 
 
 def timed(work: Callable[[], Any]) -> tuple[Any, float]:

@@ -1,4 +1,4 @@
-"""A sender in a process of its own, made to be killed."""
+"""An alert sender in a separate process, which tests kill."""
 
 import asyncio
 import os
@@ -12,23 +12,23 @@ from hybrid_ml.store.engine import open_engine
 from tests.faults.victim import FORK
 
 TIMEOUT_SECONDS, LEASE_SECONDS = 1.5, 7.5
-"""Shorter than in service, in the same proportion: a lease outlives a message that takes as long as it can."""
+"""Shorter than in production, in the same proportion: a lease lasts longer than the timeout of a message."""
 
 
 def run(environment: dict[str, str], patience_seconds: float) -> None:
-    """In the child: send whatever is due until nothing is left."""
+    """In the child: send all due alerts until none is left."""
     os.environ.update(environment)
-    delivery.IN_ALL, delivery.IN_CHAT = (50, 0.5), (20, 1.0)  # faults are what matters here, not pace
+    delivery.IN_ALL, delivery.IN_CHAT = (50, 0.5), (20, 1.0)  # the rate limit is not tested here
     asyncio.run(_send(patience_seconds))
     os._exit(0)
 
 
 async def _send(patience_seconds: float) -> None:
     settings = load_settings()
-    line = TelegramSender(
+    sender = TelegramSender(
         make_bot(settings.telegram_bot_token, settings.telegram_base_url, TIMEOUT_SECONDS), TIMEOUT_SECONDS
     )
-    await Deliverer(open_engine(settings), line, LEASE_SECONDS).deliver(patience_seconds)
+    await Deliverer(open_engine(settings), sender, LEASE_SECONDS).deliver(patience_seconds)
 
 
 def start(environment: dict[str, str], patience_seconds: float = 120.0) -> Any:

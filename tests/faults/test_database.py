@@ -1,4 +1,4 @@
-"""PostgreSQL restarted, or gone for a while, during each stage of both flows."""
+"""PostgreSQL restarted, or stopped for some seconds, during each stage of both flows."""
 
 import threading
 import time
@@ -18,19 +18,20 @@ from tests.conftest import WORK
 from tests.databases import OwnPostgres
 from tests.faults import victim
 from tests.faults.conftest import REQUESTS, timed
+from tests.faults.sample import sample
 from tests.faults.table import FaultRows
 from tests.faults.test_kill import STAGES
 from tests.flows.running import AS_OF, analyze, rows, train
 
-AWAY_SECONDS = 3.0
+DOWN_SECONDS = 3.0
 
 
 @pytest.fixture(scope="module")
 def own_server() -> Iterator[OwnPostgres]:
-    """A server of this module's own, so that stopping it disturbs no other test.
+    """A separate server for this module, so that stopping it disturbs no other test.
 
-    Not below pytest's own folder: that is shut to other users whenever a session begins, and run by root
-    the server is one.
+    Not below pytest's own folder: pytest closes that to other users when a session begins, and if the tests
+    run as root, the server runs as another user.
     """
     folder = WORK / "restarted"
     folder.mkdir()
@@ -41,7 +42,7 @@ def own_server() -> Iterator[OwnPostgres]:
 def market(
     own_server: OwnPostgres, prefect_api: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[OwnPostgres]:
-    """An installation on that server: bars, a champion, nothing else."""
+    """An installation on that server with bars and a champion only."""
     monkeypatch.setenv("HYBRID_ML_DATA_DIR", str(own_server.folder))
     monkeypatch.setenv("HYBRID_ML_MODELS_DIR", str(tmp_path / "models"))
     own_server.start()
@@ -59,7 +60,7 @@ def market(
     own_server.start()
 
 
-def left(server: OwnPostgres) -> list[tuple]:
+def end_state(server: OwnPostgres) -> list[tuple]:
     engine = open_engine(load_settings())
     return [
         *rows(engine, "SELECT version, status FROM model_versions ORDER BY version"),
@@ -68,13 +69,15 @@ def left(server: OwnPostgres) -> list[tuple]:
     ]
 
 
-@pytest.mark.parametrize("flow", ["analysis", "weekly training"])
-def test_restarted_during_each_stage(market: OwnPostgres, faults: FaultRows, flow: str) -> None:
-    """One run with a restart at the beginning of every single stage of it, against one without any."""
+@pytest.mark.parametrize("flow", sample(["analysis", "weekly training"]))
+def test_postgresql_restarted_at_each_stage_gives_the_same_result(
+    market: OwnPostgres, faults: FaultRows, flow: str
+) -> None:
+    """A run with a restart at the beginning of every stage equals a run without restarts."""
     work = analyze if flow == "analysis" else train
-    [(first, _)] = left(market)
-    _, undisturbed = timed(lambda: work(**REQUESTS[flow]))
-    expected = left(market)
+    [(first, _)] = end_state(market)
+    _, normal_seconds = timed(lambda: work(**REQUESTS[flow]))
+    expected = end_state(market)
     with open_engine(load_settings()).begin() as connection:
         for table in ("deliveries", "alerts", "predictions", "model_events"):
             connection.exec_driver_sql(f"DELETE FROM {table}")
@@ -91,27 +94,27 @@ def test_restarted_during_each_stage(market: OwnPostgres, faults: FaultRows, flo
     with victim.between_stages(restart):
         _, seconds = timed(lambda: work(**REQUESTS[flow]))
     assert restarted == STAGES[flow]
-    assert left(market) == expected
+    assert end_state(market) == expected
     fault = f"PostgreSQL restarted at the beginning of each of the {len(restarted)} stages, {flow}"
-    faults.add(fault, "each stage tried again; the state of an undisturbed run", seconds - undisturbed)
+    faults.add(fault, "each stage tried again; the state of a run without faults", seconds - normal_seconds)
 
 
-@pytest.mark.parametrize("stage", ["load_model", "save_proposal", "save_copy"])
-def test_gone_for_a_while(market: OwnPostgres, faults: FaultRows, stage: str) -> None:
-    """The server stops in the middle of the run and is back three seconds later."""
-    gone: list[str] = []
+@pytest.mark.parametrize("stage", sample(["load_model", "save_proposal", "save_copy"], "save_proposal"))
+def test_stage_is_retried_while_postgresql_is_down(market: OwnPostgres, faults: FaultRows, stage: str) -> None:
+    """The server stops during the run and starts again three seconds later."""
+    stopped: list[str] = []
 
-    def leave(when: str, name: str) -> None:
-        if when == "before" and name == stage and not gone:
-            gone.append(name)
+    def stop_server(when: str, name: str) -> None:
+        if when == "before" and name == stage and not stopped:
+            stopped.append(name)
             market.stop()
-            threading.Thread(target=lambda: (time.sleep(AWAY_SECONDS), market.start())).start()
+            threading.Thread(target=lambda: (time.sleep(DOWN_SECONDS), market.start())).start()
 
-    with victim.between_stages(leave):
+    with victim.between_stages(stop_server):
         answer, seconds = timed(lambda: analyze(**REQUESTS["analysis"]))
-    assert gone == [stage]
+    assert stopped == [stage]
     assert not answer.problems
     engine = open_engine(load_settings())
     assert rows(engine, "SELECT count(*) FROM predictions") == [(1,)]
     assert rows(engine, "SELECT count(*) FROM model_versions WHERE status = 'champion'") == [(1,)]
-    faults.add(f"PostgreSQL away for {AWAY_SECONDS:g} s from {stage} on", "the stage was tried again", seconds)
+    faults.add(f"PostgreSQL away for {DOWN_SECONDS:g} s from {stage} on", "the stage was tried again", seconds)

@@ -1,4 +1,4 @@
-"""A full disk, a read-only disk, a clock that jumps, runs that meet."""
+"""A full disk, a read-only disk, a clock that jumps, concurrent runs."""
 
 import os
 from datetime import timedelta
@@ -20,26 +20,29 @@ from tests.flows.running import AS_OF, analyze, run, train
 SMALL = 100_000
 
 
-def test_a_full_disk_loses_nothing(installation: Installation, undisturbed: dict, faults: FaultRows) -> None:
-    """No file of this process may grow beyond 100 kB: the model's, of a megabyte, cannot be written."""
+def test_full_disk_keeps_old_model_file_and_complete_registry(
+    installation: Installation, end_states: dict, faults: FaultRows
+) -> None:
+    """Files of this process are limited to 100 kB, so the model file of a megabyte cannot be written."""
     before = (installation.models / MODEL_FILE).read_bytes()
     assert len(before) > SMALL
     process = victim.start("analysis", ANALYSIS, installation.environment, file_size_limit=SMALL)
     process.join(600)
     assert process.exitcode == 1
     assert (installation.models / MODEL_FILE).read_bytes() == before
-    assert installation.is_whole()
-    assert installation.end_state()["predictions"] == undisturbed["analysis"]["predictions"]
+    assert installation.is_consistent()
+    assert installation.end_state()["predictions"] == end_states["analysis"]["predictions"]
     _, seconds = timed(lambda: analyze(**ANALYSIS))
-    assert installation.end_state() == undisturbed["analysis"]
-    faults.add("disk full while the model file is written", "named; the old file stays; registry complete", seconds)
+    assert installation.end_state() == end_states["analysis"]
+    result = "the error names the disk; the old file is kept, the registry is complete"
+    faults.add("disk full while the model file is written", result, seconds)
 
 
 @pytest.mark.parametrize("flow", ["analysis", "weekly training"])
-def test_a_models_folder_on_a_read_only_disk(
-    installation: Installation, undisturbed: dict, faults: FaultRows, monkeypatch: pytest.MonkeyPatch, flow: str
+def test_readonly_models_folder_fails_the_run_and_loses_nothing(
+    installation: Installation, end_states: dict, faults: FaultRows, monkeypatch: pytest.MonkeyPatch, flow: str
 ) -> None:
-    """/proc takes no folders, whoever asks."""
+    """No account can create a folder in /proc."""
     monkeypatch.setenv("HYBRID_ML_MODELS_DIR", "/proc/hybrid-ml-models")
     request_model = victim.FLOWS[flow][1]
     state, report = run(victim.FLOWS[flow][0], request_model(**REQUESTS[flow]))
@@ -47,30 +50,32 @@ def test_a_models_folder_on_a_read_only_disk(
     assert "/proc/hybrid-ml-models cannot be written" in report.failures[0].error
     monkeypatch.setenv("HYBRID_ML_MODELS_DIR", str(installation.models))
     for part in ("versions", "predictions", "alerts"):
-        assert installation.end_state()[part] == undisturbed[flow][part]
-    again = analyze if flow == "analysis" else train
-    _, seconds = timed(lambda: again(**REQUESTS[flow]))
-    assert installation.end_state() == undisturbed[flow]
-    faults.add(f"read-only models folder, {flow}", "named; registry and ledger complete", seconds)
+        assert installation.end_state()[part] == end_states[flow][part]
+    run_again = analyze if flow == "analysis" else train
+    _, seconds = timed(lambda: run_again(**REQUESTS[flow]))
+    assert installation.end_state() == end_states[flow]
+    faults.add(f"read-only models folder, {flow}", "error; registry and ledger are complete", seconds)
 
 
-def test_a_clock_that_jumps_back_an_hour(installation: Installation, faults: FaultRows) -> None:
-    """10:20, then 09:20 and 09:30 again, then 10:30: one answer a bar, the same champion, no later knowledge."""
+def test_clock_jump_of_an_hour_back_keeps_champion_and_ledger(installation: Installation, faults: FaultRows) -> None:
+    """10:20, then 09:20 and 09:30, then 10:30: one answer per bar, the same champion, no model from the future."""
     first = analyze(**ANALYSIS)
     champion = installation.rows("SELECT version FROM model_versions WHERE status = 'champion'")
-    jumped = [analyze(**{**ANALYSIS, "as_of": AS_OF - timedelta(minutes=minutes)}) for minutes in (60, 50)]
-    assert all(answer.model.trained_until < AS_OF - timedelta(minutes=50) for answer in jumped)
-    assert all(answer.model.version != first.model.version for answer in jumped)
+    earlier_answers = [analyze(**{**ANALYSIS, "as_of": AS_OF - timedelta(minutes=minutes)}) for minutes in (60, 50)]
+    assert all(answer.model.trained_until < AS_OF - timedelta(minutes=50) for answer in earlier_answers)
+    assert all(answer.model.version != first.model.version for answer in earlier_answers)
     later, seconds = timed(lambda: analyze(**{**ANALYSIS, "as_of": AS_OF + timedelta(minutes=10)}))
     assert not later.fell_back
     assert installation.rows("SELECT version FROM model_versions WHERE status = 'champion'") == champion
     assert installation.rows("SELECT count(*), count(DISTINCT bar_time) FROM predictions") == [(4, 4)]
-    served = load_saved_model("ABC", AS_OF + timedelta(minutes=10))
-    assert (installation.models / MODEL_FILE).read_bytes() == pack_file(served)
+    current_model = load_saved_model("ABC", AS_OF + timedelta(minutes=10))
+    assert (installation.models / MODEL_FILE).read_bytes() == pack_file(current_model)
     faults.add("clock jumps back an hour", "answers as of then; nothing twice; same champion", seconds)
 
 
-def test_two_analyses_at_once(installation: Installation, undisturbed: dict, faults: FaultRows) -> None:
+def test_two_concurrent_analyses_record_one_prediction(
+    installation: Installation, end_states: dict, faults: FaultRows
+) -> None:
     def both() -> list[int]:
         processes = [victim.start("analysis", ANALYSIS, installation.environment) for _ in range(2)]
         for process in processes:
@@ -79,16 +84,18 @@ def test_two_analyses_at_once(installation: Installation, undisturbed: dict, fau
 
     codes, seconds = timed(both)
     assert codes == [0, 0]
-    assert installation.end_state() == undisturbed["analysis"]
+    assert installation.end_state() == end_states["analysis"]
     faults.add("two analyses at once", "the second waited; one prediction, one alert", seconds)
 
 
-def test_two_machines_on_one_database(installation: Installation, undisturbed: dict, faults: FaultRows) -> None:
-    """Each with a models folder of its own; both end with the same champion in it."""
-    elsewhere = installation.models.parent / "elsewhere"
+def test_two_machines_on_one_database_get_the_same_champion(
+    installation: Installation, end_states: dict, faults: FaultRows
+) -> None:
+    """Two models folders; both end with the same champion."""
+    other_models = installation.models.parent / "elsewhere"
     environments: list[dict[str, Any]] = [
         installation.environment,
-        {**installation.environment, "HYBRID_ML_MODELS_DIR": str(elsewhere)},
+        {**installation.environment, "HYBRID_ML_MODELS_DIR": str(other_models)},
     ]
 
     def both() -> list[int]:
@@ -99,12 +106,14 @@ def test_two_machines_on_one_database(installation: Installation, undisturbed: d
 
     codes, seconds = timed(both)
     assert codes == [0, 0]
-    assert installation.end_state()["versions"] == undisturbed["weekly training"]["versions"]
-    assert (elsewhere / MODEL_FILE).read_bytes() == (installation.models / MODEL_FILE).read_bytes()
+    assert installation.end_state()["versions"] == end_states["weekly training"]["versions"]
+    assert (other_models / MODEL_FILE).read_bytes() == (installation.models / MODEL_FILE).read_bytes()
     faults.add("two machines train at once on one database", "same champion on both", seconds)
 
 
-def test_weekly_training_during_an_analysis(installation: Installation, faults: FaultRows) -> None:
+def test_weekly_training_during_an_analysis_leaves_consistent_state(
+    installation: Installation, faults: FaultRows
+) -> None:
     def both() -> list[int]:
         processes = [
             victim.start(name, request, installation.environment)
@@ -116,14 +125,14 @@ def test_weekly_training_during_an_analysis(installation: Installation, faults: 
 
     codes, seconds = timed(both)
     assert codes == [0, 0]
-    assert installation.is_whole()
+    assert installation.is_consistent()
     assert installation.rows("SELECT count(*) FROM predictions") == [(1,)]
-    served = load_saved_model("ABC", AS_OF)
-    assert (installation.models / MODEL_FILE).read_bytes() == pack_file(served)
+    current_model = load_saved_model("ABC", AS_OF)
+    assert (installation.models / MODEL_FILE).read_bytes() == pack_file(current_model)
     faults.add("weekly training during an analysis", "one after the other; file and registry agree", seconds)
 
 
-def test_a_run_that_finds_the_symbol_busy_ends_busy_and_not_failed(
+def test_run_with_locked_symbol_ends_busy(
     installation: Installation, faults: FaultRows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HYBRID_ML_LOCK_WAIT_SECONDS", "0.5")
@@ -139,7 +148,7 @@ def test_a_run_that_finds_the_symbol_busy_ends_busy_and_not_failed(
     faults.add("another run keeps the symbol for long", "this one ends Busy after a bounded wait", seconds)
 
 
-def test_the_lock_of_a_process_that_died_is_free(installation: Installation) -> None:
+def test_lock_of_a_killed_process_is_released(installation: Installation) -> None:
     process = victim.start("analysis", ANALYSIS, installation.environment, "before load_window")
     process.join(600)
     assert process.exitcode == -9
@@ -147,8 +156,8 @@ def test_the_lock_of_a_process_that_died_is_free(installation: Installation) -> 
         assert held.take("ABC") < 5
 
 
-def test_what_a_crash_left_half_written_is_swept_away(installation: Installation) -> None:
-    """Temporary files older than an hour belong to nobody."""
+def test_old_temporary_files_are_deleted(installation: Installation) -> None:
+    """Only temporary files older than an hour are deleted."""
     old, young = (installation.models / f".{MODEL_FILE}.{name}" for name in ("old", "young"))
     for path in (old, young):
         path.write_bytes(b"half")

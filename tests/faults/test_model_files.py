@@ -1,4 +1,4 @@
-"""Damaged, foreign and hostile models, in the local file and in the registry itself."""
+"""Damaged, foreign and malicious models in the local file and in the registry."""
 
 import json
 import pickle
@@ -13,67 +13,79 @@ from sqlalchemy import text
 from hybrid_ml.config.settings import load_settings
 from hybrid_ml.errors import ModelUnavailable
 from hybrid_ml.learning.model_bytes import pack_file
-from hybrid_ml.pipeline.context import Run, open_run
+from hybrid_ml.pipeline.run import Run, make_run
 from hybrid_ml.registry.access import load_saved_model
 from hybrid_ml.schemas.requests import AnalysisRequest
 from hybrid_ml.store import model_registry as registry
 from hybrid_ml.store.model_files import MODEL_FILE, read_model
 from tasks.load import load_model
 from tests.faults.conftest import ANALYSIS, Installation, timed
+from tests.faults.sample import sample
 from tests.faults.table import FaultRows
 from tests.flows.running import AS_OF, analyze, train
 
 PLACES = 20
-WITNESS = Path("/tmp/hybrid-ml-hostile-pickle-was-here")  # noqa: S108  # what the hostile pickle would make
-HOSTILE = f"cposix\nsystem\n(S'touch {WITNESS}'\ntR.".encode()
+PICKLE_MARKER = Path("/tmp/hybrid-ml-hostile-pickle-was-here")  # noqa: S108  # the malicious pickle would create it
+HOSTILE = f"cposix\nsystem\n(S'touch {PICKLE_MARKER}'\ntR.".encode()
 Damage = Callable[[bytes], bytes]
 
 
-def truncated(place: int) -> Damage:
-    return lambda data: data[: len(data) * place // PLACES]
+def truncate(part: int) -> Damage:
+    return lambda data: data[: len(data) * part // PLACES]
 
 
-def flipped(place: int) -> Damage:
+def flip_bit(part: int) -> Damage:
     def damage(data: bytes) -> bytes:
-        position = (2 * place + 1) * len(data) // (2 * PLACES)
+        position = (2 * part + 1) * len(data) // (2 * PLACES)
         return data[:position] + bytes([data[position] ^ 0x10]) + data[position + 1 :]
 
     return damage
 
 
-def of_another_symbol(data: bytes) -> bytes:
+def change_symbol(data: bytes) -> bytes:
     return data.replace(b"ABC", b"XYZ")
 
 
-def with_other_features(data: bytes) -> bytes:
+def change_features(data: bytes) -> bytes:
     return data.replace(b"volatility_", b"velocities_")
 
 
 DAMAGES: dict[str, Damage] = {
-    **{f"truncated at {place} of {PLACES}": truncated(place) for place in range(PLACES)},
-    **{f"one bit flipped in part {place + 1} of {PLACES}": flipped(place) for place in range(PLACES)},
+    **{f"truncated at {part} of {PLACES}": truncate(part) for part in range(PLACES)},
+    **{f"one bit flipped in part {part + 1} of {PLACES}": flip_bit(part) for part in range(PLACES)},
     "emptied": lambda _: b"",
-    "another symbol's": of_another_symbol,
-    "one with other features": with_other_features,
+    "another symbol's": change_symbol,
+    "one with other features": change_features,
     "a hostile pickle": lambda _: HOSTILE,
     "a pickle of something else": lambda _: pickle.dumps({"format": 1, "base": [1, 2, 3]}),
     "twice as long": lambda data: data + data,
 }
 
 
-def serving_answers(installation: Installation) -> list[float]:
-    """What the model that serves says of a fixed question: the same bits as before the fault."""
+SAMPLE = [
+    "truncated at 0 of 20",
+    "truncated at 10 of 20",
+    "one bit flipped in part 3 of 20",
+    "one bit flipped in part 20 of 20",
+    "another symbol's",
+    "one with other features",
+    "a hostile pickle",
+]
+
+
+def current_probabilities(installation: Installation) -> list[float]:
+    """Probabilities of the current model for fixed features, to compare before and after a fault."""
     model = load_saved_model("ABC", AS_OF)
-    questions = np.random.default_rng(0).normal(size=(5, len(model.base.feature_names))).astype(np.float32)
-    return model.probabilities(questions).ravel().tolist()
+    features = np.random.default_rng(0).normal(size=(5, len(model.base.feature_names))).astype(np.float32)
+    return model.probabilities(features).ravel().tolist()
 
 
-@pytest.mark.parametrize("name", DAMAGES)
-def test_a_damaged_local_file_is_named_and_rebuilt(
+@pytest.mark.parametrize("name", sample(DAMAGES, *SAMPLE))
+def test_damaged_model_file_is_rebuilt_from_registry(
     installation: Installation, faults: FaultRows, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
     path = installation.models / MODEL_FILE
-    good, answers = path.read_bytes(), serving_answers(installation)
+    good, answers = path.read_bytes(), current_probabilities(installation)
     damaged = DAMAGES[name](good)
     assert damaged != good
     path.write_bytes(damaged)
@@ -82,18 +94,18 @@ def test_a_damaged_local_file_is_named_and_rebuilt(
     loaded, seconds = timed(lambda: load_model.fn("ABC", run_of(installation)))
     assert loaded.problem is None
     assert path.read_bytes() == good
-    assert serving_answers(installation) == answers
-    assert not WITNESS.exists()
+    assert current_probabilities(installation) == answers
+    assert not PICKLE_MARKER.exists()
     faults.add(f"model file {name}", f"{reason.split(': ', 1)[1].split(':')[0]}; rebuilt from the registry", seconds)
 
 
 def run_of(installation: Installation) -> Run:
-    """What an analysis of ABC knows about itself."""
-    return open_run(AnalysisRequest(**ANALYSIS), load_settings(), ["ABC"], AS_OF)
+    """The run context of an analysis of ABC."""
+    return make_run(AnalysisRequest(**ANALYSIS), load_settings(), ["ABC"], AS_OF)
 
 
 def refusal(installation: Installation) -> str:
-    """What the loader says of the local file."""
+    """The error of loading the local file."""
     with installation.engine.connect() as connection:
         serving = registry.find_serving(connection, "ABC", AS_OF)
     assert serving is not None
@@ -102,12 +114,12 @@ def refusal(installation: Installation) -> str:
     return str(raised.value)
 
 
-@pytest.mark.parametrize("name", ["removed", "a folder in its place", "a link to nowhere"])
-def test_a_missing_or_unreadable_local_file_is_named_and_rebuilt(
+@pytest.mark.parametrize("name", sample(["removed", "a folder in its place", "a link to nowhere"], "removed"))
+def test_missing_or_unreadable_model_file_is_rebuilt_from_registry(
     installation: Installation, faults: FaultRows, name: str
 ) -> None:
     path = installation.models / MODEL_FILE
-    good, answers = path.read_bytes(), serving_answers(installation)
+    good, answers = path.read_bytes(), current_probabilities(installation)
     path.unlink()
     if name == "a folder in its place":
         path.mkdir()
@@ -117,32 +129,34 @@ def test_a_missing_or_unreadable_local_file_is_named_and_rebuilt(
     assert "is missing" in reason or "cannot be read" in reason
     answer, seconds = timed(lambda: analyze(**ANALYSIS, fast_mode=True))
     assert not answer.fell_back
-    assert serving_answers(installation) == answers
+    assert current_probabilities(installation) == answers
     if name != "a folder in its place":
         assert path.read_bytes() == good
     faults.add(f"model file {name}", f"{reason.rsplit('/', 1)[1]}; served from the registry", seconds)
 
 
-@pytest.mark.parametrize("name", DAMAGES)
-def test_damaged_bytes_in_the_registry_are_named_and_the_local_file_serves(
+@pytest.mark.parametrize("name", sample(DAMAGES, *SAMPLE))
+def test_damaged_registry_bytes_are_reported_and_model_file_is_used(
     installation: Installation, faults: FaultRows, name: str
 ) -> None:
-    answers = serving_answers(installation)
+    answers = current_probabilities(installation)
     damage_registry(installation, DAMAGES[name])
     with installation.engine.connect() as connection:
         serving = registry.find_serving(connection, "ABC", AS_OF)
         assert serving is not None
         with pytest.raises(ModelUnavailable, match="check failed") as raised:
             registry.fetch(connection, serving)
-    (loaded, seconds) = timed(lambda: serving_answers(installation))
+    (loaded, seconds) = timed(lambda: current_probabilities(installation))
     assert loaded == answers
-    assert not WITNESS.exists()
+    assert not PICKLE_MARKER.exists()
     message = str(raised.value).split(":")[0]
     faults.add(f"registry bytes {name}", f"{message}; the local file, whole, serves", seconds)
 
 
-@pytest.mark.parametrize("name", ["emptied", "truncated at 10 of 20", "one bit flipped in part 11 of 20"])
-def test_with_registry_and_file_both_damaged_a_model_is_trained(
+@pytest.mark.parametrize(
+    "name", sample(["emptied", "truncated at 10 of 20", "one bit flipped in part 11 of 20"], "emptied")
+)
+def test_damaged_registry_and_model_file_cause_training_from_scratch(
     installation: Installation, faults: FaultRows, name: str
 ) -> None:
     damage_registry(installation, DAMAGES[name])
@@ -159,7 +173,7 @@ def test_with_registry_and_file_both_damaged_a_model_is_trained(
 
 
 def damage_registry(installation: Installation, damage: Damage) -> None:
-    """Damage the champion's bytes in its row; length and sha256 stay what they were."""
+    """Damage the champion's bytes in its row; length and sha256 are unchanged."""
     (data,) = installation.rows("SELECT bytes FROM model_versions WHERE status = 'champion'")[0]
     with installation.engine.begin() as connection:
         connection.execute(
@@ -167,8 +181,8 @@ def damage_registry(installation: Installation, damage: Damage) -> None:
         )
 
 
-def test_another_symbols_file_whole_and_sound_is_not_used(installation: Installation, faults: FaultRows) -> None:
-    """Not damaged at all, and still the wrong one: a file of this program for the symbol XYZ."""
+def test_model_file_of_another_symbol_is_replaced(installation: Installation, faults: FaultRows) -> None:
+    """An undamaged file of this program, but for the symbol XYZ."""
     model = load_saved_model("ABC", AS_OF)
     path = installation.models / MODEL_FILE
     good = path.read_bytes()
@@ -180,7 +194,7 @@ def test_another_symbols_file_whole_and_sound_is_not_used(installation: Installa
     faults.add("model file of another symbol, whole", "sha256 check failed; rebuilt from the registry", seconds)
 
 
-def test_with_only_the_adapter_damaged_its_base_answers_alone(installation: Installation, faults: FaultRows) -> None:
+def test_damaged_adapter_falls_back_to_its_base(installation: Installation, faults: FaultRows) -> None:
     first = analyze(**ANALYSIS)
     assert first.model.kind == "adapter"
     with installation.engine.begin() as connection:
@@ -195,22 +209,20 @@ def test_with_only_the_adapter_damaged_its_base_answers_alone(installation: Inst
     faults.add("adapter's bytes damaged, model file gone", "the base answers alone; a new adapter follows", seconds)
 
 
-def test_a_champion_damaged_in_the_registry_is_put_back_and_judged_before_it_is_replaced(
-    installation: Installation, faults: FaultRows
-) -> None:
+def test_damaged_champion_is_restored_before_it_is_compared(installation: Installation, faults: FaultRows) -> None:
     champion, good = installation.rows("SELECT version, sha256 FROM model_versions WHERE status = 'champion'")[0]
     damage_registry(installation, DAMAGES["emptied"])
     trained, seconds = timed(lambda: train(as_of=AS_OF, limit=2_000))
     assert "against the champion's" in trained.reason
-    (mended,) = installation.rows(
+    (restored,) = installation.rows(
         f"SELECT encode(sha256(bytes), 'hex') FROM model_versions WHERE version = '{champion}'"
     )
-    assert mended == (good,)
-    assert installation.is_whole()
-    faults.add("champion's bytes damaged, weekly training", "put back from the local file, then challenged", seconds)
+    assert restored == (good,)
+    assert installation.is_consistent()
+    faults.add("champion's bytes damaged, weekly training", "restored from the local file, then challenged", seconds)
 
 
-def test_a_damaged_champion_is_not_replaced_by_a_model_of_the_past(installation: Installation) -> None:
+def test_damaged_champion_is_not_replaced_by_a_model_of_an_earlier_date(installation: Installation) -> None:
     champion = installation.rows("SELECT version FROM model_versions WHERE status = 'champion'")
     damage_registry(installation, DAMAGES["emptied"])
     (installation.models / MODEL_FILE).unlink()
@@ -219,7 +231,7 @@ def test_a_damaged_champion_is_not_replaced_by_a_model_of_the_past(installation:
     assert installation.rows("SELECT version FROM model_versions WHERE status = 'champion'") == champion
 
 
-def test_judging_the_past_leaves_the_local_file_alone(installation: Installation) -> None:
+def test_analysis_of_the_past_does_not_change_the_model_file(installation: Installation) -> None:
     for minutes in (0, 10, 20):
         analyze(**{**ANALYSIS, "as_of": AS_OF + timedelta(minutes=minutes)})
     serving = (installation.models / MODEL_FILE).read_bytes()

@@ -1,4 +1,4 @@
-"""Fine-tuning windows from which there is nothing, or only one thing, to learn."""
+"""Degenerate fine-tuning windows: constant prices, a single class, missing features."""
 
 import math
 from collections.abc import Callable
@@ -22,21 +22,21 @@ def constant(bars: pd.DataFrame) -> pd.DataFrame:
     return bars
 
 
-def ever_rising(bars: pd.DataFrame) -> pd.DataFrame:
-    """Every label is UP: one class only."""
+def always_rising(bars: pd.DataFrame) -> pd.DataFrame:
+    """Every label is UP."""
     price = 50.0 * 1.002 ** pd.Series(range(len(bars)), index=bars.index)
     for column in PRICE_COLUMNS:
         bars[column] = price
     return bars
 
 
-def one_session_after_another(bars: pd.DataFrame) -> pd.DataFrame:
-    """An hour of bars, then an hour of nothing, all along: long windows are never full, their features NaN."""
+def alternating_sessions(bars: pd.DataFrame) -> pd.DataFrame:
+    """An hour of bars, then an hour without: long windows are never full, so their features are NaN."""
     return bars[bars["time"].dt.hour % 2 == (AS_OF - timedelta(minutes=1)).hour % 2]
 
 
-@pytest.mark.parametrize("shape", [constant, ever_rising, one_session_after_another])
-def test_odd_windows_leave_a_sound_model(
+@pytest.mark.parametrize("shape", [constant, always_rising, alternating_sessions])
+def test_degenerate_fine_tuning_windows_keep_the_model_valid(
     installation: Installation,
     faults: FaultRows,
     shape: Callable[[pd.DataFrame], pd.DataFrame],
@@ -54,7 +54,7 @@ def test_odd_windows_leave_a_sound_model(
     answer, seconds = timed(lambda: analyze(**ANALYSIS))
     assert sum(answer.probabilities.values()) == pytest.approx(1.0)
     assert all(math.isfinite(value) for value in answer.probabilities.values())
-    assert installation.is_whole()
+    assert installation.is_consistent()
     lengths = installation.rows("SELECT max(length) FROM model_versions WHERE kind = 'adapter'")
     assert lengths[0][0] is None or lengths[0][0] < 150_000
     again = analyze(**{**ANALYSIS, "as_of": AS_OF + timedelta(minutes=10)})

@@ -1,8 +1,8 @@
-"""A flow in a process of its own that kills itself with SIGKILL at a stated point.
+"""A flow in a separate process that kills itself with SIGKILL at a chosen point.
 
 Points: `before STAGE`, `after STAGE` (between two stages), and inside a stage that saves
-`STAGE, statement N` (after the N-th SQL statement), `STAGE, commit` (before PostgreSQL hears of
-it), `STAGE, committed` (before the program hears that it was done), `STAGE, fsync N` and
+`STAGE, statement N` (after the N-th SQL statement), `STAGE, commit` (before the commit is
+sent), `STAGE, committed` (after PostgreSQL has confirmed the commit), `STAGE, fsync N` and
 `STAGE, renamed N` (of the model's files).
 """
 
@@ -33,26 +33,26 @@ FLOWS = {
 }
 MODULES = (flows.analysis, flows.task_runners, flows.weekly_training)
 FORK = multiprocessing.get_context("forkserver")
-# Imports once, so that a victim is there in a tenth of a second.
+# Imports once, so that a process starts in a tenth of a second.
 FORK.set_forkserver_preload(["tests.faults.victim", "tests.faults.sender"])
 
 
 def stages() -> dict[str, Task]:
-    """Every Prefect task that the two flows use, by the name they use."""
+    """All Prefect tasks of the two flows by their names in the flows' modules."""
     return {name: value for module in MODULES for name, value in vars(module).items() if isinstance(value, Task)}
 
 
 @contextmanager
 def between_stages(on_stage: Callable[[str, str], None]) -> Iterator[None]:
-    """Tell `on_stage` ("before" or "after", name) at every stage boundary."""
+    """Call `on_stage` with "before" or "after" and the name at every stage boundary."""
     known = stages()
     originals = {name: task.fn for name, task in known.items()}
 
-    def told(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
+    def with_callback(name: str, work: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(work)
-        def run(*given: Any, **named: Any) -> Any:
+        def run(*args: Any, **kwargs: Any) -> Any:
             on_stage("before", name)
-            result = work(*given, **named)
+            result = work(*args, **kwargs)
             on_stage("after", name)
             return result
 
@@ -60,18 +60,18 @@ def between_stages(on_stage: Callable[[str, str], None]) -> Iterator[None]:
 
     try:
         for name, task in known.items():
-            task.fn = told(name, originals[name])
+            task.fn = with_callback(name, originals[name])
         yield
     finally:
         for name, task in known.items():
             task.fn = originals[name]
 
 
-class Executioner:
+class KillSwitch:
     """Kills this process, as kill -9 would, when the point is reached."""
 
     def __init__(self, point: str) -> None:
-        self.point, self.stage, self.seen = point, "", Counter[str]()
+        self.point, self.stage, self.counts = point, "", Counter[str]()
 
     def reached(self, point: str) -> None:
         if point == self.point:
@@ -80,14 +80,14 @@ class Executioner:
     def on_stage(self, when: str, name: str) -> None:
         self.reached(f"{when} {name}")
         self.stage = name if when == "before" else ""
-        self.seen.clear()
+        self.counts.clear()
 
     def inside(self, what: str, *, counted: bool = True) -> None:
-        self.seen[what] += 1
-        self.reached(f"{self.stage}, {what} {self.seen[what]}" if counted else f"{self.stage}, {what}")
+        self.counts[what] += 1
+        self.reached(f"{self.stage}, {what} {self.counts[what]}" if counted else f"{self.stage}, {what}")
 
     def arm(self) -> None:
-        """Listen to every statement, commit, fsync and rename of this process."""
+        """Hook into every statement, commit, fsync and rename of this process."""
         event.listen(Engine, "after_cursor_execute", lambda *_: self.inside("statement"))
         event.listen(Engine, "commit", lambda _: self.inside("commit", counted=False))
         commit, fsync, replace = DefaultDialect.do_commit, os.fsync, Path.replace
@@ -109,18 +109,18 @@ class Executioner:
 
 
 def run(flow_name: str, request: dict, environment: dict[str, str], point: str, file_size_limit: int | None) -> None:
-    """In the child: run a flow, and end with 0 when it did not fail."""
+    """In the child: run a flow; exit code 0 if it did not fail."""
     os.environ.update(environment)
     if file_size_limit is not None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_size_limit, file_size_limit))
     flow, request_model = FLOWS[flow_name]
-    executioner = Executioner(point)
+    kill_switch = KillSwitch(point)
     if point:
-        executioner.arm()
-    watching = between_stages(executioner.on_stage) if point else nullcontext()
-    facts = {PREFECT_API_URL: environment["PREFECT_API_URL"], PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
-    with temporary_settings(facts), watching:
+        kill_switch.arm()
+    hooks = between_stages(kill_switch.on_stage) if point else nullcontext()
+    settings = {PREFECT_API_URL: environment["PREFECT_API_URL"], PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
+    with temporary_settings(settings), hooks:
         state: Any = flow(request_model(**request), return_state=True)
     os._exit(0 if state.is_completed() else 1)
 
@@ -128,7 +128,7 @@ def run(flow_name: str, request: dict, environment: dict[str, str], point: str, 
 def start(
     flow_name: str, request: dict, environment: dict[str, str], point: str = "", file_size_limit: int | None = None
 ) -> Any:
-    """Start a victim; its exit code is -SIGKILL when the point was reached."""
+    """Start the process; its exit code is -SIGKILL if the point was reached."""
     process = FORK.Process(target=run, args=(flow_name, request, environment, point, file_size_limit))
     process.start()
     return process

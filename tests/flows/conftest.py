@@ -38,7 +38,7 @@ def market(engine: Engine, prefect_api: str, bars: pd.DataFrame) -> Engine:
 def trained_once(
     server: str, migrated: str, prefect_api: str, bars: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[str, Path]]:
-    """Address and models folder of an installation with bars and a model, to be copied."""
+    """Address and models folder of an installation with bars and a model, used as a template."""
     models = tmp_path_factory.mktemp("trained") / "models"
     with database(server, template=migrated) as address:
         with pytest.MonkeyPatch.context() as patch:
@@ -63,7 +63,7 @@ def trained(server: str, home: Path, engine: Engine, prefect_api: str, trained_o
 
 @pytest.fixture
 def telegram(monkeypatch: pytest.MonkeyPatch) -> Iterator[BotApi]:
-    """A Bot API on loopback, and one chat that wants everything."""
+    """A Bot API on loopback, and one chat that gets all alerts."""
     with bot_api() as api:
         monkeypatch.setenv("TELEGRAM_BOT_TOKEN", TOKEN)
         monkeypatch.setenv("TELEGRAM_CHAT_ID", "42")

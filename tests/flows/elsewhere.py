@@ -1,4 +1,4 @@
-"""A stage in another process, as a worker of a cluster runs it; loads nothing of the tests' own settings."""
+"""A stage in another process, as a worker of a cluster runs it; does not load the settings of the tests."""
 
 import os
 
@@ -15,7 +15,7 @@ def bound_here() -> tuple[int, float | None]:
 
 
 def as_a_worker(sent: bytes) -> tuple[int, float | None]:
-    """Take a run's context and a task, and call it."""
+    """Load a run's context and a task, and call the task."""
     context, task = cloudpickle.loads(sent)
     with hydrated_context(context):
         return task()

@@ -1,4 +1,4 @@
-"""Alerts of a live analysis: to the chats that want them, once, with a picture, answered when resolved."""
+"""Alerts of a live analysis: sent once to the subscribed chats, with a chart, and answered with their outcome."""
 
 import html
 import json
@@ -21,8 +21,8 @@ from tests.telegram_server import TOKEN
 STATES = "SELECT kind, chat_id, state FROM deliveries JOIN alerts ON alerts.id = alert_id ORDER BY alerts.id, chat_id"
 
 
-def sure_moment(**changes: Any) -> dict[str, Any]:
-    """A moment after AS_OF whose answer is not FLAT, with bounds it passes."""
+def signal_request(**changes: Any) -> dict[str, Any]:
+    """A request for a time after AS_OF whose answer is not FLAT, with bounds that it passes."""
     for step in range(20):
         moment = AS_OF + timedelta(minutes=10 * step)
         answer = analyze(fast_mode=True, as_of=moment, **SURE, max_signals=0, **changes)
@@ -35,8 +35,8 @@ def refusal(status: int, description: str) -> tuple[int, dict[str, Any]]:
     return status, {"ok": False, "error_code": status, "description": description}
 
 
-def test_a_signal_goes_to_telegram_once_with_its_picture(trained: Engine, telegram: BotApi) -> None:
-    request = sure_moment()
+def test_signal_is_sent_once_with_its_chart(trained: Engine, telegram: BotApi) -> None:
+    request = signal_request()
     first, second = analyze(**request), analyze(**request)
     assert (first.signal, first.alert) == (True, "sent")
     assert second.alert == "sent"
@@ -49,33 +49,33 @@ def test_a_signal_goes_to_telegram_once_with_its_picture(trained: Engine, telegr
     assert confirmed == [(int(message["message_id"]), 1, 0, "")]
 
 
-def test_a_picture_that_telegram_does_not_take_leaves_the_words(trained: Engine, telegram: BotApi) -> None:
+def test_alert_with_refused_chart_is_sent_as_text(trained: Engine, telegram: BotApi) -> None:
     telegram.orders.append(refusal(400, "Bad Request: IMAGE_PROCESS_FAILED"))
-    answer = analyze(**sure_moment())
+    answer = analyze(**signal_request())
     assert answer.alert == "sent"
     assert [message["method"] for message in telegram.messages] == ["sendMessage"]
     assert f"ABC {answer.direction.upper()}" in telegram.messages[0]["text"]
 
 
-def test_a_picture_that_cannot_be_drawn_leaves_the_words(
+def test_alert_without_chart_is_sent_as_text(
     trained: Engine, telegram: BotApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: Any, **__: Any) -> bytes:
         raise OSError("no font")
 
     monkeypatch.setattr("hybrid_ml.alerts.compose.call_chart", broken)
-    assert analyze(**sure_moment()).alert == "sent"
+    assert analyze(**signal_request()).alert == "sent"
     assert [message["method"] for message in telegram.messages] == ["sendMessage"]
 
 
-def test_without_telegram_the_alert_goes_to_the_log(trained: Engine) -> None:
-    answer = analyze(**sure_moment())
+def test_alert_is_logged_without_telegram(trained: Engine) -> None:
+    answer = analyze(**signal_request())
     assert answer.alert == "logged"
     assert rows(trained, STATES) == [("signal", "", "logged")]
 
 
-def test_a_refusal_for_good_is_named_with_its_remedy(trained: Engine, telegram: BotApi) -> None:
-    request = sure_moment()
+def test_permanent_refusal_fails_the_run_with_remedy(trained: Engine, telegram: BotApi) -> None:
+    request = signal_request()
     telegram.orders.append(refusal(401, "Unauthorized"))
     state, report = run(analysis, AnalysisRequest(**request))
     assert state.is_failed()
@@ -86,53 +86,55 @@ def test_a_refusal_for_good_is_named_with_its_remedy(trained: Engine, telegram: 
     assert telegram.messages == []
 
 
-def test_a_troubled_telegram_is_asked_again(trained: Engine, telegram: BotApi) -> None:
-    request = sure_moment()
+def test_unconfirmed_alert_is_sent_again_with_a_note(trained: Engine, telegram: BotApi) -> None:
+    request = signal_request()
     telegram.orders.append(Fault("drop_after"))
     assert analyze(**request).alert == "sent"
     captions = [message["caption"] for message in telegram.messages]
     assert ["may have arrived" in caption for caption in captions] == [False, True]
 
 
-def test_every_chat_gets_what_it_wants(trained: Engine, telegram: BotApi, monkeypatch: pytest.MonkeyPatch) -> None:
-    wishes = [{"chat_id": "43", "min_confidence": 1.0}, {"chat_id": "44", "symbols": ["XYZ"]},
+def test_alerts_follow_the_preferences_of_each_chat(
+    trained: Engine, telegram: BotApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    preferences = [{"chat_id": "43", "min_confidence": 1.0}, {"chat_id": "44", "symbols": ["XYZ"]},
               {"chat_id": "45", "symbols": ["ABC"]}]  # fmt: skip
-    monkeypatch.setenv("TELEGRAM_CHATS", json.dumps(wishes))
+    monkeypatch.setenv("TELEGRAM_CHATS", json.dumps(preferences))
     with trained.begin() as connection:
         connection.execute(text("INSERT INTO chats VALUES ('42', NULL, now() + interval '1 day')"))
-    assert analyze(**sure_moment()).alert == "paused, sent"
+    assert analyze(**signal_request()).alert == "paused, sent"
     assert [message["chat_id"] for message in telegram.messages] == ["45"]
     assert rows(trained, STATES) == [("signal", "42", "paused"), ("signal", "45", "sent")]
 
 
-def test_a_signal_nobody_wants_is_recorded_and_says_so(
+def test_signal_without_subscribed_chat_is_recorded(
     trained: Engine, telegram: BotApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TELEGRAM_CHATS", '[{"chat_id": "42", "symbols": ["XYZ"]}]')
-    assert analyze(**sure_moment()).alert == "no chat wants it"
+    assert analyze(**signal_request()).alert == "no chat wants this symbol"
     assert rows(trained, "SELECT count(*) FROM alerts") == [(1,)]
     assert telegram.messages == []
 
 
-def test_a_resolved_signal_is_answered_with_what_came_of_it(trained: Engine, telegram: BotApi) -> None:
-    request = sure_moment(report_outcomes=True)
+def test_resolved_signal_gets_a_reply_with_its_outcome(trained: Engine, telegram: BotApi) -> None:
+    request = signal_request(report_outcomes=True)
     first = analyze(**request)
-    quiet = {"min_confidence": 1.0, "fast_mode": True}
-    analyze(**{**request, **quiet, "as_of": request["as_of"] + timedelta(minutes=10)})
+    no_signal = {"min_confidence": 1.0, "fast_mode": True}
+    analyze(**{**request, **no_signal, "as_of": request["as_of"] + timedelta(minutes=10)})
     call, reply = telegram.messages
     assert json.loads(reply["reply_parameters"])["message_id"] == int(call["message_id"])
     [(outcome, forward_return)] = rows(trained, "SELECT outcome, forward_return FROM predictions WHERE signal")
     message = html.unescape(reply["text"])
     assert ("✓ Right" if outcome == first.direction else "✗ Wrong") in message
-    along = forward_return * 1e4 * (1 if first.direction == "up" else -1)
-    assert f"{along:+,.1f} bps" in message
+    in_direction = forward_return * 1e4 * (1 if first.direction == "up" else -1)
+    assert f"{in_direction:+,.1f} bps" in message
     assert rows(trained, STATES) == [("signal", "42", "sent"), ("outcome", "42", "sent")]
-    analyze(**{**request, **quiet, "as_of": request["as_of"] + timedelta(minutes=20)})
+    analyze(**{**request, **no_signal, "as_of": request["as_of"] + timedelta(minutes=20)})
     assert len(telegram.messages) == 2
 
 
-def test_no_alert_leaves_in_quiet_hours_not_even_a_reply_or_a_late_one(trained: Engine, telegram: BotApi) -> None:
-    request = sure_moment(report_outcomes=True)
+def test_nothing_is_sent_in_quiet_hours(trained: Engine, telegram: BotApi) -> None:
+    request = signal_request(report_outcomes=True)
     begin = (request["as_of"] + timedelta(minutes=5)).strftime("%H:%M")
     window = {"sleep_window": f"{begin}-{(request['as_of'] + timedelta(hours=3)):%H:%M}", "sleep_timezone": "UTC"}
     assert analyze(**request, **window).alert == "sent"
@@ -140,16 +142,16 @@ def test_no_alert_leaves_in_quiet_hours_not_even_a_reply_or_a_late_one(trained: 
         analysis, AnalysisRequest(**{**request, **window, "as_of": request["as_of"] + timedelta(minutes=10)})
     )
     assert (state.name, report.asleep) == ("Asleep", True)
-    # It was resolved all the same; the reply waits for the morning.
+    # The signal has an outcome nevertheless; the reply waits for the end of quiet hours.
     assert rows(trained, "SELECT outcome IS NOT NULL FROM predictions WHERE signal") == [(True,)]
     assert len(telegram.messages) == 1
-    ends = rows(trained, "SELECT kind, send_after - created_at, send_until - created_at FROM alerts ORDER BY id")
-    assert ends[0][2] < timedelta(minutes=5)  # a signal is not sent once quiet hours have begun
-    assert timedelta(hours=2, minutes=45) < ends[1][1] < timedelta(hours=3)
+    times = rows(trained, "SELECT kind, send_after - created_at, send_until - created_at FROM alerts ORDER BY id")
+    assert times[0][2] < timedelta(minutes=5)  # a signal expires when quiet hours begin
+    assert timedelta(hours=2, minutes=45) < times[1][1] < timedelta(hours=3)
 
 
-def test_an_alert_whose_ten_minutes_are_over_expires(trained: Engine, telegram: BotApi) -> None:
-    request = sure_moment()
+def test_alert_expires_after_ten_minutes(trained: Engine, telegram: BotApi) -> None:
+    request = signal_request()
     telegram.orders += [Fault("error_500")] * 50
     late = {
         **request,
@@ -163,8 +165,8 @@ def test_an_alert_whose_ten_minutes_are_over_expires(trained: Engine, telegram: 
     assert telegram.messages == []
 
 
-def test_bars_whose_ten_minutes_are_over_give_no_signal(trained: Engine, telegram: BotApi) -> None:
-    request = sure_moment()
+def test_bars_older_than_ten_minutes_give_no_signal(trained: Engine, telegram: BotApi) -> None:
+    request = signal_request()
     with trained.begin() as connection:
         connection.execute(text("DELETE FROM bars WHERE time >= :t"), {"t": request["as_of"]})
     over = analyze(**{**request, "as_of": request["as_of"] + timedelta(minutes=12)})
@@ -173,27 +175,32 @@ def test_bars_whose_ten_minutes_are_over_give_no_signal(trained: Engine, telegra
     assert rows(trained, STATES) == []
 
 
-def test_a_chat_that_asks_for_patience_costs_no_other_chat_and_no_other_symbol_anything(
+def test_flood_control_of_one_chat_does_not_delay_other_chats_or_symbols(
     trained: Engine, telegram: BotApi, bars: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TELEGRAM_CHAT_ID", "42,43")
-    request = sure_moment()
+    request = signal_request()
     store_bars(trained, "XYZ", bars)
-    hushed = {"ok": False, "error_code": 429, "description": "Too Many Requests", "parameters": {"retry_after": 300}}
-    telegram.orders.append((429, hushed))
+    flood_control = {
+        "ok": False,
+        "error_code": 429,
+        "description": "Too Many Requests",
+        "parameters": {"retry_after": 300},
+    }
+    telegram.orders.append((429, flood_control))
     started = time.monotonic()
     state, report = run(analysis, AnalysisRequest(**request, symbols=["ABC", "XYZ"]))
     assert time.monotonic() - started < 200
     assert state.is_failed()
-    found = rows(trained, "SELECT chat_id, state, count(*) FROM deliveries GROUP BY 1, 2 ORDER BY 2")
-    assert [(state, count) for _, state, count in found] == [("pending", 2), ("sent", 2)]
+    counts = rows(trained, "SELECT chat_id, state, count(*) FROM deliveries GROUP BY 1, 2 ORDER BY 2")
+    assert [(state, count) for _, state, count in counts] == [("pending", 2), ("sent", 2)]
     assert any("asks to wait 300 s" in failure.error for failure in report.failures)
 
 
-def test_an_alert_without_words_does_not_cost_the_ledger_its_row(
+def test_prediction_is_recorded_when_composing_its_alert_fails(
     trained: Engine, telegram: BotApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    request = sure_moment()
+    request = signal_request()
     monkeypatch.setattr("hybrid_ml.alerts.compose.alert_message", lambda **_: 1 / 0)
     monkeypatch.setattr("flows.analysis.compose_alert.retries", 0)
     state, report = run(analysis, AnalysisRequest(**request))
@@ -202,15 +209,15 @@ def test_an_alert_without_words_does_not_cost_the_ledger_its_row(
     assert rows(trained, "SELECT signal FROM predictions WHERE signal") == [(True,)]
 
 
-def test_blanks_around_a_zone_do_no_harm(trained: Engine, telegram: BotApi) -> None:
-    assert analyze(**sure_moment(sleep_timezone=" Europe/Berlin ")).alert == "sent"
+def test_blanks_around_a_timezone_are_ignored(trained: Engine, telegram: BotApi) -> None:
+    assert analyze(**signal_request(sleep_timezone=" Europe/Berlin ")).alert == "sent"
     assert "Berlin" in telegram.messages[0]["caption"]
 
 
-def test_what_a_killed_run_left_behind_is_sent_by_the_next_one(
+def test_pending_alert_of_a_killed_run_is_sent_by_the_next_run(
     trained: Engine, telegram: BotApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    request = sure_moment()
+    request = signal_request()
     with monkeypatch.context() as patch:
         patch.setattr("tasks.alert.deliver_now", lambda *_: None)
         state, _ = run(analysis, AnalysisRequest(**request))
@@ -220,8 +227,8 @@ def test_what_a_killed_run_left_behind_is_sent_by_the_next_one(
     assert len(telegram.messages) == 1
 
 
-def test_a_machine_whose_clock_is_wrong_sends_nothing_stale(trained: Engine, telegram: BotApi) -> None:
-    """The database's clock says whether an alert is still fresh, whatever the machine believes."""
+def test_slow_clock_of_the_machine_sends_no_expired_alert(trained: Engine, telegram: BotApi) -> None:
+    """The database's clock decides whether an alert is still valid, not the machine's."""
     with trained.begin() as connection:
         connection.execute(
             text(
@@ -247,32 +254,34 @@ class _SlowClock(datetime):
 
 
 @pytest.mark.parametrize("symbol", ["<b>_*A&B*_</b>", "🚀"])
-def test_a_symbol_of_any_letters_is_sent_as_it_is(trained: Engine, telegram: BotApi, bars: Any, symbol: str) -> None:
+def test_symbol_with_special_characters_is_sent_unchanged(
+    trained: Engine, telegram: BotApi, bars: Any, symbol: str
+) -> None:
     store_bars(trained, symbol, bars)
-    answer = analyze(**sure_moment(symbols=[symbol], disable_sleep_window=True))
+    answer = analyze(**signal_request(symbols=[symbol], disable_sleep_window=True))
     assert answer.alert == "sent"
     [message] = telegram.messages
-    seen = html.unescape(message["caption"])
-    assert symbol in seen
+    caption = html.unescape(message["caption"])
+    assert symbol in caption
 
 
-def test_plain_sql_tells_the_precision_of_what_was_sent(trained: Engine, telegram: BotApi) -> None:
-    called = {}
+def test_precision_by_sql_equals_precision_by_prices(trained: Engine, telegram: BotApi) -> None:
+    directions = {}
     for step in range(5):
         answer = analyze(fast_mode=True, as_of=AS_OF + timedelta(minutes=10 * step), **SURE)
         if answer.signal:
-            called[answer.bar_time] = answer.direction
+            directions[answer.bar_time] = answer.direction
     with trained.begin() as connection:
         predictions.resolve(connection, AS_OF + timedelta(hours=5), 30)
     closes = dict(rows(trained, "SELECT time, close FROM bars"))
     thresholds = dict(rows(trained, "SELECT bar_time, threshold FROM predictions"))
     right = 0
-    for bar_time, direction in called.items():
+    for bar_time, direction in directions.items():
         moved = math.log(closes[bar_time + timedelta(minutes=10)] / closes[bar_time])
         edge = thresholds[bar_time]
         right += direction == ("up" if moved > edge else "down" if moved < -edge else "flat")
     precision = (
         "SELECT count(*), avg((outcome = direction)::int)::float FROM predictions WHERE signal AND outcome IS NOT NULL"
     )
-    assert rows(trained, precision) == [(len(called), pytest.approx(right / len(called)))]
-    assert len(telegram.messages) == len(called)
+    assert rows(trained, precision) == [(len(directions), pytest.approx(right / len(directions)))]
+    assert len(telegram.messages) == len(directions)

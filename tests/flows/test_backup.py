@@ -1,4 +1,4 @@
-"""The nightly backup as a flow: a file where a folder is configured, a plain end where none is."""
+"""The nightly backup as a flow: writes a file if a folder is configured, otherwise ends as Skipped."""
 
 from pathlib import Path
 
@@ -10,13 +10,13 @@ from flows.backup import backup
 from hybrid_ml.store.backup import read_manifest
 
 
-def test_it_ends_as_skipped_where_no_folder_is_configured(engine: Engine, prefect_api: str) -> None:
+def test_backup_without_configured_folder_ends_as_skipped(engine: Engine, prefect_api: str) -> None:
     state: State = backup(return_state=True)
     assert (state.type.value, state.name) == ("COMPLETED", "Skipped")
     assert "HYBRID_ML_BACKUP_DIR" in state.message
 
 
-def test_it_writes_one_into_the_folder(
+def test_backup_is_written_into_configured_folder(
     engine: Engine, prefect_api: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HYBRID_ML_BACKUP_DIR", str(tmp_path / "backups"))

@@ -40,25 +40,26 @@ from hybrid_ml.schemas.reports import AnalysisReport
 from hybrid_ml.schemas.requests import AnalysisRequest, ReplayRequest
 from hybrid_ml.store.embedded import start_embedded
 from tasks import configuration
-from tasks.configuration import take_configuration_outside
+from tasks.configuration import load_configuration_for_command
 from tasks.pipeline_task import pipeline_task
 from tests.conftest import WORK
 from tests.flows.elsewhere import as_a_worker, bound_here
 from tests.flows.running import AS_OF, analyze, rows, run
+from tests.prefect_server import OWN_DATABASE
 from tests.telegram_api import BotApi
 
 PASSWORD = "p4ssw0rd-of-the-block"
 
 
 @pytest.fixture(autouse=True)
-def blocks(prefect_api: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def blocks(own_prefect_api: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A server without blocks, before and after."""
     monkeypatch.setattr(configuration, "SECONDS_FOR_A_COMMAND", 60.0)
-    _forget(prefect_api)
+    _forget(own_prefect_api)
     yield
-    _forget(prefect_api)
+    _forget(own_prefect_api)
     set_overrides({})
-    monkeypatch.setattr(configuration._Newest, "flow_run_id", None)
+    monkeypatch.setattr(configuration._Loaded, "flow_run_id", None)
 
 
 def _forget(url: str) -> None:
@@ -93,7 +94,7 @@ def emptied(trained: Engine, monkeypatch: pytest.MonkeyPatch) -> Callable[[], No
     return lambda: monkeypatch.setenv("NEON_CONN_STR", "")
 
 
-def asked(**changes: Any) -> tuple[Any, Any]:
+def run_analysis(**changes: Any) -> tuple[Any, Any]:
     return run(analysis, AnalysisRequest(**{"as_of": AS_OF, "fast_mode": True, **changes}))
 
 
@@ -114,8 +115,8 @@ def test_a_run_uses_the_blocks_where_the_environment_is_empty(
     Secret(value=SecretStr("4242")).save("telegram-chat-id")
     thresholds({"min_confidence": 0.0, "min_prob_margin": 0.0, "max_entropy": 1.1})
     with caplog.at_level(logging.DEBUG):
-        _, report = asked(as_of=AS_OF + timedelta(minutes=10))
-        _, again = asked()
+        _, report = run_analysis(as_of=AS_OF + timedelta(minutes=10))
+        _, again = run_analysis()
     assert not report.failures
     assert not again.failures
     assert rows(trained, "SELECT count(*) FROM predictions") == [(2,)]
@@ -136,7 +137,7 @@ def test_a_run_uses_the_blocks_where_the_environment_is_empty(
 
 def prefect_database() -> psycopg2.extensions.connection:
     """The database of the tests' Prefect server."""
-    return psycopg2.connect(start_embedded(WORK, "prefect"))
+    return psycopg2.connect(start_embedded(WORK, OWN_DATABASE))
 
 
 def _places(secret: str) -> set[str]:
@@ -161,20 +162,20 @@ def test_the_environment_wins_over_the_block(trained: Engine) -> None:
 
 def test_a_change_of_the_variable_counts_from_the_next_run_on(trained: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     thresholds({"min_confidence": 0.71})
-    assert confidence_bound(asked()[1]) == (0.71,)
+    assert confidence_bound(run_analysis()[1]) == (0.71,)
     thresholds({"min_confidence": 0.83})
-    assert confidence_bound(asked()[1]) == (0.83,)
-    assert confidence_bound(asked(min_confidence=0.2)[1]) == (0.2,)
+    assert confidence_bound(run_analysis()[1]) == (0.83,)
+    assert confidence_bound(run_analysis(min_confidence=0.2)[1]) == (0.2,)
     monkeypatch.setenv("HYBRID_ML_MIN_CONFIDENCE", "0.64")
-    assert confidence_bound(asked()[1]) == (0.64,)
+    assert confidence_bound(run_analysis()[1]) == (0.64,)
     monkeypatch.delenv("HYBRID_ML_MIN_CONFIDENCE")
     Variable.unset(THRESHOLDS_VARIABLE)
-    assert confidence_bound(asked()[1]) == (0.6,)
+    assert confidence_bound(run_analysis()[1]) == (0.6,)
 
 
 def test_a_bad_variable_fails_the_run_in_one_line(trained: Engine) -> None:
     thresholds({"max_entropy": "0.5"})
-    state, error = asked()
+    state, error = run_analysis()
     assert state.is_failed()
     assert isinstance(error, BadInput)
     assert str(error).startswith('variable hybrid_ml_thresholds: max_entropy is "0.5": input should be a valid number;')
@@ -182,14 +183,14 @@ def test_a_bad_variable_fails_the_run_in_one_line(trained: Engine) -> None:
 
 def test_a_block_of_another_type_fails_the_run_in_one_line(trained: Engine) -> None:
     Secret(value=SecretStr(PASSWORD)).save(DATABASE_BLOCK)
-    _, error = asked()
+    _, error = run_analysis()
     assert (
         str(error) == "block hybrid-ml-database is of type secret; make one of type SQLAlchemy Connector by that name"
     )
 
 
 def test_a_block_that_cannot_be_decrypted_is_tried_again_and_never_taken_for_none(
-    prefect_api: str, trained: Engine
+    own_prefect_api: str, trained: Engine
 ) -> None:
     database_block("postgresql://postgres@/nowhere?host=/nowhere")
     with closing(prefect_database()) as connection, connection.cursor() as cursor:
@@ -201,13 +202,13 @@ def test_a_block_that_cannot_be_decrypted_is_tried_again_and_never_taken_for_non
         cursor.execute("UPDATE block_document SET data = %s WHERE name = %s", (torn, *name))
         try:
             with pytest.raises(ConfigurationUnreachable, match=r"status 500.*encryption key"):
-                take_configuration_outside()
+                load_configuration_for_command()
         finally:
             cursor.execute("UPDATE block_document SET data = %s WHERE name = %s", (sound, *name))
 
 
 def test_one_flow_run_asks_once_and_its_stages_in_threads_wait_for_the_answer(
-    prefect_api: str, monkeypatch: pytest.MonkeyPatch
+    own_prefect_api: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reads: list[float] = []
     read = configuration._read
@@ -235,9 +236,9 @@ def asking_elsewhere() -> tuple[int, float | None]:
 
 
 def test_a_stage_in_another_process_has_the_configuration_of_its_run(
-    prefect_api: str, monkeypatch: pytest.MonkeyPatch
+    own_prefect_api: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PREFECT_API_URL", prefect_api)
+    monkeypatch.setenv("PREFECT_API_URL", own_prefect_api)
     thresholds({"min_confidence": 0.71})
     process, confidence = asking_elsewhere()
     assert process != os.getpid()
@@ -247,7 +248,7 @@ def test_a_stage_in_another_process_has_the_configuration_of_its_run(
 def test_a_replay_holds_to_the_variable_and_knows_when_it_has_changed(
     market: Engine, bars: pd.DataFrame, tmp_path: Path
 ) -> None:
-    asked = ReplayRequest(
+    request = ReplayRequest(
         symbols=["ABC"],
         start=bars["time"].iloc[4_000].to_pydatetime(),
         weeks=1,
@@ -258,33 +259,34 @@ def test_a_replay_holds_to_the_variable_and_knows_when_it_has_changed(
         predictions_path=tmp_path / "answers.parquet",
     )
     thresholds({"min_confidence": 0.999})
-    state, report = run(replay, asked)
+    state, report = run(replay, request)
     assert state.is_completed(), report
     answers = pd.read_parquet(tmp_path / "answers.parquet")
     assert len(answers) > 3
     assert answers["refused_by"].str.contains("confidence").all()
     thresholds({"min_confidence": 0.998})
-    _, error = run(replay, asked)
+    _, error = run(replay, request)
     assert "min_confidence was 0.999, now 0.998" in str(error)
 
 
-def test_setting_up_makes_what_is_missing_and_overwrites_nothing(prefect_api: str) -> None:
+def test_setting_up_makes_what_is_missing_and_overwrites_nothing(own_prefect_api: str) -> None:
     with get_client(sync_client=True) as client:
         assert set_up_blocks(client) == [
             "Secret block telegram-bot-token, empty",
             "Secret block telegram-chat-id, empty",
+            "Secret block hybrid-ml-sql-feed-url, empty",
             "variable hybrid_ml_thresholds, {}",
         ]
         assert set_up_blocks(client) == []
-        take_configuration_outside()
+        load_configuration_for_command()
         assert load_settings().missing_telegram_settings == "TELEGRAM_BOT_TOKEN and TELEGRAM_CHAT_ID not set"
         block = client.read_block_document_by_name("telegram-chat-id", "secret", include_secrets=False)
         edited = {"data": {"value": "4242"}, "block_schema_id": str(block.block_schema_id)}  # as the UI's form sends it
-        httpx.patch(f"{prefect_api}/block_documents/{block.id}", json=edited, timeout=60).raise_for_status()
+        httpx.patch(f"{own_prefect_api}/block_documents/{block.id}", json=edited, timeout=60).raise_for_status()
         thresholds({"max_signals": 2})
         assert set_up_blocks(client) == []
         assert client.read_block_type_by_slug("sqlalchemy-connector").name == "SQLAlchemy Connector"
-    take_configuration_outside()
+    load_configuration_for_command()
     assert load_settings().chat_ids == ["4242"]
     assert load_settings().hybrid_ml_max_signals == 2
 
@@ -294,4 +296,4 @@ def test_a_server_that_is_away_is_an_error_with_a_remedy() -> None:
         temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}),
         pytest.raises(ConfigurationUnreachable, match=r"127\.0\.0\.1:1/api.*start it.*HYBRID_ML_BLOCKS=false"),
     ):
-        take_configuration_outside()
+        load_configuration_for_command()

@@ -1,4 +1,4 @@
-"""What a run does when its database refuses: tries again where that can help, and says in one line what lacks."""
+"""Database errors in runs: temporary ones are retried, and the message is one line with the remedy."""
 
 import logging
 import os
@@ -24,7 +24,7 @@ ALL_RIGHTS = "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA publi
         ("ALTER ROLE {role} CONNECTION LIMIT 0", 3, "has no connection left"),
     ],
 )
-def test_a_task_tries_again_only_where_that_can_help(
+def test_task_retries_only_temporary_database_errors(
     server: str,
     engine: Engine,
     prefect_api: str,
@@ -54,10 +54,10 @@ def test_a_task_tries_again_only_where_that_can_help(
     assert len(attempts) == tries
 
 
-def test_a_scheduled_run_fails_at_once_with_the_remedy_and_no_traceback(
+def test_scheduled_run_without_rights_fails_at_once_with_remedy_and_no_traceback(
     server: str, engine: Engine, prefect_api: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As from a schedule: nobody has looked at the rights before."""
+    """As from a schedule, without the check of rights that commands make."""
     with role(
         server, os.environ["NEON_CONN_STR"], ALL_RIGHTS, "REVOKE ALL ON run_moments, bars FROM {role}"
     ) as restricted:
@@ -66,8 +66,8 @@ def test_a_scheduled_run_fails_at_once_with_the_remedy_and_no_traceback(
     assert state.is_failed()
     assert "permission denied for table" in str(state.message)
     assert "let the owner run: GRANT SELECT" in str(state.message)
-    ours = [
+    errors = [
         record for record in caplog.records if record.name.startswith("prefect.") and record.levelno >= logging.ERROR
     ]
-    assert ours
-    assert not [record for record in ours if record.exc_info or "retry" in record.getMessage().lower()]
+    assert errors
+    assert not [record for record in errors if record.exc_info or "retry" in record.getMessage().lower()]

@@ -1,4 +1,4 @@
-"""A run of a deployment reads allowed files alone; a command, which is no such run, whatever its user can read."""
+"""A run of a deployment reads allowed files only; a command reads every file that its user can read."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from prefect.flow_engine import run_flow
 from sqlalchemy import Engine
 
 from flows.backfill import backfill
-from hybrid_ml.schemas.requests import BackfillRequest
+from hybrid_ml.schemas.backfill_request import BackfillRequest
 from tests.faults.table import FaultRows
 from tests.flows.running import rows, run
 from tests.simulated import simulated_bars
@@ -16,31 +16,31 @@ from tests.simulated import simulated_bars
 SECRET = "S3cretS3cret"
 
 
-def test_a_form_cannot_name_any_file_and_a_command_can(
+def test_deployment_run_reads_only_allowed_files_and_command_reads_all(
     prefect_api: str, engine: Engine, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    shadow, bars = tmp_path / "shadow", tmp_path / "bars.parquet"
-    shadow.write_text(f"root:{SECRET}:20000:0:99999:7:::\n")
+    password_file, bars = tmp_path / "shadow", tmp_path / "bars.parquet"
+    password_file.write_text(f"root:{SECRET}:20000:0:99999:7:::\n")
     simulated_bars(300).to_parquet(bars)
     with get_client(sync_client=True) as client:
         deployment = client.read_deployment(backfill.to_deployment("files of a run").apply())
-        for path in (shadow, bars):
+        for path in (password_file, bars):
             requested = {"request": {"csv_path": str(path), "symbol": "ABC"}}
-            ordered = client.create_flow_run_from_deployment(deployment.id, parameters=requested)
-            state = run_flow(backfill, flow_run=ordered, parameters=requested, return_type="state")
-            kept = client.read_flow_run(ordered.id).state
+            created = client.create_flow_run_from_deployment(deployment.id, parameters=requested)
+            state = run_flow(backfill, flow_run=created, parameters=requested, return_type="state")
+            final_state = client.read_flow_run(created.id).state
             assert state.is_failed()
-            assert kept is not None
-            assert f"--csv_path {path} is not for runs of a deployment" in str(kept.message)
-            assert "HYBRID_ML_FILES" in str(kept.message)
-            assert SECRET not in str(kept.message)
+            assert final_state is not None
+            assert f"--csv_path {path} is not for runs of a deployment" in str(final_state.message)
+            assert "HYBRID_ML_FILES" in str(final_state.message)
+            assert SECRET not in str(final_state.message)
         client.delete_deployment(deployment.id)
     assert rows(engine, "SELECT count(*) FROM bars") == [(0,)]
-    state, _ = run(backfill, BackfillRequest(csv_path=shadow, symbol="ABC"))
-    assert "no bars have these names" in str(state.message)
+    state, _ = run(backfill, BackfillRequest(csv_path=password_file, symbol="ABC"))
+    assert "none has these names" in str(state.message)
     assert SECRET not in str(state.message)
     _, report = run(backfill, BackfillRequest(csv_path=bars, symbol="ABC"))
-    assert report.rows_written == 300
+    assert report.rows_new == 300
     FaultRows(request.node).add(
         "`csv_path` of a run of a deployment names a password file, and bars outside of the allowed folders",
         "Failed in one line that names HYBRID_ML_FILES; a command reads the bars, and repeats nothing of the other",

@@ -1,6 +1,7 @@
-"""The forms of the Prefect UI: what the server takes and refuses, and what a person then reads."""
+"""Forms of the Prefect UI: values that the server accepts and refuses, and its messages."""
 
 import logging
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,19 +24,24 @@ STATED = {
 
 @pytest.fixture(scope="module")
 def deployments(prefect_api: str) -> Iterator[dict[str, Any]]:
-    """Every flow with the parameters of prefect.yaml on the server, for as long as these tests take."""
+    """Deployments of the flows with the parameters of prefect.yaml, deleted after these tests.
+
+    Their names are of this process: others run tests of this file on the same server.
+    """
     with get_client(sync_client=True) as client:
-        made = {
-            name: client.read_deployment(flow.to_deployment(f"form of {name}", parameters=STATED[name]).apply())
+        created = {
+            name: client.read_deployment(
+                flow.to_deployment(f"form of {name}, {os.getpid()}", parameters=STATED[name]).apply()
+            )
             for name, flow in FLOWS.items()
         }
-        yield made
-        for deployment in made.values():
+        yield created
+        for deployment in created.values():
             client.delete_deployment(deployment.id)
 
 
-def order(client: SyncPrefectClient, deployment: Any, request: dict[str, Any]) -> Any:
-    """A run as the form orders it, taken back at once so that nobody runs it."""
+def create_run(client: SyncPrefectClient, deployment: Any, request: dict[str, Any]) -> Any:
+    """Create a run as the form does, and delete it before a worker takes it."""
     run = client.create_flow_run_from_deployment(deployment.id, parameters={"request": request})
     client.delete_flow_run(run.id)
     return run.parameters["request"]
@@ -55,33 +61,35 @@ def order(client: SyncPrefectClient, deployment: Any, request: dict[str, Any]) -
         ("backfill", "bars", 0, "0 is less than the minimum of 1"),
     ],
 )
-def test_the_server_refuses_what_is_out_of_bounds_and_names_field_and_bound(
+def test_server_refuses_out_of_bounds_values_with_field_and_bound(
     deployments: dict[str, Any], name: str, field: str, value: Any, reason: str
 ) -> None:
     with get_client(sync_client=True) as client, pytest.raises(PrefectHTTPStatusError) as refused:
-        order(client, deployments[name], {field: value})
+        create_run(client, deployments[name], {field: value})
     assert f"'request.{field}'. Failure reason: {reason}" in refused.value.response.json()["detail"]
 
 
 @pytest.mark.parametrize("name", FLOWS)
-def test_the_form_as_it_opens_is_taken_and_so_are_fields_left_empty(deployments: dict[str, Any], name: str) -> None:
+def test_form_defaults_and_empty_fields_are_accepted(deployments: dict[str, Any], name: str) -> None:
     deployment = deployments[name]
     schema = deployment.parameter_openapi_schema
-    fields = next(one for one in schema["definitions"].values() if one["title"].endswith("Request"))["properties"]
-    shown = {field: one["default"] for field, one in fields.items() if "default" in one}
-    requested = {**shown, **deployment.parameters.get("request", {})}
+    fields = next(
+        definition for definition in schema["definitions"].values() if definition["title"].endswith("Request")
+    )["properties"]
+    defaults = {field: definition["default"] for field, definition in fields.items() if "default" in definition}
+    requested = {**defaults, **deployment.parameters.get("request", {})}
     empty = {field: None for field in fields if field not in requested}
     with get_client(sync_client=True) as client:
-        assert order(client, deployment, requested) == requested
-        order(client, deployment, {**requested, **empty})
+        assert create_run(client, deployment, requested) == requested
+        create_run(client, deployment, {**requested, **empty})
 
 
-def test_fields_that_do_not_go_together_fail_the_run_in_words(
+def test_conflicting_fields_fail_the_run_with_a_short_message(
     prefect_api: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO):
         state: Any = weekly_training({"limit": 5_000, "week": 2}, return_state=True)  # type: ignore[arg-type]
     assert state.name == "Failed"
-    assert "--limit 5000 and --week 2 exclude each other; give one of them" in state.message
+    assert "--limit 5000 and --week 2 exclude each other; state one of them" in state.message
     assert "pydantic.dev" not in state.message + caplog.text
     assert len(state.message) < 300

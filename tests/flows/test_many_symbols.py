@@ -1,4 +1,4 @@
-"""Many symbols in one run: side by side in threads or on a dask cluster, each on its own."""
+"""Many symbols in one run, in parallel threads or on a dask cluster."""
 
 import sys
 from datetime import timedelta
@@ -16,12 +16,12 @@ from hybrid_ml.store.locks import symbol_locks
 from tests.flows.running import AS_OF, SURE, rows, run
 
 SYMBOLS = ["ABC", "S1", "S2"]
-NOBODY = "tcp://127.0.0.1:9"
+UNUSED_ADDRESS = "tcp://127.0.0.1:9"
 
 
 @pytest.fixture
-def three(market: Engine, bars: pd.DataFrame) -> Engine:
-    """Three symbols, each with a model of its own."""
+def three_symbols(market: Engine, bars: pd.DataFrame) -> Engine:
+    """Three symbols, each with its own model."""
     for symbol in SYMBOLS[1:]:
         store_bars(market, symbol, bars)
     request = TrainingRequest(symbols=SYMBOLS, limit=3_000, as_of=AS_OF - timedelta(hours=12))
@@ -31,24 +31,24 @@ def three(market: Engine, bars: pd.DataFrame) -> Engine:
     return market
 
 
-def asked(**changes: Any) -> AnalysisRequest:
+def make_request(**changes: Any) -> AnalysisRequest:
     return AnalysisRequest(**{"symbols": SYMBOLS, "as_of": AS_OF, **SURE, **changes})
 
 
-def test_what_ails_a_symbol_is_named_and_the_others_are_recorded(three: Engine) -> None:
-    with three.begin() as connection:
+def test_failing_symbol_is_named_and_the_others_are_recorded(three_symbols: Engine) -> None:
+    with three_symbols.begin() as connection:
         connection.execute(text("DELETE FROM bars WHERE symbol = 'S1'"))
-    state, report = run(analysis, asked())
+    state, report = run(analysis, make_request())
     assert state.is_failed()
     assert [failure.symbol for failure in report.failures] == ["S1"]
-    assert rows(three, "SELECT symbol FROM predictions ORDER BY symbol") == [("ABC",), ("S2",)]
+    assert rows(three_symbols, "SELECT symbol FROM predictions ORDER BY symbol") == [("ABC",), ("S2",)]
 
 
-def test_a_busy_symbol_keeps_no_other_waiting(three: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_locked_symbol_does_not_delay_the_others(three_symbols: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HYBRID_ML_LOCK_WAIT_SECONDS", "0.5")
-    with symbol_locks(three, 0) as held:
+    with symbol_locks(three_symbols, 0) as held:
         held.take("ABC")
-        states = [run(analysis, asked())]
+        states = [run(analysis, make_request())]
         states.append(run(weekly_training, TrainingRequest(symbols=SYMBOLS, limit=2_000, as_of=AS_OF)))
     for state, report in states:
         assert state.name == "Busy"
@@ -57,10 +57,10 @@ def test_a_busy_symbol_keeps_no_other_waiting(three: Engine, monkeypatch: pytest
     assert [training.symbol for training in states[1][1].trainings] == ["S1", "S2"]
 
 
-def test_the_surest_of_all_symbols_leave_and_a_cluster_answers_as_threads_do(three: Engine) -> None:
+def test_max_signals_keeps_highest_confidence_in_threads_and_dask_alike(three_symbols: Engine) -> None:
     answers = []
-    for spread in ({}, {"runner": "dask"}):
-        state, report = run(analysis, asked(max_signals=1, **spread))
+    for execution in ({}, {"runner": "dask"}):
+        state, report = run(analysis, make_request(max_signals=1, **execution))
         assert state.is_completed(), state.message
         answers.append([(answer.symbol, answer.probabilities, answer.signal) for answer in report.analyses])
         signals = [answer for answer in report.analyses if answer.signal]
@@ -71,32 +71,30 @@ def test_the_surest_of_all_symbols_leave_and_a_cluster_answers_as_threads_do(thr
     assert answers[0] == answers[1]
 
 
-def test_a_scheduler_that_does_not_answer_is_named_with_its_remedy(
-    market: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("flows.task_runners.CONNECT_SECONDS", 1)
-    state = analysis(asked(symbols=["ABC"], runner="dask", dask_address=NOBODY), return_state=True)
+def test_unreachable_dask_scheduler_is_named_with_remedy(market: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hybrid_ml.pipeline.dask_cluster.CONNECT_SECONDS", 1)
+    state = analysis(make_request(symbols=["ABC"], runner="dask", dask_address=UNUSED_ADDRESS), return_state=True)
     assert state.is_failed()
-    assert f"no dask scheduler answers at '{NOBODY}'" in state.message
+    assert f"no dask scheduler answers at '{UNUSED_ADDRESS}'" in state.message
     assert "check --dask_address or HYBRID_ML_DASK_ADDRESS" in state.message
 
 
-def test_without_dask_the_error_says_how_to_install_it(market: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_dask_error_names_install_command(market: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "prefect_dask.task_runners", None)
-    state = analysis(asked(symbols=["ABC"], runner="dask"), return_state=True)
+    state = analysis(make_request(symbols=["ABC"], runner="dask"), return_state=True)
     assert state.is_failed()
     assert "pip install '.[dask]'" in state.message
 
 
 @pytest.mark.parametrize(
-    ("request_of", "given", "reason"),
+    ("request_type", "values", "reason"),
     [
-        (AnalysisRequest, {"dask_address": NOBODY}, "goes with --runner dask, not --runner threads"),
-        (TrainingRequest, {"dask_address": NOBODY}, "goes with --runner dask, not --runner threads"),
+        (AnalysisRequest, {"dask_address": UNUSED_ADDRESS}, "goes with --runner dask, not --runner threads"),
+        (TrainingRequest, {"dask_address": UNUSED_ADDRESS}, "goes with --runner dask, not --runner threads"),
         (AnalysisRequest, {"runner": "dask", "dask_address": "somewhere"}, "should match pattern"),
         (AnalysisRequest, {"runner": "processes"}, "Input should be 'threads' or 'dask'"),
     ],
 )
-def test_a_cluster_that_cannot_be_meant_is_refused(request_of: Any, given: dict[str, str], reason: str) -> None:
+def test_invalid_runner_options_are_refused(request_type: Any, values: dict[str, str], reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
-        request_of(**given)
+        request_type(**values)

@@ -1,4 +1,4 @@
-"""A run that failed, tried again by a person: it finishes what is missing, for the same moment."""
+"""A failed run that a person retries: it completes the missing symbols, for the same time."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -17,13 +17,12 @@ from sqlalchemy import Engine, text
 from flows.analysis import analysis
 from flows.review import review
 from flows.weekly_training import weekly_training
-from hybrid_ml.learning.evaluation import RecentRecord
-from hybrid_ml.market.bars import clean_bars
-from hybrid_ml.market.simulation import simulate_bars
+from hybrid_ml.learning.fallback import RecentRecord
 from hybrid_ml.schemas.requests import AnalysisRequest, ReviewRequest, TrainingRequest
 from hybrid_ml.signals.gates import Answer
 from hybrid_ml.store.bars import store_bars
 from tests.flows.running import SURE, rows, run
+from tests.simulated import bars_until
 from tests.telegram_api import BotApi
 
 ANSWERS = "SELECT symbol, as_of FROM predictions ORDER BY symbol"
@@ -32,17 +31,17 @@ BASES = "SELECT symbol, as_of FROM model_versions WHERE kind = 'base' ORDER BY s
 
 @pytest.fixture
 def live(engine: Engine, prefect_api: str) -> Iterator[Engine]:
-    """An installation whose simulated bars of one symbol, ABC, reach until now."""
+    """An installation with simulated bars of one symbol, ABC, until now."""
     store_bars(engine, "ABC", live_bars())
     yield engine
 
 
 def live_bars() -> pd.DataFrame:
-    return clean_bars(simulate_bars(datetime.now(UTC), bars=9_000, missing_share=0.0)).bars
+    return bars_until(datetime.now(UTC).replace(second=0, microsecond=0), 9_000, missing_share=0.0)
 
 
 def attempt(flow: Flow, request: Any, run_id: UUID | None = None) -> tuple[UUID, Any]:
-    """Run a flow, or the same flow run again as `prefect flow-run retry` does; its id and its run as it is now."""
+    """Run a flow, or retry a flow run as `prefect flow-run retry` does; returns its id and its flow run."""
     with get_client(sync_client=True) as client:
         if run_id is None:
             run_id = client.create_flow_run(flow, parameters={"request": request.model_dump(mode="json")}).id
@@ -53,7 +52,7 @@ def attempt(flow: Flow, request: Any, run_id: UUID | None = None) -> tuple[UUID,
         return run_id, client.read_flow_run(run_id)
 
 
-def test_a_retried_training_trains_only_what_is_missing(live: Engine) -> None:
+def test_retried_training_trains_only_missing_symbols(live: Engine) -> None:
     request = TrainingRequest(symbols=["ABC", "XYZ"], limit=3_000)
     run_id, first = attempt(weekly_training, request)
     assert first.state.is_failed()
@@ -61,31 +60,31 @@ def test_a_retried_training_trains_only_what_is_missing(live: Engine) -> None:
     _, second = attempt(weekly_training, request, run_id)
     assert (second.state.is_completed(), second.run_count) == (True, 2)
     assert "finished by an earlier attempt: ABC" in second.state.message
-    made = rows(live, BASES)
-    assert [symbol for symbol, _ in made] == ["ABC", "XYZ"]
-    assert len({as_of for _, as_of in made}) == 1
+    bases = rows(live, BASES)
+    assert [symbol for symbol, _ in bases] == ["ABC", "XYZ"]
+    assert len({as_of for _, as_of in bases}) == 1
 
 
 @pytest.fixture
-def sure(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every model is sure of UP and has been right: what is true of simulated bars at this minute is chance."""
+def always_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every model predicts UP and has high recent accuracy, independent of the simulated bars at this minute."""
     monkeypatch.setattr("tasks.predict.Answer.of", lambda _: Answer(0.05, 0.1, 0.85))
     monkeypatch.setattr("tasks.validate.recent_record", lambda *_, **__: RecentRecord(200, 0.9, 0.4))
 
 
-def about(telegram: BotApi, symbol: str) -> int:
-    """How many messages spoke of `symbol`."""
+def messages_about(telegram: BotApi, symbol: str) -> int:
+    """Number of messages about `symbol`."""
     return sum(f" {symbol} " in str(message) for message in telegram.messages)
 
 
-def test_a_retried_analysis_answers_only_what_is_missing_and_alerts_once(
-    live: Engine, telegram: BotApi, sure: None
+def test_retried_analysis_answers_only_missing_symbols_and_alerts_once(
+    live: Engine, telegram: BotApi, always_up: None
 ) -> None:
     run(weekly_training, TrainingRequest(limit=3_000))
     request = AnalysisRequest(symbols=["ABC", "XYZ"], disable_sleep_window=True, fast_mode=True, **SURE)
     run_id, first = attempt(analysis, request)
     assert first.state.is_failed()
-    assert (about(telegram, "ABC"), about(telegram, "XYZ")) == (1, 0)
+    assert (messages_about(telegram, "ABC"), messages_about(telegram, "XYZ")) == (1, 0)
     store_bars(live, "XYZ", live_bars())
     _, second = attempt(analysis, request, run_id)
     assert (second.state.is_completed(), second.run_count) == (True, 2)
@@ -93,11 +92,11 @@ def test_a_retried_analysis_answers_only_what_is_missing_and_alerts_once(
     answers = rows(live, ANSWERS)
     assert [symbol for symbol, _ in answers] == ["ABC", "XYZ"]
     assert len({as_of for _, as_of in answers}) == 1
-    assert (about(telegram, "ABC"), about(telegram, "XYZ")) == (1, 1)
+    assert (messages_about(telegram, "ABC"), messages_about(telegram, "XYZ")) == (1, 1)
     assert rows(live, "SELECT count(*) FROM answers_not_counted") == [(0,)]
 
 
-def test_the_moment_of_a_run_is_kept_thirty_days(live: Engine) -> None:
+def test_time_of_a_run_is_kept_thirty_days(live: Engine) -> None:
     attempt(analysis, AnalysisRequest(symbols=["NONE"], disable_sleep_window=True))
     with live.begin() as connection:
         connection.execute(text("UPDATE run_moments SET created_at = now() - :age"), {"age": timedelta(days=31)})
@@ -105,7 +104,7 @@ def test_the_moment_of_a_run_is_kept_thirty_days(live: Engine) -> None:
     assert rows(live, "SELECT count(*) FROM run_moments") == [(1,)]
 
 
-def test_a_retry_when_the_ten_minutes_are_over_alerts_nobody(live: Engine, telegram: BotApi, sure: None) -> None:
+def test_retry_after_ten_minutes_sends_no_alert(live: Engine, telegram: BotApi, always_up: None) -> None:
     run(weekly_training, TrainingRequest(limit=3_000))
     request = AnalysisRequest(symbols=["ABC", "XYZ"], disable_sleep_window=True, fast_mode=True, **SURE)
     run_id, _ = attempt(analysis, request)
@@ -114,25 +113,25 @@ def test_a_retry_when_the_ten_minutes_are_over_alerts_nobody(live: Engine, teleg
         connection.execute(text("UPDATE run_moments SET as_of = as_of - interval '1 hour'"))
         connection.execute(text("UPDATE predictions SET as_of = as_of - interval '1 hour'"))
     _, second = attempt(analysis, request, run_id)
-    assert about(telegram, "XYZ") == 0
+    assert messages_about(telegram, "XYZ") == 0
     assert [symbol for symbol, _ in rows(live, ANSWERS)] == ["ABC", "XYZ"]
     assert second.state.is_failed()
     assert "XYZ" in second.state.message
     assert "expired" in second.state.message
 
 
-def test_a_retried_review_looks_back_from_its_first_moment(live: Engine) -> None:
+def test_retried_review_uses_the_time_of_its_first_attempt(live: Engine) -> None:
     request = ReviewRequest(symbols=["XYZ"])
     run_id, first = attempt(review, request)
     assert first.state.is_failed()
     store_bars(live, "XYZ", live_bars())
     with live.begin() as connection:
         connection.execute(text("UPDATE run_moments SET as_of = as_of - interval '2 hours'"))
-        [(kept,)] = connection.execute(text("SELECT as_of FROM run_moments")).all()
+        [(as_of,)] = connection.execute(text("SELECT as_of FROM run_moments")).all()
     _, second = attempt(review, request, run_id)
     assert second.state.is_completed()
     with get_client(sync_client=True) as client:
         [artifact] = client.read_artifacts(
             artifact_filter=ArtifactFilter(flow_run_id={"any_": [run_id]}, key={"any_": ["review"]})
         )
-    assert f"{kept:%Y-%m-%d %H:%M}" in artifact.data
+    assert f"{as_of:%Y-%m-%d %H:%M}" in artifact.data

@@ -1,4 +1,4 @@
-"""The review as a Prefect flow, on simulated ledgers whose truth is known."""
+"""The review as a Prefect flow, on simulated ledgers with known true probabilities."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -7,9 +7,6 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
-from prefect.client.schemas.sorting import ArtifactSort
 from sqlalchemy import Engine
 
 from flows.review import review
@@ -21,20 +18,13 @@ from hybrid_ml.schemas.requests import ReviewRequest
 from hybrid_ml.store import outbox
 from hybrid_ml.store.bars import store_bars
 from tests.conftest import Command
-from tests.flows.running import rows, run
+from tests.flows.running import page, rows, run
 from tests.ledgers import REVIEWED_AT, insert_alert, insert_answers, simulated_ledger
 from tests.telegram_api import BotApi
 
 
-def look_back(**changes: Any) -> tuple[Any, ReviewReport]:
+def run_review(**changes: Any) -> tuple[Any, ReviewReport]:
     return run(review, ReviewRequest(**{"as_of": REVIEWED_AT, **changes}))
-
-
-def artifact() -> str:
-    """The newest Markdown under the key review."""
-    with get_client(sync_client=True) as client:
-        chosen = ArtifactFilter(key=ArtifactFilterKey(any_=["review"]))
-        return str(client.read_artifacts(artifact_filter=chosen, sort=ArtifactSort.CREATED_DESC)[0].data)
 
 
 @pytest.fixture(scope="module")
@@ -42,23 +32,23 @@ def two_months() -> pd.DataFrame:
     return clean_bars(simulate_bars(REVIEWED_AT, bars=63 * 1_440)).bars
 
 
-def test_an_empty_ledger_has_nothing_to_look_back_on(engine: Engine, prefect_api: str) -> None:
-    state, report = look_back()
+def test_review_of_an_empty_ledger_completes(engine: Engine, prefect_api: str) -> None:
+    state, report = run_review()
     assert state.is_completed()
     assert state.name == "Completed"
     assert report.overall["answers"] == 0
     assert report.found == []
-    assert "there is nothing to look back on yet" in artifact()
+    assert "there is nothing to review yet" in page("review")
 
 
-def test_honest_answers_find_nothing_and_every_symbol_is_told(
+def test_calibrated_answers_cause_no_finding_and_every_symbol_is_reported(
     engine: Engine, prefect_api: str, two_months: pd.DataFrame
 ) -> None:
     store_bars(engine, "ABC", two_months)
     store_bars(engine, "QUIET", two_months.tail(2_000))
     insert_answers(engine, simulated_ledger(count=2_000, seed=3))
     insert_answers(engine, simulated_ledger("NOBARS", 500, seed=1, preset="aggressive"))
-    state, report = look_back()
+    state, report = run_review()
     assert state.name == "Completed"
     assert report.found == []
     assert report.failures == []
@@ -67,18 +57,19 @@ def test_honest_answers_find_nothing_and_every_symbol_is_told(
     ]  # fmt: skip
     facts = {watch.symbol: watch.features for watch in report.watches}
     assert facts["ABC"].p is not None
-    assert facts["NOBARS"].verdict.startswith("cannot tell: no bar since")
-    assert facts["QUIET"].verdict == "cannot tell: 2 days with enough bars, 20 are needed"
-    page = artifact()
-    verdict = page.index("**Nothing found in what could be judged; not everything could.**")
-    assert verdict < page.index("- NOBARS: features cannot tell: no bar since") < page.index("## What the answers")
-    assert page.count("](data:image/png;base64,") == 3
+    assert facts["NOBARS"].verdict.startswith("not known: no bar since")
+    assert facts["QUIET"].verdict == "not known: 2 days with enough bars, 20 are needed"
+    message = page("review")
+    verdict = message.index("**Nothing found in what could be judged, which was not everything.**")
+    nobars = message.index("- NOBARS: features not known: no bar since")
+    assert verdict < nobars < message.index("## Metrics of the answers")
+    assert message.count("](data:image/png;base64,") == 4
 
 
-def test_the_report_is_what_plain_sql_says(engine: Engine, prefect_api: str) -> None:
+def test_report_equals_plain_sql(engine: Engine, prefect_api: str) -> None:
     insert_answers(engine, simulated_ledger(count=700, seed=3))
     insert_answers(engine, simulated_ledger("XYZ", 500, seed=1, preset="conservative"))
-    _, report = look_back()
+    _, report = run_review()
     text = rows(
         engine,
         "SELECT symbol, count(*) FILTER (WHERE signal),"
@@ -90,40 +81,41 @@ def test_the_report_is_what_plain_sql_says(engine: Engine, prefect_api: str) -> 
         " FROM predictions GROUP BY ROLLUP (symbol) ORDER BY symbol NULLS FIRST",
     )
     for (symbol, count, *shares), part in zip(text, [report.overall, *report.parts], strict=True):
-        sent = part["signals"]
-        assert (part["symbol"], sent["count"]) == (symbol, count)
-        reported = [sent["precision"], sent["false_positive_rate"], sent["coverage"], part["accuracy"]]
+        signals = part["signals"]
+        assert (part["symbol"], signals["count"]) == (symbol, count)
+        reported = [signals["precision"], signals["false_positive_rate"], signals["coverage"], part["accuracy"]]
         assert reported == pytest.approx(shares, abs=1e-12)
 
 
-def test_a_fallen_record_names_the_run_drift_and_says_so(engine: Engine, prefect_api: str) -> None:
-    insert_answers(engine, simulated_ledger(count=3_000, seed=2, honesty=0.0, honest_until=1_500))
-    state, report = look_back()
+def test_fallen_accuracy_ends_the_run_as_drift(engine: Engine, prefect_api: str) -> None:
+    insert_answers(engine, simulated_ledger(count=3_000, seed=2, calibration=0.0, calibrated_until=1_500))
+    state, report = run_review()
     assert state.is_completed()
     assert state.name == "Drift"
     fell, short = report.found
-    assert fell.startswith("ABC: the record has fallen: accuracy 0.6")
-    assert short.startswith("ABC: signals fall short of what they state")
+    assert fell.startswith("ABC: the accuracy has fallen: accuracy 0.6")
+    assert short.startswith("ABC: signals were right less often than stated")
     assert fell in state.message
     cut = report.watches[0].correctness.fallen
     assert cut is not None
     assert abs(cut.at - (REVIEWED_AT - timedelta(minutes=15_011))) < timedelta(days=1)
-    page = artifact()
-    assert page.index("**Found:**") < page.index("the record has fallen") < page.index("## What the answers")
+    message = page("review")
+    places = [message.index(text) for text in ("**Found:**", "the accuracy has fallen", "## Metrics of the answers")]
+    assert places == sorted(places)
 
 
-def test_moved_features_are_named(engine: Engine, prefect_api: str, two_months: pd.DataFrame) -> None:
+def test_drifted_features_are_named(engine: Engine, prefect_api: str, two_months: pd.DataFrame) -> None:
     bars = two_months.copy()
     newest = bars["time"] >= pd.Timestamp(REVIEWED_AT - timedelta(days=3))
     bars.loc[newest & (bars.index % 2 == 0), "volume"] = 0.0
     store_bars(engine, "ABC", bars)
-    state, report = look_back()
+    state, report = run_review()
     assert state.name == "Drift"
     assert len(report.found) == 1
     assert "traded_share_30 lower" in report.found[0]
 
 
-def test_one_symbol_that_fails_does_not_stop_the_others(
+def test_failing_symbol_does_not_stop_the_others(
     engine: Engine, prefect_api: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for symbol in ("ABC", "XYZ"):
@@ -132,40 +124,38 @@ def test_one_symbol_that_fails_does_not_stop_the_others(
 
     judge = stages.correctness
 
-    def failing(answers: pd.DataFrame) -> Any:
+    def fail_for_abc(answers: pd.DataFrame) -> Any:
         if answers["symbol"].iloc[0] == "ABC":
             raise RuntimeError("out of order")
         return judge(answers)
 
-    monkeypatch.setattr(stages, "correctness", failing)
-    state, report = look_back()
+    monkeypatch.setattr(stages, "correctness", fail_for_abc)
+    state, report = run_review()
     assert state.is_failed()
     assert "ABC: out of order" in state.message
     assert [watch.symbol for watch in report.watches] == ["XYZ"]
     assert len(report.parts) == 2
-    assert "ABC failed: out of order" in artifact()
+    assert "ABC failed: out of order" in page("review")
 
 
-def test_the_report_is_written_where_asked(engine: Engine, prefect_api: str, tmp_path: Path) -> None:
+def test_report_is_written_to_report_path(engine: Engine, prefect_api: str, tmp_path: Path) -> None:
     insert_answers(engine, simulated_ledger(count=400))
-    look_back(report_path=tmp_path / "report")
+    run_review(report_path=tmp_path / "report")
     files = {path.name for path in (tmp_path / "report").iterdir()}
-    assert files == {"review.md", "review.json", "accuracy.png", "reliability.png", "coverage.png"}
+    assert files == {"review.md", "review.json", "accuracy.png", "reliability.png", "coverage.png", "equity.png"}
     assert json.loads((tmp_path / "report" / "review.json").read_text())["overall"]["answers"] == 400
     assert "](accuracy.png)" in (tmp_path / "report" / "review.md").read_text()
 
 
-def test_a_report_that_could_not_be_written_is_refused_before_the_work(
-    engine: Engine, prefect_api: str, tmp_path: Path
-) -> None:
+def test_unwritable_report_path_is_refused_before_the_work(engine: Engine, prefect_api: str, tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file")
-    state, refusal = look_back(report_path=tmp_path / "taken")
+    state, refusal = run_review(report_path=tmp_path / "taken")
     assert state.is_failed()
     assert isinstance(refusal, BadInput)
     assert "--report_path" in str(refusal)
 
 
-def test_a_summary_that_cannot_be_queued_is_named_and_the_review_is_there(
+def test_failing_summary_is_named_and_the_report_is_complete(
     engine: Engine, prefect_api: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: Any, **__: Any) -> None:
@@ -173,61 +163,63 @@ def test_a_summary_that_cannot_be_queued_is_named_and_the_review_is_there(
 
     insert_answers(engine, simulated_ledger(count=50))
     monkeypatch.setattr(outbox, "write", refuse, raising=False)
-    state, report = look_back(send_summary=True)
+    state, report = run_review(send_summary=True)
     assert state.is_failed()
     assert "summary: no chat is configured" in state.message
     assert report.overall["answers"] == 50
 
 
-def test_one_summary_a_day_goes_to_the_chats(engine: Engine, prefect_api: str, telegram: BotApi) -> None:
+def test_one_summary_per_day_is_sent(engine: Engine, prefect_api: str, telegram: BotApi) -> None:
     frame = simulated_ledger(count=300)
     insert_answers(engine, frame)
     signal = frame[frame["signal"]].iloc[-1]
     insert_alert(engine, "ABC", signal["bar_time"].to_pydatetime(), {"1": ("sent", 2.0)})
     for _ in range(2):
-        state, _ = look_back(send_summary=True, disable_sleep_window=True)
+        state, _ = run_review(send_summary=True, disable_sleep_window=True)
         assert state.is_completed()
     [message] = telegram.messages
     assert (message["chat_id"], message["parse_mode"]) == ("42", "HTML")
     assert "alerts: 1 sent" in message["text"]
     summaries = "SELECT bar_time, state FROM alerts JOIN deliveries ON alert_id = alerts.id WHERE kind = 'summary'"
     assert rows(engine, summaries) == [(datetime(2024, 3, 5, tzinfo=REVIEWED_AT.tzinfo), "sent")]
-    look_back(as_of=REVIEWED_AT + timedelta(days=1))
+    run_review(as_of=REVIEWED_AT + timedelta(days=1))
     assert len(telegram.messages) == 1
 
 
-def test_a_summary_waits_for_the_end_of_quiet_hours(engine: Engine, prefect_api: str, telegram: BotApi) -> None:
+def test_summary_waits_for_the_end_of_quiet_hours(engine: Engine, prefect_api: str, telegram: BotApi) -> None:
     insert_answers(engine, simulated_ledger(count=50))
     clock = datetime.now(UTC)
     window = f"{clock - timedelta(hours=1):%H:%M}-{clock + timedelta(hours=2):%H:%M}"
-    state, _ = look_back(send_summary=True, sleep_window=window, sleep_timezone="UTC")
+    state, _ = run_review(send_summary=True, sleep_window=window, sleep_timezone="UTC")
     assert state.is_completed()
     assert telegram.messages == []
-    [(after, until, stands)] = rows(
+    [(after, until, state)] = rows(
         engine, "SELECT send_after, send_until, state FROM alerts JOIN deliveries ON alert_id = alerts.id"
     )
     assert after == clock.replace(second=0, microsecond=0) + timedelta(hours=2)
-    assert (until - after, stands) == (timedelta(hours=12), "pending")
+    assert (until - after, state) == (timedelta(hours=12), "pending")
 
 
-def test_a_chat_that_named_symbols_gets_no_summary_of_others(
+def test_chat_with_selected_symbols_gets_no_summary(
     engine: Engine, prefect_api: str, telegram: BotApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wishes = [{"chat_id": "43", "symbols": ["ABC"]}, {"chat_id": "44", "min_confidence": 0.9}]
-    monkeypatch.setenv("TELEGRAM_CHATS", json.dumps(wishes))
+    preferences = [{"chat_id": "43", "symbols": ["ABC"]}, {"chat_id": "44", "min_confidence": 0.9}]
+    monkeypatch.setenv("TELEGRAM_CHATS", json.dumps(preferences))
     insert_answers(engine, simulated_ledger(count=50))
-    look_back(send_summary=True, disable_sleep_window=True)
+    run_review(send_summary=True, disable_sleep_window=True)
     assert {str(message["chat_id"]) for message in telegram.messages} == {"42", "44"}
 
 
-def test_a_symbol_that_nobody_knows_is_refused(command: Command, engine: Engine) -> None:
+def test_unknown_symbol_is_refused(command: Command, engine: Engine) -> None:
     insert_answers(engine, simulated_ledger(count=5))
     done = command("review", "--symbol", "TYPO")
     assert done.returncode == 1
-    assert "--symbol TYPO: neither bars nor answers of it (there are those of: ABC)" in done.stderr
+    assert "--symbol TYPO: no bars or answers of it (there are those of: ABC)" in done.stderr
 
 
-def test_outcomes_that_came_due_are_filled_in_first(engine: Engine, prefect_api: str, two_months: pd.DataFrame) -> None:
+def test_due_outcomes_are_resolved_before_the_review(
+    engine: Engine, prefect_api: str, two_months: pd.DataFrame
+) -> None:
     store_bars(engine, "ABC", two_months.tail(3_000))
     frame = simulated_ledger(count=5)
     frame["close"] = two_months.set_index("time")["close"].reindex(frame["bar_time"]).to_numpy()
@@ -235,25 +227,25 @@ def test_outcomes_that_came_due_are_filled_in_first(engine: Engine, prefect_api:
     frame[open_columns] = frame[open_columns].astype(object)
     frame.loc[:3, open_columns] = None
     insert_answers(engine, frame.dropna(subset="close"))
-    _, report = look_back()
+    _, report = run_review()
     assert report.overall["resolved"] == len(frame.dropna(subset="close"))
     assert rows(engine, "SELECT count(*) FROM predictions WHERE outcome IS NULL") == [(0,)]
 
 
-def test_the_command_prints_json_or_tables_and_ends_well(command: Command, engine: Engine) -> None:
+def test_command_prints_json_or_tables_and_exits_0(command: Command, engine: Engine) -> None:
     empty = command("review", "--as_of", "2024-03-05T00:30")
     assert empty.returncode == 0, empty.stderr
-    assert "nothing to look back on" in empty.stdout
-    insert_answers(engine, simulated_ledger(count=3_000, seed=2, honesty=0.0, honest_until=1_500))
+    assert "nothing to review" in empty.stdout
+    insert_answers(engine, simulated_ledger(count=3_000, seed=2, calibration=0.0, calibrated_until=1_500))
     done = command("review", "--as_of", "2024-03-05T00:30", "--json")
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["found"][0].startswith("ABC: the record has fallen")
-    shown = command("review", "--as_of", "2024-03-05T00:30")
-    assert "the record has fallen" in shown.stdout
-    assert "Which setting gives a precision of 0.60?" in shown.stdout
+    assert json.loads(done.stdout)["found"][0].startswith("ABC: the accuracy has fallen")
+    printed = command("review", "--as_of", "2024-03-05T00:30")
+    assert "the accuracy has fallen" in printed.stdout
+    assert "Which setting gives a precision of 0.60?" in printed.stdout
 
 
-def test_a_review_of_the_future_is_refused(command: Command) -> None:
+def test_review_of_a_future_time_is_refused(command: Command) -> None:
     done = command("review", "--as_of", "2199-01-01")
     assert done.returncode == 1
-    assert "lies in the future" in done.stderr
+    assert "is in the future" in done.stderr

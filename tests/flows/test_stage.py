@@ -1,4 +1,4 @@
-"""Which failures of a stage are worth another try."""
+"""Which errors of a stage are retried."""
 
 import logging
 
@@ -14,7 +14,7 @@ from tasks.pipeline_task import log, pipeline_task, should_retry
 
 
 @pytest.mark.parametrize(
-    ("error", "again"),
+    ("error", "retried"),
     [
         (OperationalError("SELECT 1", {}, Exception("server closed the connection")), True),
         (StoreUnreachable("asleep"), True),
@@ -25,41 +25,43 @@ from tasks.pipeline_task import log, pipeline_task, should_retry
         (AlertRefused("blocked"), False),
     ],
 )
-def test_what_may_pass_is_tried_again_and_what_a_person_must_mend_is_not(error: Exception, again: bool) -> None:
-    assert should_retry(None, None, Failed(data=error)) is again  # type: ignore[arg-type]
+def test_temporary_errors_are_retried_and_permanent_ones_are_not(error: Exception, retried: bool) -> None:
+    assert should_retry(None, None, Failed(data=error)) is retried  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("error", "tries"), [(StoreUnreachable("asleep"), 3), (BadInput("a file"), 1)])
-def test_prefect_follows(prefect_api: str, monkeypatch: pytest.MonkeyPatch, error: Exception, tries: int) -> None:
+def test_prefect_retries_as_should_retry_decides(
+    prefect_api: str, monkeypatch: pytest.MonkeyPatch, error: Exception, tries: int
+) -> None:
     monkeypatch.setattr(stage_module, "RETRY_DELAYS_SECONDS", [0.01, 0.01])
-    seen: list[str] = []
+    attempts: list[str] = []
 
     @pipeline_task("ask {symbol}", timeout_seconds=10, uses_io=True)
-    def ask(symbol: str) -> None:
-        seen.append(symbol)
+    def query(symbol: str) -> None:
+        attempts.append(symbol)
         raise error
 
     @flow
-    def asking() -> None:
-        ask("ABC")
+    def querying() -> None:
+        query("ABC")
 
-    assert asking(return_state=True).is_failed()
-    assert seen == ["ABC"] * tries
+    assert querying(return_state=True).is_failed()
+    assert attempts == ["ABC"] * tries
 
 
-def test_a_timeout_in_a_thread_is_no_news(prefect_api: str, caplog: pytest.LogCaptureFixture) -> None:
-    """Prefect would warn of it at every stage of every symbol."""
+def test_timeout_in_a_thread_logs_no_warning(prefect_api: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Prefect would log a warning at every stage of every symbol."""
 
     @pipeline_task("ask {symbol}", timeout_seconds=10)
-    def ask(symbol: str) -> str:
+    def query(symbol: str) -> str:
         log().warning("asked %s", symbol)
         return symbol
 
     @flow(task_runner=ThreadPoolTaskRunner(max_workers=2))
-    def asking() -> list[str]:
-        return ask.map(["ABC", "XYZ"]).result()  # type: ignore[attr-defined]
+    def querying() -> list[str]:
+        return query.map(["ABC", "XYZ"]).result()  # type: ignore[attr-defined]
 
-    assert asking() == ["ABC", "XYZ"]
-    ours = [record for record in caplog.records if record.name == "prefect.task_runs"]
-    warned = [record.getMessage() for record in ours if record.levelno >= logging.WARNING]
-    assert sorted(warned) == ["asked ABC", "asked XYZ"]
+    assert querying() == ["ABC", "XYZ"]
+    task_records = [record for record in caplog.records if record.name == "prefect.task_runs"]
+    warnings = [record.getMessage() for record in task_records if record.levelno >= logging.WARNING]
+    assert sorted(warnings) == ["asked ABC", "asked XYZ"]

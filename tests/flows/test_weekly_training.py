@@ -3,21 +3,19 @@
 import json
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
-from prefect.artifacts import Artifact
 from sqlalchemy import Engine
 
 from flows.weekly_training import weekly_training
 from hybrid_ml.learning.training import BOOSTING_ROUNDS
 from hybrid_ml.schemas.requests import TrainingRequest
 from hybrid_ml.store.bars import store_bars
-from tests.flows.running import AS_OF, rows, run, train
+from tests.flows.running import AS_OF, analyze, page, rows, run, train
 
 
-def test_the_first_model_is_judged_promoted_and_copied(market: Engine, home: Path) -> None:
+def test_first_model_is_evaluated_promoted_and_copied(market: Engine, home: Path) -> None:
     training = train()
     assert training.promoted
     assert (training.rows, training.row_limit, training.week) == (3_000, 3_000, 0)
@@ -36,7 +34,7 @@ def test_the_first_model_is_judged_promoted_and_copied(market: Engine, home: Pat
     assert rows(market, "SELECT status, rows, week FROM model_versions") == [("champion", 3_000, 0)]
 
 
-def test_only_bars_closed_at_the_moment_take_part(market: Engine) -> None:
+def test_training_uses_only_bars_closed_at_as_of(market: Engine) -> None:
     training = train()
     assert training.trained_until < AS_OF
     assert rows(market, "SELECT data_until FROM model_versions")[0][0] == AS_OF
@@ -50,13 +48,13 @@ def test_progressive_scaling_counts_weeks_from_the_first_base(market: Engine) ->
     assert (overridden.week, overridden.row_limit) == (3, 53_000)
 
 
-def test_fewer_bars_than_the_limit_train_on_what_there_is(market: Engine) -> None:
+def test_training_with_fewer_bars_than_the_limit_uses_all(market: Engine) -> None:
     training = train(limit=None, week=6)
     assert training.row_limit == 80_000
     assert 6_000 < training.rows < 9_000
 
 
-def test_bars_of_a_file_need_not_be_in_the_database(
+def test_bars_of_a_file_are_trained_on_without_being_stored(
     engine: Engine, prefect_api: str, bars: pd.DataFrame, tmp_path: Path
 ) -> None:
     bars.to_csv(tmp_path / "bars.csv", index=False)
@@ -70,18 +68,28 @@ def test_bars_of_a_file_need_not_be_in_the_database(
     state, report = run(weekly_training, TrainingRequest(**requested))
     assert state.is_completed(), state.message
     assert [training.symbol for training in report.trainings] == ["FILED"]
-    page: Any = Artifact.get("training-filed")
-    assert f"The training looked at {report.trainings[0].minutes:,} minutes of bars; this is week 0." in page.data
+    assert f"The training used {report.trainings[0].minutes:,} minutes of bars; this is week 0." in page(
+        "training-filed"
+    )
     assert rows(engine, "SELECT count(*) FROM bars") == [(0,)]
 
 
-def test_training_again_on_the_same_bars_is_the_same_version(market: Engine) -> None:
+def test_training_again_on_the_same_bars_gives_the_same_version(market: Engine) -> None:
     first, second = train(), train()
     assert first.version == second.version
     assert rows(market, "SELECT count(*) FROM model_versions") == [(1,)]
 
 
-def test_one_failing_symbol_does_not_stop_the_others_and_is_named(market: Engine, bars: pd.DataFrame) -> None:
+def test_training_the_champion_again_keeps_its_adapter_in_the_model_file(market: Engine, home: Path) -> None:
+    train()
+    assert analyze().model.kind == "adapter"
+    copy = home / "models" / "lightgbm_model.pkl"
+    before = copy.read_bytes()
+    assert train().reason == "it is the champion already"
+    assert copy.read_bytes() == before
+
+
+def test_failing_symbol_is_named_and_does_not_stop_the_others(market: Engine, bars: pd.DataFrame) -> None:
     store_bars(market, "SHORT", bars.head(1_500))
     request = TrainingRequest(symbols=["NONE", "SHORT", "ABC"], limit=3_000, as_of=AS_OF)
     state, report = run(weekly_training, request)
@@ -93,15 +101,15 @@ def test_one_failing_symbol_does_not_stop_the_others_and_is_named(market: Engine
     assert "NONE" in state.message
 
 
-@pytest.mark.parametrize("folder_is", ["a file", "inside a file"])
-def test_a_models_folder_that_cannot_be_written_loses_nothing(
-    market: Engine, home: Path, monkeypatch: pytest.MonkeyPatch, folder_is: str
+@pytest.mark.parametrize("models_dir", ["a file", "inside a file"])
+def test_unwritable_models_folder_fails_the_run_but_keeps_the_model_in_the_registry(
+    market: Engine, home: Path, monkeypatch: pytest.MonkeyPatch, models_dir: str
 ) -> None:
     (home / "occupied").write_text("not a folder")
-    folder = home / "occupied" if folder_is == "a file" else home / "occupied" / "models"
+    folder = home / "occupied" if models_dir == "a file" else home / "occupied" / "models"
     monkeypatch.setenv("HYBRID_ML_MODELS_DIR", str(folder))
     state, report = run(weekly_training, TrainingRequest(limit=3_000, as_of=AS_OF))
     assert state.is_failed()
     assert "cannot be written" in report.failures[0].error
-    assert "safe in the database" in report.failures[0].error
+    assert "in the database" in report.failures[0].error
     assert rows(market, "SELECT status FROM model_versions") == [("champion",)]

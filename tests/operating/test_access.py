@@ -1,4 +1,4 @@
-"""Nobody but the owner: what a page of another site, and another account of this machine, get from what is up."""
+"""Access control of `hybrid-ml up`: pages of other sites and other accounts of the machine are refused."""
 
 import asyncio
 import json
@@ -23,8 +23,8 @@ NOBODY = 65_534
 BLOCKS = {"include_secrets": True, "block_documents": {"name": {"any_": ["telegram-bot-token"]}}}
 
 
-def foreign(up: Up) -> dict[str, dict[str, str]]:
-    """Headers that a browser sends for a page of another site: by DNS rebinding, across origins, from a file."""
+def headers_of_other_sites(up: Up) -> dict[str, dict[str, str]]:
+    """Headers that a browser sends for a page of another site: DNS rebinding, other origins, a file."""
     port = httpx.URL(up.api_url).port
     return {
         "rebinding": {"Host": f"{EVIL}:{port}", "Origin": f"http://{EVIL}:{port}"},
@@ -38,10 +38,10 @@ def foreign(up: Up) -> dict[str, dict[str, str]]:
     }
 
 
-@pytest.mark.parametrize("known", [False, True])
-def test_a_page_of_another_site_is_refused_over_http(up: Up, known: bool) -> None:
-    """Even with the authentication string in hand, which no page has."""
-    headers = {"Authorization": httpx.BasicAuth(*up.authentication.split(":", 1))._auth_header} if known else {}
+@pytest.mark.parametrize("authenticated", [False, True])
+def test_page_of_another_site_is_refused_over_http(up: Up, authenticated: bool) -> None:
+    """Also with the correct authentication string, which such a page does not have."""
+    headers = {"Authorization": httpx.BasicAuth(*up.authentication.split(":", 1))._auth_header} if authenticated else {}
     requests = [
         ("GET", "/csrf-token?client=x", None),
         ("POST", "/block_documents/filter", BLOCKS),
@@ -49,16 +49,16 @@ def test_a_page_of_another_site_is_refused_over_http(up: Up, known: bool) -> Non
         ("GET", "/health", None),
     ]
     with httpx.Client(base_url=up.api_url) as client:
-        for name, theirs in foreign(up).items():
+        for name, foreign_headers in headers_of_other_sites(up).items():
             statuses = {
-                client.request(method, up.api_url + path, json=body, headers=headers | theirs).status_code
+                client.request(method, up.api_url + path, json=body, headers=headers | foreign_headers).status_code
                 for method, path, body in requests
             }
             assert statuses <= {403, 421}, name
 
 
-def test_the_port_is_held_while_the_server_is_away(up: Up) -> None:
-    """Whoever took it meanwhile would be sent the string by everybody who asks the server."""
+def test_port_stays_bound_while_the_server_is_suspended(up: Up) -> None:
+    """Otherwise another process could take the port and receive the authentication string from clients."""
     server, port = up.child(SERVER), httpx.URL(up.api_url).port
     server.suspend()
     try:
@@ -67,9 +67,9 @@ def test_the_port_is_held_while_the_server_is_away(up: Up) -> None:
             with pytest.raises(OSError, match="in use"):
                 other.bind(("127.0.0.1", port))
         [listening] = [
-            found
-            for found in psutil.Process(up.process.pid).net_connections("tcp")
-            if found.status == psutil.CONN_LISTEN and found.laddr.port == port
+            connection
+            for connection in psutil.Process(up.process.pid).net_connections("tcp")
+            if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
         ]
     finally:
         server.resume()
@@ -77,28 +77,28 @@ def test_the_port_is_held_while_the_server_is_away(up: Up) -> None:
 
 
 @pytest.mark.parametrize("form", ["authentication=ü", "authentication=%ff", "authentication", ""])
-def test_odd_forms_are_refused_without_an_error_of_the_server(up: Up, form: str) -> None:
+def test_invalid_sign_in_forms_are_refused_without_server_error(up: Up, form: str) -> None:
     url = up.api_url.removesuffix("/api") + "/hybrid-ml/sign-in"
     assert httpx.post(url, content=form.encode()).status_code == 403
-    of_the_server = [line for line in up.log.read_text().splitlines() if re.match(r" *server +\|", line)]
-    assert not [line for line in of_the_server if "Traceback" in line]
+    server_lines = [export for export in up.log.read_text().splitlines() if re.match(r" *server +\|", export)]
+    assert not [export for export in server_lines if "Traceback" in export]
 
 
-def test_requests_without_the_string_get_nothing(up: Up) -> None:
+def test_requests_without_authentication_are_refused(up: Up) -> None:
     with httpx.Client() as client:
-        assert client.get(f"{up.api_url}/health").status_code == 200, "probes of a container ask without it"
+        assert client.get(f"{up.api_url}/health").status_code == 200, "probes of a container send no string"
         assert client.get(f"{up.api_url}/csrf-token?client=x").status_code == 401
         assert client.get(f"{up.api_url}/admin/version").status_code == 401
         assert client.get(f"{up.api_url}/admin/version", auth=("hybrid-ml", "guessed")).status_code == 401
-        # before it asks who it is, the server asks for a CSRF token, which it hands out to the owner alone
+        # the server checks the CSRF token first, and gives that token only to an authenticated client
         assert client.post(f"{up.api_url}/block_documents/filter", json=BLOCKS).status_code in (401, 403)
         assert client.get(f"{up.api_url}/admin/version", auth=tuple(up.authentication.split(":", 1))).is_success
 
 
 @pytest.mark.parametrize("path", ["events/in", "events/out", "logs/out"])
-def test_websockets_are_for_the_owner_alone(up: Up, path: str) -> None:
+def test_websockets_require_authentication_and_own_origin(up: Up, path: str) -> None:
     url = up.api_url.replace("http://", "ws://") + f"/{path}"
-    for name, headers in foreign(up).items():
+    for name, headers in headers_of_other_sites(up).items():
         assert _connects(url, headers, up.authentication) == "refused", name
     assert _connects(url, {}, None) == "refused", "without Prefect's handshake"
     assert _connects(url, {}, "hybrid-ml:guessed") == "closed"
@@ -106,25 +106,25 @@ def test_websockets_are_for_the_owner_alone(up: Up, path: str) -> None:
 
 
 def _connects(url: str, headers: dict[str, str], authentication: str | None) -> str:
-    """How far a WebSocket gets: refused at its handshake, closed when it says who it is, or open."""
+    """The result of a WebSocket connection: refused at the handshake, closed after authentication, or open."""
     port = httpx.URL(url).port
 
     async def connect() -> str:
         protocols = ["prefect"] if authentication else None
         host = EVIL if "Host" in headers else "127.0.0.1"
-        more = {name: value for name, value in headers.items() if name != "Host"}
+        other_headers = {name: value for name, value in headers.items() if name != "Host"}
         try:
             async with websockets.connect(
                 f"ws://{host}:{port}{httpx.URL(url).path}",
                 subprotocols=protocols,
-                additional_headers=more,
+                additional_headers=other_headers,
                 host="127.0.0.1",
                 port=port,
                 proxy=None,
-            ) as line:
+            ) as export:
                 if authentication:
-                    await line.send(json.dumps({"type": "auth", "token": authentication}))
-                answer = json.loads(await asyncio.wait_for(line.recv(), 30))
+                    await export.send(json.dumps({"type": "auth", "token": authentication}))
+                answer = json.loads(await asyncio.wait_for(export.recv(), 30))
                 return "open" if answer == {"type": "auth_success"} else f"answers {answer}"
         except websockets.InvalidStatus as refusal:
             assert refusal.response.status_code in (403, 421)
@@ -135,10 +135,10 @@ def _connects(url: str, headers: dict[str, str], authentication: str | None) -> 
     return asyncio.run(connect())
 
 
-def test_another_account_of_this_machine_gets_nothing(up: Up) -> None:
-    """Neither the string, nor what the browser is signed in with, nor an answer."""
-    kept = up.data_dir / "prefect-auth"
-    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+def test_other_account_reads_no_secret_and_gets_401(up: Up) -> None:
+    """It can read neither the authentication string nor the sign-in page, and gets no answer."""
+    auth_file = up.data_dir / "prefect-auth"
+    assert stat.S_IMODE(auth_file.stat().st_mode) == 0o600
     program = f"""
 import encodings.idna, os, pathlib, urllib.error, urllib.request
 if os.geteuid() == 0:
@@ -159,7 +159,7 @@ except urllib.error.HTTPError as error:
     assert done.stdout.count("no file:") == (2 if os.geteuid() == 0 else 0)
 
 
-def test_each_process_is_given_what_it_needs(up: Up) -> None:
+def test_each_process_has_only_the_secrets_it_needs(up: Up) -> None:
     server, worker = (_environment(up.child(words)) for words in (SERVER, "hybrid_ml.cli worker"))
     assert not [name for name in server if name.startswith(("TELEGRAM_", "HYBRID_ML_", "NEON_"))]
     assert server["PREFECT_SERVER_API_AUTH_STRING"] == up.authentication
@@ -174,48 +174,48 @@ def _environment(process: psutil.Process) -> dict[str, str]:
     return process.environ()
 
 
-def test_the_string_is_found_by_commands_and_by_prefects_own(up: Up) -> None:
+def test_own_and_prefect_commands_find_the_authentication_string(up: Up) -> None:
     log = up.log.read_text()
-    line = export_line(up.api_url, up.data_dir / "prefect-auth")
-    assert line in log
+    export = export_line(up.api_url, up.data_dir / "prefect-auth")
+    assert export in log
     assert up.authentication not in log
-    shell = f"{line} && exec {sys.executable} -m prefect work-pool ls"
+    shell = f"{export} && exec {sys.executable} -m prefect work-pool ls"
     environment = {name: value for name, value in up.environment.items() if not name.startswith("PREFECT_API")}
     done = subprocess.run(["sh", "-c", shell], env=environment, capture_output=True, text=True, check=False)
     assert "hybrid-ml" in done.stdout, done.stdout + done.stderr
-    named = up.command("status", PREFECT_API_URL=up.api_url)
-    assert "✓ server" in named.stdout, named.stdout
+    status = up.command("status", PREFECT_API_URL=up.api_url)
+    assert "✓ server" in status.stdout, status.stdout
     checked = up.command("check")
     assert f"at {up.api_url}" in checked.stdout, checked.stdout
 
 
-def test_the_string_is_not_sent_to_another_server(up: Up) -> None:
-    """One that somebody else started on another port, and that a variable names."""
+def test_authentication_string_is_not_sent_to_another_server(up: Up) -> None:
+    """PREFECT_API_URL names a server of another user on another port."""
     import threading
     from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-    seen: list[str] = []
+    received: list[str] = []
 
     class Listener(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            seen.append(str(self.headers))
+            received.append(str(self.headers))
             self.send_error(404)
 
         def do_POST(self) -> None:
             self.do_GET()
 
         def log_message(self, *_: object) -> None:
-            """Nothing is printed."""
+            """No log."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Listener) as other:
         threading.Thread(target=other.serve_forever, daemon=True).start()
         up.command("check", PREFECT_API_URL=f"http://127.0.0.1:{other.server_port}/api")
         other.shutdown()
-    assert seen
-    assert not [headers for headers in seen if "authorization" in headers.lower()]
+    assert received
+    assert not [headers for headers in received if "authorization" in headers.lower()]
 
 
-def test_ui_without_a_browser_says_where_it_is_and_where_the_string_is(up: Up) -> None:
+def test_ui_command_without_browser_prints_address_and_file_of_the_string(up: Up) -> None:
     done = up.command("ui", PATH=str(Path(sys.executable).parent), DISPLAY="", WAYLAND_DISPLAY="")
     assert done.returncode == 0, done.stderr
     assert up.api_url.removesuffix("/api") in done.stdout

@@ -1,4 +1,4 @@
-"""What a run leaves in Prefect's database: its stages, no more than tells something, and not for ever."""
+"""Rows of a run in Prefect's database: which are written, and when they are deleted."""
 
 import json
 from collections.abc import Mapping
@@ -18,14 +18,14 @@ OF_THE_RUN = {
     "artifact": "flow_run_id = :run",
     "events": "CAST(related_resource_ids AS text) LIKE '%' || :run || '%' OR resource_id LIKE '%' || :run",
 }
-"""Where the rows of a run are, by table. Those of `event_resources` go by the ids of its events."""
+"""Conditions for the rows of a run, by table. Rows of `event_resources` are found by the ids of its events."""
 
 
 def analysis_of(up: Up) -> UUID:
-    """An analysis that has ended, when the server has everything of it."""
-    run = up.ended(up.trigger(**AWAKE))
+    """An analysis that has ended and whose events and task runs the server has stored."""
+    run = up.wait_for_end(up.trigger(**AWAKE))
     assert run.state.type.value == "COMPLETED", run.state
-    wait_for("its last event", lambda: "prefect.flow-run.Completed" in events(up, run.id))
+    wait_for("its last event", lambda: f"prefect.flow-run.{run.state.name}" in events(up, run.id))
     wait_for("the end of every stage", lambda: set(stages(up, run.id).values()) == {"Completed"})
     return run.id
 
@@ -34,7 +34,7 @@ def rows(up: Up, run: UUID, where: Mapping[str, str] = OF_THE_RUN) -> dict[str, 
     with up.prefect_engine().connect() as connection:
         return {
             table: connection.execute(
-                text(f"SELECT count(*) FROM {table} WHERE {condition}"),  # stated above
+                text(f"SELECT count(*) FROM {table} WHERE {condition}"),  # constants above
                 {"run": str(run)},
             ).scalar_one()
             for table, condition in where.items()
@@ -49,81 +49,80 @@ def events(up: Up, run: UUID) -> list[str]:
 
 def stages(up: Up, run: UUID) -> dict[str, str]:
     with up.prefect_engine().connect() as connection:
-        found = connection.execute(
+        event_id = connection.execute(
             text("SELECT name, state_name FROM task_run WHERE flow_run_id = :run"), {"run": str(run)}
         )
-        return {row.name: row.state_name for row in found}
+        return {row.name: row.state_name for row in event_id}
 
 
-def test_an_analysis_keeps_its_stages_and_sends_of_each_what_tells_something(up: Up) -> None:
-    up.wait_for_our_turn(60)
+def test_analysis_stores_every_stage_with_two_events_each(up: Up) -> None:
     run = analysis_of(up)
     names = stages(up, run)
     assert [stage for stage in STAGES if not any(name.startswith(stage) for name in names)] == []
-    sent = [name for name in events(up, run) if name.startswith("prefect.task-run.")]
-    of_each = ["prefect.task-run.Running", "prefect.task-run.Completed"]
-    assert sorted(sent) == sorted(of_each * rows(up, run)["task_run"])  # a stage may be there twice
+    task_events = [name for name in events(up, run) if name.startswith("prefect.task-run.")]
+    per_task = ["prefect.task-run.Running", "prefect.task-run.Completed"]
+    assert sorted(task_events) == sorted(per_task * rows(up, run)["task_run"])  # a stage may run twice
     with up.prefect_engine().connect() as connection:
-        beside = connection.execute(
+        roles = connection.execute(
             text(
                 "SELECT DISTINCT resource_role FROM event_resources JOIN events ON events.id = event_id"
                 " WHERE event LIKE 'prefect.task-run.%' AND CAST(related_resource_ids AS text) LIKE '%' || :run || '%'"
             ),
             {"run": str(run)},
         ).scalars()
-        assert set(beside) == {"", "flow-run"}
+        assert set(roles) == {"", "flow-run"}
         lines = connection.execute(
             text("SELECT message FROM log WHERE flow_run_id = :run"), {"run": str(run)}
         ).scalars()
         finished = [line for line in lines if "Finished in state Completed()" in line]
-        assert len(finished) <= 1, "the run's own line, and none of a stage that went well"
+        assert len(finished) <= 1, "only the line of the run, none of a successful stage"
 
 
-def test_what_is_older_than_its_retention_goes_and_the_rest_stays(up: Up) -> None:
-    up.wait_for_our_turn(60)
+def test_rows_older_than_their_retention_are_deleted_and_others_kept(up: Up) -> None:
     old, young = analysis_of(up), analysis_of(up)
     before = rows(up, young)
     assert all(rows(up, old).values())
     with up.prefect_engine().begin() as connection:
-        of_old = text(f"SELECT id FROM events WHERE {OF_THE_RUN['events']}")
-        ids = [str(found) for found in connection.execute(of_old, {"run": str(old)}).scalars()]
+        events_of_old = text(f"SELECT id FROM events WHERE {OF_THE_RUN['events']}")
+        ids = [str(event_id) for event_id in connection.execute(events_of_old, {"run": str(old)}).scalars()]
         earlier = "occurred = occurred - interval '4 days'"
         for table, key in (("events", "id"), ("event_resources", "event_id")):
             statement = f"UPDATE {table} SET {earlier} WHERE {key} = ANY(CAST(:ids AS uuid[]))"
             connection.execute(text(statement), {"ids": ids})
-        ended = text("UPDATE flow_run SET end_time = end_time - interval '31 days' WHERE id = :run")
-        connection.execute(ended, {"run": str(old)})
+        set_end_time = text("UPDATE flow_run SET end_time = end_time - interval '31 days' WHERE id = :run")
+        connection.execute(set_end_time, {"run": str(old)})
     wait_for("the vacuum service", lambda: not any(rows(up, old).values()))
     with up.prefect_engine().connect() as connection:
-        of_events = text("SELECT count(*) FROM event_resources WHERE event_id = ANY(CAST(:ids AS uuid[]))")
-        left = connection.execute(of_events, {"ids": ids}).scalar_one()
-    assert left == 0
+        remaining_resources = text("SELECT count(*) FROM event_resources WHERE event_id = ANY(CAST(:ids AS uuid[]))")
+        remaining = connection.execute(remaining_resources, {"ids": ids}).scalar_one()
+    assert remaining == 0
     after = rows(up, young)
-    assert all(after[table] >= count for table, count in before.items()), "nothing went; its last lines may have come"
+    assert all(after[table] >= count for table, count in before.items()), (
+        "no row was deleted; later rows may have been added"
+    )
 
 
-def test_events_that_repeat_what_stands_elsewhere_go_sooner(up: Up) -> None:
-    up.wait_for_our_turn(60)
+def test_events_of_stages_and_heartbeats_are_deleted_earlier(up: Up) -> None:
     run = analysis_of(up)
     with up.prefect_engine().begin() as connection:
-        of_run = f"UPDATE events SET occurred = occurred - interval '2 days' WHERE {OF_THE_RUN['events']}"
-        connection.execute(text(of_run), {"run": str(run)})
-    sooner = {"prefect.task-run.Running", "prefect.task-run.Completed", "prefect.flow-run.heartbeat"}
-    wait_for("the vacuum service", lambda: not sooner & set(events(up, run)))
-    assert {"prefect.flow-run.Running", "prefect.flow-run.Completed"} <= set(events(up, run))
+        age_events = f"UPDATE events SET occurred = occurred - interval '2 days' WHERE {OF_THE_RUN['events']}"
+        connection.execute(text(age_events), {"run": str(run)})
+    short_lived = {"prefect.task-run.Running", "prefect.task-run.Completed", "prefect.flow-run.heartbeat"}
+    wait_for("the vacuum service", lambda: not short_lived & set(events(up, run)))
+    assert {"prefect.flow-run.Running", "prefect.flow-run.Pending"} <= set(events(up, run))
     assert set(stages(up, run).values()) == {"Completed"}
 
 
-def test_status_and_check_show_what_takes_room_and_little_free_disk(up: Up) -> None:
+def test_status_and_check_show_sizes_and_low_disk(up: Up) -> None:
     facts = json.loads(up.command("status", "--json").stdout)
     sizes = facts["sizes"]
     assert sizes["prefect_database_mb"] > 1
     assert sizes["data_folder_mb"] > sizes["database_mb"] + sizes["prefect_database_mb"]
     assert min(sizes["logs_mb"], sizes["models_folder_mb"]) >= 0
     assert all(disk["free_mb"] > 0 and not disk["is_low"] for disk in sizes["disks"])
-    shown = up.command("status", HYBRID_ML_MIN_FREE_MB="900000000").stdout
-    assert "what takes room" in shown
-    assert "less than 900,000,000 MB" in " ".join(shown.split())
+    status = up.command("status", HYBRID_ML_MIN_FREE_MB="900000000").stdout
+    assert "disk usage" in status
+    assert "less than 900,000,000 MB" in " ".join(status.split())
     check = " ".join(up.command("check", HYBRID_ML_MIN_FREE_MB="900000000").stdout.split())
     assert "Prefect's" in check
     assert "less than 900,000,000 MB (HYBRID_ML_MIN_FREE_MB)" in check

@@ -1,4 +1,4 @@
-"""Parts that are ill are replaced, and people hear of what that does not cure; with a data folder on a small disk."""
+"""Unresponsive parts are replaced, and lasting problems are reported; the data folder is on a small disk."""
 
 import os
 import signal
@@ -16,8 +16,9 @@ import pytest
 
 from hybrid_ml.health.state_file import read_state
 from hybrid_ml.store.embedded import administrator_address, start_embedded
-from tests.databases import administrate
+from tests.databases import run_as_superuser
 from tests.faults.conftest import faults
+from tests.faults.sample import matrix
 from tests.faults.table import FaultRows
 from tests.hooks import Hooks, hooks
 from tests.telegram_api import TOKEN, BotApi
@@ -26,67 +27,65 @@ from tests.up import AWAKE, SERVER, Up, everything_up, runs_every, wait_for
 
 __all__ = ["faults"]
 
-SILENCE_SECONDS = 10
-DISK_MEGABYTES, LEAST_MEGABYTES = 600, 60
-AGAIN_SECONDS = 240.0
-"""Until something is back on a crowded machine."""
+UNRESPONSIVE_SECONDS = 10
+DISK_MEGABYTES, MIN_FREE_MEGABYTES = 600, 60
 
 
 @dataclass
-class Illness:
-    """A running `hybrid-ml up`, and whoever hears of its troubles."""
+class MonitoredUp:
+    """A running `hybrid-ml up`, and the receivers of its reports."""
 
     up: Up
     api: BotApi
     hooks: Hooks
 
     def texts(self) -> list[str]:
-        """What the chat was told, alerts aside."""
+        """Reports to the chat, without alerts."""
         return [text for message in self.api.messages if (text := message.get("text", "")).startswith(("⚠", "✓"))]
 
     def wait_for_text(self, words: str, since: int = 0) -> str:
-        """A message with `words` among those from number `since` on."""
-        found = lambda: next((text for text in self.texts()[since:] if words in text), None)  # noqa: E731
-        return wait_for(words, found, AGAIN_SECONDS)
+        """A report with `words`, from number `since` on."""
+        report = lambda: next((text for text in self.texts()[since:] if words in text), None)  # noqa: E731
+        return wait_for(words, report)
 
     def is_ready(self) -> bool:
         with suppress(Exception), self.up.client() as client:
             return client.request("GET", "/ready").status_code == 200
         return False
 
-    def wait_until_well(self) -> None:
-        wait_for("a server that is ready", self.is_ready, AGAIN_SECONDS)
-        wait_for("nothing open", lambda: not self._opened(), AGAIN_SECONDS)
+    def wait_until_healthy(self) -> None:
+        wait_for("a server that is ready", self.is_ready)
+        wait_for("nothing open", lambda: not self._open_problems())
 
-    def _opened(self) -> list:
+    def _open_problems(self) -> list:
         state = read_state(self.up.data_dir)
         return state.opened if state else ["unknown"]
 
 
 @pytest.fixture(scope="module")
-def ill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Illness]:
+def monitored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MonitoredUp]:
     folder = tmp_path_factory.mktemp("ill")
-    with small_disk(folder / "data"), bot_api() as api, hooks() as came:
-        more = {
-            "HYBRID_ML_SILENCE_SECONDS": str(SILENCE_SECONDS),
+    with small_disk(folder / "data"), bot_api() as api, hooks() as received:
+        variables = {
+            "HYBRID_ML_SILENCE_SECONDS": str(UNRESPONSIVE_SECONDS),
             "HYBRID_ML_HEALTH_PATIENCE_SECONDS": "90",
-            "HYBRID_ML_HEALTH_WEBHOOK_URL": f"{came.url}/webhook",
-            "HYBRID_ML_HEARTBEAT_URL": f"{came.url}/ping/1234",
-            "HYBRID_ML_MIN_FREE_MB": str(LEAST_MEGABYTES),
+            "HYBRID_ML_HEALTH_WEBHOOK_URL": f"{received.url}/webhook",
+            "HYBRID_ML_HEARTBEAT_URL": f"{received.url}/ping/1234",
+            "HYBRID_ML_MIN_FREE_MB": str(MIN_FREE_MEGABYTES),
             "PREFECT_WORKER_HEARTBEAT_SECONDS": "3",
             "TELEGRAM_BASE_URL": api.base_url,
             "TELEGRAM_BOT_TOKEN": TOKEN,
             "TELEGRAM_CHAT_ID": "42",
         }
         try:
-            with everything_up(folder, **more) as running:
-                yield Illness(running, api, came)
+            with everything_up(folder, **variables) as running:
+                yield MonitoredUp(running, api, received)
         finally:
-            end_postgres(folder)
+            stop_postgres(folder)
 
 
-def end_postgres(folder: Path) -> None:
-    """This process joined the PostgreSQL below `folder`, whose files are gone: at its end it could not stop it."""
+def stop_postgres(folder: Path) -> None:
+    """Stop the PostgreSQL below `folder`: its files are deleted, so this process could not stop it at exit."""
     for process in psutil.process_iter():
         with suppress(psutil.Error):
             if process.name() == "postgres" and str(folder / "data") in " ".join(process.cmdline()):
@@ -96,7 +95,7 @@ def end_postgres(folder: Path) -> None:
 
 @contextmanager
 def small_disk(folder: Path) -> Iterator[None]:
-    """A disk of its own at `folder` where this user may mount one (root, or sudo without a password)."""
+    """Mount a small disk at `folder`; needs root, or sudo without a password."""
     folder.mkdir()
     sudo = [] if os.geteuid() == 0 else ["sudo", "--non-interactive"]
     options = f"size={DISK_MEGABYTES}m,mode=0755,uid={os.geteuid()},gid={os.getegid()}"
@@ -107,48 +106,53 @@ def small_disk(folder: Path) -> Iterator[None]:
         subprocess.run([*sudo, "umount", "--lazy", folder], check=True)
 
 
-def test_a_good_slot_is_told_to_the_heartbeat_url_and_a_bad_one_as_failed(ill: Illness, faults: FaultRows) -> None:
-    up = ill.up
-    up.wait_for_our_turn(200)
-    with runs_every(up):
-        good = up.ended(up.due_soon())
+def test_completed_slot_requests_heartbeat_url_and_failed_slot_its_fail_url(
+    monitored: MonitoredUp, faults: FaultRows
+) -> None:
+    up = monitored.up
+    with runs_every(up) as run_id:
+        good = up.wait_for_end(run_id)
     assert good.state.type.value == "COMPLETED", good.state
-    wait_for("the heartbeat", lambda: "/ping/1234" in ill.hooks.paths)
-    with runs_every(up, **AWAKE, symbols=["NOWHERE"]):
-        bad = up.ended(up.due_soon())
+    wait_for("the heartbeat", lambda: monitored.hooks.paths[-1:] == ["/ping/1234"])
+    monitored.wait_until_healthy()
+    reported, texts = len(monitored.hooks.bodies), len(monitored.texts())
+    with runs_every(up, **AWAKE, symbols=["NOWHERE"]) as run_id:
+        bad = up.wait_for_end(run_id)
     assert bad.state.type.value == "FAILED", bad.state
-    text = ill.wait_for_text("the run of analysis")
+    text = monitored.wait_for_text("the run of analysis", texts)
     assert "ended Failed" in text
-    wait_for("the failure", lambda: "/ping/1234/fail" in ill.hooks.paths)
-    with runs_every(up):
-        up.ended(up.due_soon())
-    over = ill.wait_for_text("over after")
-    wait_for("the heartbeat", lambda: ill.hooks.paths[-1] == "/ping/1234")
-    of_runs = [body["event"] for body in ill.hooks.bodies if body["problem"] == "runs of analysis"]
-    assert of_runs == ["begun", "over"]
+    wait_for("the failure", lambda: monitored.hooks.paths[-1] == "/ping/1234/fail")
+    with runs_every(up) as run_id:
+        up.wait_for_end(run_id)
+    over = monitored.wait_for_text("over after", texts)
+    wait_for("the heartbeat", lambda: monitored.hooks.paths[-1] == "/ping/1234")
+    bodies = monitored.hooks.bodies[reported:]
+    run_events = [body["event"] for body in bodies if body["problem"] == "runs of analysis"]
+    assert run_events == ["begun", "over"]
     faults.add("a slot fails, the next one does not", f"{text.splitlines()[0][:60]}… / {over[:30]}…", 0.0)
 
 
-def test_all_of_it_stopped_for_longer_than_a_part_may_be_silent_is_no_illness(ill: Illness) -> None:
-    supervisor = psutil.Process(ill.up.process.pid)
+@matrix
+def test_suspending_everything_together_replaces_no_part(monitored: MonitoredUp) -> None:
+    supervisor = psutil.Process(monitored.up.process.pid)
     parts, services = [supervisor, *supervisor.children(recursive=True)], supervisor.children()
-    postgres = [process for process in psutil.process_iter() if _is_below(process, ill.up.data_dir)]
-    text, lines = len(ill.texts()), len(ill.up.log.read_text())
+    postgres = [process for process in psutil.process_iter() if _is_below(process, monitored.up.data_dir)]
+    text, lines = len(monitored.texts()), len(monitored.up.log.read_text())
     for process in [*parts, *postgres]:
-        with suppress(psutil.NoSuchProcess):  # a run's process that was at its end
+        with suppress(psutil.NoSuchProcess):  # a flow process that has just ended
             process.suspend()
-    time.sleep(3 * SILENCE_SECONDS)
+    time.sleep(3 * UNRESPONSIVE_SECONDS)
     resumed = datetime.now(UTC)
     for process in [*postgres, *parts]:
         with suppress(psutil.NoSuchProcess):
             process.resume()
-    time.sleep(2 * SILENCE_SECONDS)
-    wait_for("a look of the monitor", lambda: (state := read_state(ill.up.data_dir)) and state.as_of > resumed)
+    time.sleep(2 * UNRESPONSIVE_SECONDS)
+    wait_for("a state of the monitor", lambda: (state := read_state(monitored.up.data_dir)) and state.as_of > resumed)
     assert [service.pid for service in supervisor.children()] == [service.pid for service in services]
-    message = ill.up.log.read_text()[lines:]
+    message = monitored.up.log.read_text()[lines:]
     assert "not ready" not in message
     assert "has ended" not in message
-    assert ill.texts()[text:] == []
+    assert monitored.texts()[text:] == []
 
 
 def _is_below(process: psutil.Process, folder: Path) -> bool:
@@ -157,96 +161,100 @@ def _is_below(process: psutil.Process, folder: Path) -> bool:
     return False
 
 
-def test_parts_that_hang_are_replaced(ill: Illness, faults: FaultRows) -> None:
-    """Server, worker and bot are stopped and stay so: their processes live, and nothing is heard of them."""
-    hung = [ill.up.child(words) for words in (SERVER, "hybrid_ml.cli worker", "hybrid_ml.cli bot")]
-    text, started = len(ill.texts()), time.monotonic()
+def test_unresponsive_server_worker_and_bot_are_replaced(monitored: MonitoredUp, faults: FaultRows) -> None:
+    """Server, worker and bot are suspended: their processes exist, but do not respond."""
+    hung = [monitored.up.child(words) for words in (SERVER, "hybrid_ml.cli worker", "hybrid_ml.cli bot")]
+    text, started = len(monitored.texts()), time.monotonic()
     for process in hung:
         process.suspend()
     for name in ("server", "worker", "bot"):
-        wait_for(f"another {name}", lambda name=name: _replaced(ill.up, name), AGAIN_SECONDS)
+        wait_for(f"another {name}", lambda name=name: _was_replaced(monitored.up, name))
     for process in hung:
         process.wait(30)
-    ill.wait_until_well()
+    monitored.wait_until_healthy()
     seconds = time.monotonic() - started
-    assert ill.up.ended(ill.up.trigger(**AWAKE)).state.type.value == "COMPLETED"
-    assert ill.texts()[text:] == [], "what was cured in time is nobody's business"
+    assert monitored.up.wait_for_end(monitored.up.trigger(**AWAKE)).state.type.value == "COMPLETED"
+    assert monitored.texts()[text:] == [], "a problem that was solved in time is not reported"
     faults.add("server, worker and bot hang for good", "each replaced, no report, the next run works", seconds)
 
 
-def _replaced(up: Up, name: str) -> bool:
+def _was_replaced(up: Up, name: str) -> bool:
     lines = [line for line in up.log.read_text().splitlines() if line.startswith(f"{name} ")]
     return any("it is replaced" in line for line in lines) and any("SIGKILL" in line for line in lines)
 
 
-def test_a_postgresql_that_hangs_is_replaced(ill: Illness, faults: FaultRows) -> None:
-    pid = int((ill.up.data_dir / "postgres" / "postmaster.pid").read_text().split()[0])
+@matrix
+def test_unresponsive_postgresql_is_replaced(monitored: MonitoredUp, faults: FaultRows) -> None:
+    pid = int((monitored.up.data_dir / "postgres" / "postmaster.pid").read_text().split()[0])
     started = time.monotonic()
     psutil.Process(pid).suspend()
-    wait_for("the end of it", lambda: not psutil.pid_exists(pid), AGAIN_SECONDS)
-    ill.wait_until_well()
+    wait_for("its end", lambda: not psutil.pid_exists(pid))
+    monitored.wait_until_healthy()
     faults.add("PostgreSQL hangs for good", "replaced; what was committed is there", time.monotonic() - started)
-    assert ill.up.ended(ill.up.trigger(**AWAKE)).state.type.value == "COMPLETED"
+    assert monitored.up.wait_for_end(monitored.up.trigger(**AWAKE)).state.type.value == "COMPLETED"
 
 
-def test_a_server_whose_database_was_dropped_gets_it_again(ill: Illness, faults: FaultRows) -> None:
+@matrix
+def test_dropped_database_of_the_server_is_created_again(monitored: MonitoredUp, faults: FaultRows) -> None:
     started = time.monotonic()
-    start_embedded(ill.up.data_dir)
-    administrate(administrator_address(ill.up.data_dir), "DROP DATABASE prefect WITH (FORCE)")
-    wait_for("the database", lambda: "made again, empty" in ill.up.log.read_text(), AGAIN_SECONDS)
-    ill.wait_until_well()
-    assert ill.up.ended(ill.up.trigger(**AWAKE), AGAIN_SECONDS).state.type.value == "COMPLETED"
+    start_embedded(monitored.up.data_dir)
+    run_as_superuser(administrator_address(monitored.up.data_dir), "DROP DATABASE prefect WITH (FORCE)")
+    wait_for("the database", lambda: "created again, empty" in monitored.up.log.read_text())
+    monitored.wait_until_healthy()
+    assert monitored.up.wait_for_end(monitored.up.trigger(**AWAKE)).state.type.value == "COMPLETED"
     faults.add(
         "the server's database is dropped", "made again and set up; the next run works", time.monotonic() - started
     )
 
 
-def test_what_three_restarts_do_not_cure_is_told_plainly_with_the_remedy(ill: Illness, faults: FaultRows) -> None:
-    """The server is killed whenever it starts, until people have heard of it."""
-    message, words = len(ill.texts()), "server is not ready"
+@matrix
+def test_problem_after_three_restarts_is_reported_with_remedy(monitored: MonitoredUp, faults: FaultRows) -> None:
+    """The server is killed at every start until the report is sent."""
+    message, words = len(monitored.texts()), "server is not ready"
 
     def killed_and_reported() -> str | None:
-        for server in ill.up.children(SERVER):
+        for server in monitored.up.children(SERVER):
             server.kill()
-        return next((text for text in ill.texts()[message:] if words in text), None)
+        return next((text for text in monitored.texts()[message:] if words in text), None)
 
-    report = wait_for(words, killed_and_reported, AGAIN_SECONDS)
+    report = wait_for(words, killed_and_reported)
     assert "SIGKILL" in report
-    assert f"3 restarts in vain: {words}" in ill.up.log.read_text()
-    ill.wait_for_text("over after", message)
-    ill.wait_until_well()
-    assert len([text for text in ill.texts()[message:] if words in text]) == 2
+    assert f"3 restarts without success: {words}" in monitored.up.log.read_text()
+    monitored.wait_for_text("over after", message)
+    monitored.wait_until_healthy()
+    assert len([text for text in monitored.texts()[message:] if words in text]) == 2
     faults.add("the server ends whenever it starts", report.splitlines()[0], 0.0)
 
 
-def test_a_full_disk_is_told_once_and_its_lines_are_counted(ill: Illness, faults: FaultRows) -> None:
-    message, printed = len(ill.texts()), len(ill.up.log.read_text().splitlines())
-    filling = ill.up.data_dir / "filling"
-    with filling.open("wb", buffering=0) as file, suppress(OSError):
+@matrix
+def test_full_disk_is_reported_once_and_repeated_lines_are_counted(monitored: MonitoredUp, faults: FaultRows) -> None:
+    message, printed = len(monitored.texts()), len(monitored.up.log.read_text().splitlines())
+    filler = monitored.up.data_dir / "filling"
+    with filler.open("wb", buffering=0) as file, suppress(OSError):
         while True:
             file.write(bytes(1_000_000))
-    text = ill.wait_for_text("MB free, less than 60 MB", message)
+    text = monitored.wait_for_text("MB free, less than 60 MB", message)
     time.sleep(75)  # longer than a window of repeated lines
-    lines = ill.up.log.read_text().splitlines()[printed:]
-    filling.unlink()
-    ill.wait_for_text("over after", message)
-    ill.wait_until_well()
-    assert len([text for text in ill.texts()[message:] if "MB free" in text]) == 2
+    lines = monitored.up.log.read_text().splitlines()[printed:]
+    filler.unlink()
+    monitored.wait_for_text("over after", message)
+    monitored.wait_until_healthy()
+    assert len([text for text in monitored.texts()[message:] if "MB free" in text]) == 2
     assert len(lines) < 3_000, len(lines)
-    assert ill.up.ended(ill.up.trigger(**AWAKE), AGAIN_SECONDS).state.type.value == "COMPLETED"
-    summary = ill.up.log.read_text().splitlines()[printed:]
-    counted = next(line for line in summary if "more like this" in line)
-    faults.add("the disk is full for 75 s", f"{text.splitlines()[0][:80]}…; {len(lines)} lines, {counted}", 0.0)
+    assert monitored.up.wait_for_end(monitored.up.trigger(**AWAKE)).state.type.value == "COMPLETED"
+    summary = monitored.up.log.read_text().splitlines()[printed:]
+    count_line = next(line for line in summary if "more like this" in line)
+    faults.add("the disk is full for 75 s", f"{text.splitlines()[0][:80]}…; {len(lines)} lines, {count_line}", 0.0)
 
 
-def test_the_embedded_postgresql_holds_what_it_held(ill: Illness) -> None:
-    """After all of that."""
-    with closing(psycopg2.connect(start_embedded(ill.up.data_dir))) as connection, connection.cursor() as cursor:
+def test_embedded_postgresql_keeps_all_rows(monitored: MonitoredUp) -> None:
+    """After all faults above."""
+    with closing(psycopg2.connect(start_embedded(monitored.up.data_dir))) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM bars")
         assert cursor.fetchone() == (9_000,)
 
 
-def test_repeated_lines_are_counted_without_losing_those_that_differ() -> None:
+def test_repeated_lines_are_counted_and_different_lines_printed() -> None:
     from deployments.service.lines import RepeatedLines
 
     repeated = RepeatedLines(60)

@@ -1,4 +1,4 @@
-"""`hybrid-ml up` of its own for each file here, three runs at work, and ways to have parts of it stand still."""
+"""A separate `hybrid-ml up` with three current runs for each file, and functions that suspend parts of it."""
 
 import signal
 import time
@@ -24,9 +24,9 @@ from tests.up import AWAKE, Up, everything_up, wait_for
 
 ALL = ("analysis", "training", "replay")
 WAITING = ("analysis", "training")
-"""Those that wait for their symbols to the end."""
+"""Runs that wait for the lock of their symbol until `finish`."""
 PAUSE_SECONDS = 110
-"""Longer than the 90 s of silence after which a run counts as dead."""
+"""Longer than the 90 s without heartbeat after which a run is marked as Crashed."""
 
 
 @pytest.fixture
@@ -36,19 +36,14 @@ def faults(request: pytest.FixtureRequest) -> FaultRows:
 
 @pytest.fixture
 def up(tmp_path: Path) -> Iterator[Up]:
-    """Everything up, patient at locks, with no slot that comes in between."""
+    """`hybrid-ml up` whose runs wait for locks for an hour."""
     with everything_up(tmp_path, HYBRID_ML_LOCK_WAIT_SECONDS="3600", HYBRID_ML_FILES=str(tmp_path)) as running:
-        with running.client() as client:
-            for name in ("analysis/analysis", "weekly training/weekly-training", "review/review"):
-                deployment = client.read_deployment_by_name(name)
-                for schedule in deployment.schedules:
-                    client.update_deployment_schedule(deployment.id, schedule.id, active=False)
         yield running
 
 
 @dataclass
-class AtWork:
-    """An analysis and a training that wait for their symbols, and a replay that waits for its bars."""
+class CurrentRuns:
+    """An analysis and a training that wait for locks of symbols, and a replay that waits for its bars."""
 
     up: Up
     stack: ExitStack
@@ -57,14 +52,14 @@ class AtWork:
     runs: dict[str, UUID] = field(default_factory=dict)
 
     def start(self) -> None:
-        """Begin all three; the analysis and the training first, which need bars before they lock."""
+        """Start all three; analysis and training first, because they read bars before they lock."""
         _copy_bars(self.up)
         for symbol in ("DEMO", "OTHER"):
             self.stack.enter_context(symbol_locks(self.up.engine(), 60)).take(symbol)
         self.runs["analysis"] = self.up.trigger(symbols=["DEMO"], **AWAKE)
         self.runs["training"] = self.up.trigger("weekly training/weekly-training", symbols=["OTHER"])
         for name, symbol in (("analysis", "DEMO"), ("training", "OTHER")):
-            self.up.begun(self.runs[name])
+            self.up.wait_until_running(self.runs[name])
             wait_for(f"the {name} at its lock", lambda: f"lock {symbol}" in self.up.task_names(self.runs[name]))  # noqa: B023
         connection = self.bars.enter_context(self.up.engine().connect())
         connection.execute(text("LOCK TABLE bars IN ACCESS EXCLUSIVE MODE"))
@@ -76,33 +71,33 @@ class AtWork:
             cycle_minutes=60,
             work_path=str(self.folder),
         )
-        self.up.begun(self.runs["replay"])
+        self.up.wait_until_running(self.runs["replay"])
 
-    def let_the_replay_work(self) -> None:
-        """Its bars come in; returns when it is in the middle of its week."""
+    def release_replay(self) -> None:
+        """Release the bars; returns when the replay is in the middle of its week."""
         self.bars.close()
         wait_for("the replay at work", (self.folder / "replay.json").exists)
 
     def finish(self) -> dict[str, FlowRun]:
-        """Let go of everything; each run when it has come to its end."""
+        """Release all locks; returns the runs in their final states."""
         self.bars.close()
         self.stack.close()
-        return {name: self.up.ended(run_id, 600) for name, run_id in self.runs.items()}
+        return {name: self.up.wait_for_end(run_id, 600) for name, run_id in self.runs.items()}
 
-    def assert_heard_again(self, *names: str) -> None:
-        """The server answers, these runs are Running as before, and heard of again.
+    def assert_heartbeats_resume(self, *names: str) -> None:
+        """The server answers, these runs are still Running and send heartbeats again.
 
-        One heartbeat may be late: what a run asks the server beside it is asked again after up to 32 seconds.
+        A heartbeat may be late: other requests of a run to the server are retried for up to 32 seconds.
         """
         since = datetime.now(UTC)
-        wait_for("the server", self.up.answers)
+        wait_for("the server", self.up.server_answers)
         for name in names:
             run_id = self.runs[name]
-            wait_for(f"a heartbeat of the {name}", partial(self._heard, run_id, since), 2 * SILENCE_SECONDS)
+            wait_for(f"a heartbeat of the {name}", partial(self._has_heartbeat, run_id, since), 2 * SILENCE_SECONDS)
             run = self.up.run(run_id)
             assert run.state.name == "Running", f"{name}: {run.state.name}, {run.state.message}"
 
-    def _heard(self, run_id: UUID, since: datetime) -> bool:
+    def _has_heartbeat(self, run_id: UUID, since: datetime) -> bool:
         heartbeats = EventFilter(
             occurred=EventOccurredFilter(since=since),
             event=EventNameFilter(name=["prefect.flow-run.heartbeat"]),
@@ -113,9 +108,9 @@ class AtWork:
 
 
 @pytest.fixture
-def at_work(up: Up, tmp_path: Path) -> Iterator[AtWork]:
+def current_runs(up: Up, tmp_path: Path) -> Iterator[CurrentRuns]:
     with ExitStack() as stack:
-        working = AtWork(up, stack, tmp_path / "replay")
+        working = CurrentRuns(up, stack, tmp_path / "replay")
         working.start()
         yield working
         working.bars.close()
@@ -142,8 +137,8 @@ def postgresql(up: Up) -> list[psutil.Process]:
 
 
 @contextmanager
-def standing_still(find: Callable[[], list[psutil.Process]]) -> Iterator[None]:
-    """SIGSTOP for all that `find` finds, until nothing new appears; SIGCONT at the end, the other way round."""
+def suspended(find: Callable[[], list[psutil.Process]]) -> Iterator[None]:
+    """SIGSTOP for all processes of `find` until there are no new ones; SIGCONT at the end in reverse order."""
     stopped: list[psutil.Process] = []
     try:
         while new := [process for process in find() if process not in stopped]:
@@ -159,17 +154,17 @@ def standing_still(find: Callable[[], list[psutil.Process]]) -> Iterator[None]:
 
 
 def pause(find: Callable[[], list[psutil.Process]], seconds: float = PAUSE_SECONDS) -> None:
-    """All of it stands still for so long."""
-    with standing_still(find):
+    """Suspend the processes of `find` for `seconds`."""
+    with suspended(find):
         time.sleep(seconds)
 
 
 def everything(up: Up) -> list[psutil.Process]:
-    """`up`, all below it, flow processes whose worker went, PostgreSQL."""
-    own = psutil.Process(up.process.pid)
-    return [own, *own.children(recursive=True), *postgresql(up)]
+    """`up`, all processes below it, and PostgreSQL."""
+    up_process = psutil.Process(up.process.pid)
+    return [up_process, *up_process.children(recursive=True), *postgresql(up)]
 
 
-def completed(runs: dict[str, FlowRun]) -> dict[str, Any]:
-    """The runs' states by name, for a message that says what went wrong."""
+def states_of(runs: dict[str, FlowRun]) -> dict[str, Any]:
+    """The states of the runs by name, for messages of failed assertions."""
     return {name: (run.state.type.value, run.state.name, run.state.message) for name, run in runs.items()}

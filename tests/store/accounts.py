@@ -1,4 +1,4 @@
-"""Other accounts of this machine, for tests of what they can reach; only root can act as another."""
+"""Other accounts of this machine, for tests of their access; only root can act as another account."""
 
 import os
 import pwd
@@ -18,7 +18,7 @@ def account(name: str) -> Account:
 OURSELVES = account(pwd.getpwuid(os.geteuid()).pw_name)
 AS_ROOT = os.geteuid() == 0
 OWNERS = [OURSELVES, account("daemon")] if AS_ROOT else [OURSELVES]
-"""Who runs the service here: root and an ordinary account where the tests run as root, as they do in CI."""
+"""Accounts that run the service: root and an ordinary account if the tests run as root, as in CI."""
 OTHER_ACCOUNTS = [account("nobody")] if AS_ROOT else []
 
 
@@ -32,14 +32,14 @@ if os.geteuid() == 0:
     os.setgid({gid})
     os.setuid({uid})
 """
-"""The interpreter may lie where the other account cannot go: it becomes that account when all is imported."""
+"""The other account may not be able to read the interpreter, so the process changes its account after the imports."""
 
 
-def python_as(who: Account, code: str, *arguments: str | Path, **environment: str) -> subprocess.Popen[str]:
-    """Run `code` as another account, with this project and its libraries, and none of our environment but its own."""
-    let_through(ROOT, who)  # the bundled PostgreSQL lies below it
+def python_as(user: Account, code: str, *arguments: str | Path, **environment: str) -> subprocess.Popen[str]:
+    """Run `code` as another account with this project and its libraries, in a clean environment plus `environment`."""
+    let_through(ROOT, user)  # the bundled PostgreSQL is below it
     return subprocess.Popen(
-        [sys.executable, "-c", BECOME.format(uid=who.uid, gid=who.gid) + code, *map(str, arguments)],
+        [sys.executable, "-c", BECOME.format(uid=user.uid, gid=user.gid) + code, *map(str, arguments)],
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "NEON_CONN_STR": "", **environment},
         cwd="/",
         stdin=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""What these tests share with those of faults: the table at the end of the session."""
+"""The fixture `faults` of tests/faults, for rows of the table at the end of the session."""
 
 from tests.faults.conftest import faults
 

@@ -1,4 +1,4 @@
-"""Backups: everything comes back to the last bit, or nothing changes; what is no good is refused in one line."""
+"""Backups: a restore is exact or changes nothing; damaged files are refused in one line."""
 
 import json
 import threading
@@ -55,12 +55,12 @@ SELECT symbol, bar_time, as_of, close, p_down, p_flat, p_up, threshold, directio
 
 @pytest.fixture
 def filled(engine: Engine) -> Engine:
-    """A database with rows in nearly every table, text, bytes and times of every kind among them."""
+    """A database with rows in nearly every table, with all kinds of text, bytes and times."""
     store_bars(engine, "ABC", clean_bars(simulate_bars(NOW, bars=2_000)).bars)
     with engine.begin() as connection:
         for statement in filter(str.strip, FILL.split(";\n")):
-            wanted = {"bytes": MODEL} if ":bytes" in statement else {}
-            connection.execute(text(statement), wanted)
+            parameters = {"bytes": MODEL} if ":bytes" in statement else {}
+            connection.execute(text(statement), parameters)
     return engine
 
 
@@ -86,7 +86,7 @@ def scratch_databases() -> list[tuple]:
         return cursor.fetchall()
 
 
-def test_a_backup_comes_back_to_the_last_bit(filled: Engine, other: Engine, tmp_path: Path, faults: FaultRows) -> None:
+def test_restored_backup_equals_the_original(filled: Engine, other: Engine, tmp_path: Path, faults: FaultRows) -> None:
     path, done = tmp_path / "all.backup", []
     report = make_backup(filled, WORK, path, NOW, done.append)
     rows = {table: digest.rows for table, digest in content(filled).items()}
@@ -104,12 +104,12 @@ def test_a_backup_comes_back_to_the_last_bit(filled: Engine, other: Engine, tmp_
     assert restored.rows == rows
     assert sum(done) == 4 * sum(rows.values())
     with other.begin() as connection:
-        bytes_kept = connection.execute(text("SELECT bytes FROM model_versions WHERE version = 'ABC@1'")).scalar()
-        assert bytes(bytes_kept) == MODEL
+        restored_bytes = connection.execute(text("SELECT bytes FROM model_versions WHERE version = 'ABC@1'")).scalar()
+        assert bytes(restored_bytes) == MODEL
         number = connection.execute(
             text("INSERT INTO deliveries (alert_id, chat_id) SELECT max(id), '43' FROM alerts RETURNING id")
         )
-        assert number.scalar() == 51, "its numbering goes on"
+        assert number.scalar() == 51, "the sequence continues"
     assert scratch_databases() == []
     faults.add(
         "backup, then restore into an empty database",
@@ -118,14 +118,14 @@ def test_a_backup_comes_back_to_the_last_bit(filled: Engine, other: Engine, tmp_
     )
 
 
-def test_a_database_with_rows_is_overwritten_only_when_told_to(filled: Engine, tmp_path: Path) -> None:
+def test_restore_overwrites_rows_only_with_replace(filled: Engine, tmp_path: Path) -> None:
     path = tmp_path / "all.backup"
     make_backup(filled, WORK, path, NOW, lambda _: None)
     before = content(filled)
     with filled.begin() as connection:
         connection.execute(text("DELETE FROM deliveries"))
         connection.execute(text("INSERT INTO chats (chat_id) VALUES ('later')"))
-    with pytest.raises(BadInput, match=r"has [\d,]+ rows, which a restore would remove; say --replace"):
+    with pytest.raises(BadInput, match=r"has [\d,]+ rows, which a restore removes; add --replace"):
         restore_backup(filled, WORK, path, lambda _: None, replace=False)
     assert content(filled) != before
     restore_backup(filled, WORK, path, lambda _: None, replace=True)
@@ -135,10 +135,10 @@ def test_a_database_with_rows_is_overwritten_only_when_told_to(filled: Engine, t
 
 
 class Interrupted(Exception):
-    """As if the process had been told to stop."""
+    """Stands for an interrupt of the process."""
 
 
-def test_a_restore_that_is_interrupted_changes_nothing(filled: Engine, tmp_path: Path, faults: FaultRows) -> None:
+def test_interrupted_restore_changes_nothing(filled: Engine, tmp_path: Path, faults: FaultRows) -> None:
     path = tmp_path / "all.backup"
     report = make_backup(filled, WORK, path, NOW, lambda _: None)
     with filled.begin() as connection:
@@ -157,7 +157,7 @@ def test_a_restore_that_is_interrupted_changes_nothing(filled: Engine, tmp_path:
     faults.add("restore interrupted when nearly all rows were in", "nothing changed", 0.0)
 
 
-def test_a_restore_beside_somebody_who_uses_the_tables_gives_up_and_says_so(
+def test_restore_fails_while_another_process_uses_the_tables(
     filled: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "all.backup"
@@ -169,13 +169,13 @@ def test_a_restore_beside_somebody_who_uses_the_tables_gives_up_and_says_so(
             restore_backup(filled, WORK, path, lambda _: None, replace=True)
 
 
-def test_what_is_written_meanwhile_is_not_half_in_it(filled: Engine, tmp_path: Path) -> None:
-    """All tables are as they were at one moment."""
-    expected, written = content(filled), threading.Event()
+def test_backup_is_a_snapshot_despite_concurrent_writes(filled: Engine, tmp_path: Path) -> None:
+    """All tables are of one snapshot."""
+    expected, is_written = content(filled), threading.Event()
 
     def write_once(_: int) -> None:
-        if not written.is_set():
-            written.set()
+        if not is_written.is_set():
+            is_written.set()
             with filled.begin() as connection:
                 connection.execute(text("DELETE FROM deliveries"))
 
@@ -184,7 +184,7 @@ def test_what_is_written_meanwhile_is_not_half_in_it(filled: Engine, tmp_path: P
     assert content(filled) != expected
 
 
-def damaged(path: Path, kind: str) -> None:
+def damage(path: Path, kind: str) -> None:
     data = path.read_bytes()
     if kind == "cut off":
         path.write_bytes(data[: len(data) // 2])
@@ -218,13 +218,13 @@ DAMAGES = {
     "something else": "damaged, or no backup",
     "empty": "damaged, or no backup",
     "another archive": "damaged, or no backup",
-    "a row changed": "is damaged: table chats is not what it was",
+    "a row changed": "is damaged: table chats has another checksum",
     "a table gone": "is damaged: its tables are not those of schema",
     "of a newer program": "was made by a newer hybrid-ml",
 }
 
 
-def test_a_file_that_is_no_good_is_refused_in_one_line_and_nothing_changes(
+def test_damaged_backup_is_refused_in_one_line_and_changes_nothing(
     filled: Engine, tmp_path: Path, faults: FaultRows
 ) -> None:
     path = tmp_path / "all.backup"
@@ -232,7 +232,7 @@ def test_a_file_that_is_no_good_is_refused_in_one_line_and_nothing_changes(
     whole, before = path.read_bytes(), content(filled)
     for kind, message in DAMAGES.items():
         path.write_bytes(whole)
-        damaged(path, kind)
+        damage(path, kind)
         with pytest.raises(BadInput, match=message) as refused:
             restore_backup(filled, WORK, path, lambda _: None, replace=True)
         assert "\n" not in str(refused.value)
@@ -244,30 +244,30 @@ def test_a_file_that_is_no_good_is_refused_in_one_line_and_nothing_changes(
     assert scratch_databases() == []
 
 
-def test_a_backup_that_does_not_come_back_the_same_leaves_no_file(
+def test_backup_that_fails_its_trial_restore_leaves_no_file(
     filled: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The trial is a real one: what is changed between writing and comparing is seen."""
+    """The trial restore detects a row that was changed after writing."""
     load = backups._load
 
-    def load_and_lose(path: Path, manifest: backups.Manifest, connection, advance) -> None:
+    def load_and_change(path: Path, manifest: backups.Manifest, connection, advance) -> None:
         load(path, manifest, connection, advance)
         connection.execute(text("UPDATE bars SET close = close + 1e-9 WHERE time = (SELECT min(time) FROM bars)"))
 
-    monkeypatch.setattr(backups, "_load", load_and_lose)
-    with pytest.raises(StoreUnavailable, match=r"table bars has .* the backup is not good"):
+    monkeypatch.setattr(backups, "_load", load_and_change)
+    with pytest.raises(StoreUnavailable, match=r"table bars has .* the backup is not usable"):
         make_backup(filled, WORK, tmp_path / "all.backup", NOW, lambda _: None)
     assert [path.name for path in tmp_path.iterdir() if "backup" in path.name] == []
 
 
-def test_models_whose_bytes_are_damaged_are_named(filled: Engine, tmp_path: Path) -> None:
+def test_damaged_models_are_named_in_the_report(filled: Engine, tmp_path: Path) -> None:
     with filled.begin() as connection:
         connection.execute(text("UPDATE model_versions SET bytes = :bytes WHERE version = 'ABC@1'"), {"bytes": b"x"})
     report = make_backup(filled, WORK, tmp_path / "all.backup", NOW, lambda _: None)
     assert report.damaged_models == ["ABC@1"]
 
 
-def test_the_newest_nightly_backups_stay_and_other_files_are_left_alone(engine: Engine, tmp_path: Path) -> None:
+def test_newest_nightly_backups_and_other_files_are_kept(engine: Engine, tmp_path: Path) -> None:
     folder = tmp_path / "backups"
     for night in range(4):
         make_nightly_backup(engine, WORK, folder, 2, NOW + timedelta(days=night))
@@ -279,7 +279,7 @@ def test_the_newest_nightly_backups_stay_and_other_files_are_left_alone(engine: 
     ]
 
 
-def test_the_commands_back_up_and_restore_what_a_person_asks(filled: Engine, command: Command, tmp_path: Path) -> None:
+def test_backup_and_restore_commands_work(filled: Engine, command: Command, tmp_path: Path) -> None:
     path = tmp_path / "all.backup"
     done = command("backup", "--path", str(path), "--json")
     assert done.returncode == 0, done.stderr
@@ -287,7 +287,7 @@ def test_the_commands_back_up_and_restore_what_a_person_asks(filled: Engine, com
     refused = command("restore", "--path", str(path))
     assert refused.returncode == 1
     assert len(refused.stderr.strip().splitlines()) == 1, refused.stderr
-    assert "say --replace" in refused.stderr
+    assert "add --replace" in refused.stderr
     with filled.begin() as connection:
         connection.execute(text("DELETE FROM chats"))
     restored = command("restore", "--path", str(path), "--replace")

@@ -1,4 +1,4 @@
-"""The embedded PostgreSQL's life: started, killed, left; a folder of an earlier version; another's programs."""
+"""The embedded PostgreSQL: start, stop, crash, data folders of earlier versions, programs of the machine."""
 
 import os
 import signal
@@ -26,7 +26,7 @@ from tests.conftest import ROOT, WORK
 from tests.faults.table import FaultRows
 
 DEBIAN = Path("/usr/lib/postgresql")
-JOIN = """
+USE_SERVER = """
 import sys
 from pathlib import Path
 from hybrid_ml.store.embedded import start_embedded
@@ -47,7 +47,7 @@ def cluster_in(folder: Path) -> Cluster:
 
 
 def new_folder() -> Path:
-    """Not below pytest's own, which it shuts to other users whenever a session begins: for root the server is one."""
+    """Not below pytest's own folder, which pytest closes to other users; as root, the server runs as another user."""
     return Path(tempfile.mkdtemp(dir=WORK))
 
 
@@ -60,8 +60,8 @@ def folder() -> Iterator[Path]:
     stop(cluster_in(folder))
 
 
-def test_a_server_that_is_killed_is_started_again_at_once(folder: Path) -> None:
-    """Its other processes outlive it for a moment, during which another one cannot start."""
+def test_killed_server_is_restarted_at_once(folder: Path) -> None:
+    """Its child processes live a moment longer, and a new server cannot start until they end."""
     address = start_embedded(folder)
     killed = postmaster(cluster_in(folder))
     os.kill(killed.pid, signal.SIGKILL)
@@ -71,19 +71,19 @@ def test_a_server_that_is_killed_is_started_again_at_once(folder: Path) -> None:
     assert postmaster(cluster_in(folder)).pid != killed.pid
 
 
-def test_a_number_that_another_process_has_is_not_taken_for_the_server(folder: Path) -> None:
-    """As in a container that was killed: whoever gets the server's number at its next start lives."""
+def test_process_id_of_another_process_is_not_taken_for_the_server(folder: Path) -> None:
+    """As in a killed container: the process that has the server's former process id is not killed."""
     start_embedded(folder)
     cluster = cluster_in(folder)
-    note = cluster.folder / "postmaster.pid"
-    lines = note.read_text().splitlines()
+    pid_file = cluster.folder / "postmaster.pid"
+    lines = pid_file.read_text().splitlines()
     stop(cluster)
-    note.write_text("\n".join([str(os.getpid()), *lines[1:]]) + "\n")
-    os.chown(note, cluster.account.uid, cluster.account.gid)
+    pid_file.write_text("\n".join([str(os.getpid()), *lines[1:]]) + "\n")
+    os.chown(pid_file, cluster.account.uid, cluster.account.gid)
     assert rows(start_embedded(folder), "SELECT 1") == [(1,)]
 
 
-def test_a_start_that_failed_says_why_and_does_not_spoil_the_next(folder: Path) -> None:
+def test_failed_start_has_the_reason_and_the_next_start_works(folder: Path) -> None:
     stop(cluster_in(folder))
     settings = cluster_in(folder).folder / "postgresql.auto.conf"
     before = settings.read_text()
@@ -95,7 +95,7 @@ def test_a_start_that_failed_says_why_and_does_not_spoil_the_next(folder: Path) 
     assert rows(start_embedded(folder), "SELECT 1") == [(1,)]
 
 
-def test_its_log_has_an_end(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_log_size_is_limited(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     start_embedded(folder)
     monkeypatch.setattr(postgres_server, "LOG_BYTES", 50_000)
     log = cluster_in(folder).log
@@ -109,41 +109,45 @@ def test_its_log_has_an_end(folder: Path, monkeypatch: pytest.MonkeyPatch) -> No
             assert log.stat().st_size < 60_000
         cursor.execute("SELECT 'written afterwards'")
     assert "written afterwards" in log.read_text()
-    assert b"\0" not in log.read_bytes(), "it goes on at the beginning of the file"
+    assert b"\0" not in log.read_bytes(), "it continues at the beginning of the file"
     assert "2 AS round" in log.with_name("log.1").read_text() or log.with_name("log.1").stat().st_size == 50_000
     assert sorted(path.name for path in log.parent.glob("log*")) == ["log", "log.1"]
 
 
 @pytest.fixture
 def data_folder() -> Iterator[Path]:
-    """A data folder whose server is gone when the test ends."""
+    """A data folder whose server is stopped after the test."""
     folder = new_folder()
     yield folder
     stop(cluster_in(folder))
 
 
-def test_it_stops_with_the_last_process_and_none_that_was_killed_keeps_it(data_folder: Path) -> None:
-    joined = [_joined(data_folder) for _ in range(2)]
+def test_server_stops_with_its_last_user_despite_a_killed_one(data_folder: Path) -> None:
+    users = [_start_user(data_folder) for _ in range(2)]
     server = postmaster(cluster_in(data_folder))
-    joined[0].kill()
-    joined[0].wait()
+    users[0].kill()
+    users[0].wait()
     assert rows(start_embedded_elsewhere(data_folder), "SELECT 1") == [(1,)], "the other one still uses it"
-    joined[1].communicate(timeout=120)
+    users[1].communicate(timeout=120)
     wait_until(lambda: not server.is_running())
     assert not (data_folder / "postgres" / "postmaster.pid").exists()
 
 
 def start_embedded_elsewhere(folder: Path) -> str:
-    """The address as a process that comes and goes sees it: it does not stop what another uses."""
-    process = _joined(folder)
+    """Start and end a process that uses the server; returns its address. It does not stop a server in use."""
+    process = _start_user(folder)
     address = (folder / "address").read_text()
     process.communicate(timeout=120)
     return address
 
 
-def _joined(folder: Path) -> subprocess.Popen[str]:
+def _start_user(folder: Path) -> subprocess.Popen[str]:
     process = subprocess.Popen(
-        [sys.executable, "-c", JOIN, str(folder)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", USE_SERVER, str(folder)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     (folder / "address").write_text(process.stdout.readline().strip())  # type: ignore[union-attr]
     return process
@@ -156,12 +160,12 @@ def wait_until(holds: Callable[[], bool], seconds: float = 60.0) -> None:
         time.sleep(0.05)
 
 
-OLD = {
+OLD_CONTENT = {
     "hybrid_ml": """
         CREATE TYPE mood AS ENUM ('up', 'down');
         CREATE SCHEMA extra;
-        CREATE TABLE extra.notes (id serial PRIMARY KEY, mood mood, said text);
-        INSERT INTO extra.notes (mood, said) SELECT 'up', n::text FROM generate_series(1, 1000) n;
+        CREATE TABLE extra.notes (id serial PRIMARY KEY, mood mood, content text);
+        INSERT INTO extra.notes (mood, content) SELECT 'up', n::text FROM generate_series(1, 1000) n;
         CREATE VIEW extra.ups AS SELECT count(*) AS notes FROM extra.notes WHERE mood = 'up';
         CREATE FUNCTION extra.answer() RETURNS int LANGUAGE sql AS 'SELECT 42';
         CREATE SEQUENCE extra.tickets START 7;
@@ -175,8 +179,8 @@ OLD = {
 }
 
 
-def made_by_an_earlier_version(folder: Path) -> psutil.Process:
-    """A running server as earlier versions made it: everybody is let in, and everything belongs to the superuser."""
+def make_old_cluster(folder: Path) -> psutil.Process:
+    """A running server as of earlier versions: authentication `trust`, everything owned by the superuser."""
     account = server_account()
     make_data_folder(folder, account)
     make_server_folder(folder / "postgres", account)
@@ -193,7 +197,7 @@ def made_by_an_earlier_version(folder: Path) -> psutil.Process:
         stderr=subprocess.DEVNULL,
         **account.process_options(),
     )
-    for database, content in OLD.items():
+    for database, content in OLD_CONTENT.items():
         rows(cluster.address("postgres"), f"CREATE DATABASE {database}")
         if database == "hybrid_ml":
             engine = create_engine(cluster.address(database))
@@ -203,27 +207,27 @@ def made_by_an_earlier_version(folder: Path) -> psutil.Process:
     return postmaster(cluster)
 
 
-def test_a_folder_of_an_earlier_version_is_brought_over_in_place(data_folder: Path, faults: FaultRows) -> None:
-    """While its server runs, as when the program is renewed under `up`; and after the next start."""
-    running = made_by_an_earlier_version(data_folder)
+def test_data_folder_of_an_earlier_version_is_converted_in_place(data_folder: Path, faults: FaultRows) -> None:
+    """While its server runs, as when the program is updated under `up`; and after the next start."""
+    running = make_old_cluster(data_folder)
     for expected in (running, None):
-        ours = start_embedded(data_folder)
-        theirs = start_embedded(data_folder, "prefect", ("pg_trgm",))
+        project = start_embedded(data_folder)
+        prefect = start_embedded(data_folder, "prefect", ("pg_trgm",))
         assert expected is None or postmaster(cluster_in(data_folder)) == expected
-        assert rows(ours, "SELECT count(*), max(volume) FROM bars") == [(500, 500.0)]
-        assert rows(ours, "SELECT notes FROM extra.ups") == [(1000,)]
+        assert rows(project, "SELECT count(*), max(volume) FROM bars") == [(500, 500.0)]
+        assert rows(project, "SELECT notes FROM extra.ups") == [(1000,)]
         assert rows(
-            ours, "SELECT extra.answer(), current_user, usesuper FROM pg_user WHERE usename = current_user"
+            project, "SELECT extra.answer(), current_user, usesuper FROM pg_user WHERE usename = current_user"
         ) == [(42, "hybrid_ml", False)]
-        rows(ours, "INSERT INTO extra.notes (mood) VALUES ('down')")
+        rows(project, "INSERT INTO extra.notes (mood) VALUES ('down')")
         rows(
-            ours,
+            project,
             "ALTER TABLE bars ADD COLUMN IF NOT EXISTS remark text; ALTER TYPE mood ADD VALUE IF NOT EXISTS 'flat'",
         )
-        rows(ours, "SELECT nextval('extra.tickets'); DROP VIEW IF EXISTS gone")
-        rows(theirs, "CREATE INDEX IF NOT EXISTS alike ON flow_run USING gin (name gin_trgm_ops)")
-        wait_until(lambda: entries(data_folder) == [("local", "{all}", "peer")])
-        migrate(create_engine(ours))
+        rows(project, "SELECT nextval('extra.tickets'); DROP VIEW IF EXISTS gone")
+        rows(prefect, "CREATE INDEX IF NOT EXISTS alike ON flow_run USING gin (name gin_trgm_ops)")
+        wait_until(lambda: authentication_rules(data_folder) == [("local", "{all}", "peer")])
+        migrate(create_engine(project))
         stop(cluster_in(data_folder))
     assert rows(start_embedded(data_folder), "SELECT count(*) FROM extra.notes") == [(1002,)]
     faults.add(
@@ -231,8 +235,8 @@ def test_a_folder_of_an_earlier_version_is_brought_over_in_place(data_folder: Pa
     )
 
 
-def entries(folder: Path) -> list[tuple]:
-    """Who is let in, as the server has read it."""
+def authentication_rules(folder: Path) -> list[tuple]:
+    """The authentication rules that the server has loaded."""
     if connection_problem(cluster_in(folder)):
         return []
     return rows(administrator_address(folder), "SELECT type, user_name::text, auth_method FROM pg_hba_file_rules")
@@ -240,13 +244,13 @@ def entries(folder: Path) -> list[tuple]:
 
 @pytest.fixture
 def debian() -> Path:
-    """The programs of a PostgreSQL of the machine's own."""
-    found = sorted(DEBIAN.glob("*/bin/postgres"))
-    assert found, f"there is no server in {DEBIAN}: apt-get install postgresql"
-    return found[-1].parent
+    """The programs of the PostgreSQL package of the machine."""
+    programs = sorted(DEBIAN.glob("*/bin/postgres"))
+    assert programs, f"there is no server in {DEBIAN}: apt-get install postgresql"
+    return programs[-1].parent
 
 
-def test_a_postgresql_of_the_machine_serves_in_its_place(
+def test_postgresql_of_the_machine_can_be_used(
     debian: Path, data_folder: Path, monkeypatch: pytest.MonkeyPatch, faults: FaultRows
 ) -> None:
     monkeypatch.setenv("HYBRID_ML_POSTGRES_BIN", str(debian))
@@ -272,7 +276,7 @@ def test_a_postgresql_of_the_machine_serves_in_its_place(
         (None, "has no program postgres; name the folder"),
     ],
 )
-def test_programs_that_will_not_do_are_refused_in_one_line(
+def test_unusable_postgresql_programs_are_refused_in_one_line(
     output: str | None, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     programs = tmp_path / "bin"

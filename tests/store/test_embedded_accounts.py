@@ -1,7 +1,8 @@
-"""The embedded PostgreSQL among other accounts of the machine: whatever its path, they get nothing."""
+"""The embedded PostgreSQL and other accounts of the machine: they have no access, whatever its path."""
 
 import json
 import os
+import pwd
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -28,7 +29,7 @@ print(start_embedded(Path(sys.argv[1]), "prefect", ("pg_trgm",)), flush=True)
 print(start_embedded(Path(sys.argv[1])), flush=True)
 sys.stdin.read()
 """
-TRY_EVERYTHING = """
+ATTACK = """
 got = []
 for folder in map(Path, sys.argv[1:]):
     try:
@@ -62,7 +63,7 @@ print(json.dumps(got))
 
 @pytest.fixture
 def public_folder() -> Iterator[Path]:
-    """A folder in which everybody may make files, as the system's one for temporary files."""
+    """A folder in which every account may create files, as in the system's temporary folder."""
     folder = Path(tempfile.mkdtemp(prefix="hybrid-ml-tests-"))
     folder.chmod(0o1777)
     (folder / "tmp").mkdir()
@@ -83,8 +84,8 @@ def data_folder(kind: str, below: Path) -> Path:
     return below / "link" / "data"
 
 
-def what_it_gets(who: Account, *folders: Path) -> list[str]:
-    process = python_as(who, TRY_EVERYTHING, *folders)
+def accessible_to(listening_account: Account, *folders: Path) -> list[str]:
+    process = python_as(listening_account, ATTACK, *folders)
     output, problem = process.communicate(timeout=120)
     assert process.returncode == 0, problem
     return json.loads(output)
@@ -92,7 +93,7 @@ def what_it_gets(who: Account, *folders: Path) -> list[str]:
 
 @pytest.mark.parametrize("kind", ["short", "odd", "long, through a link"])
 @pytest.mark.parametrize("owner", OWNERS, ids=lambda owner: owner.name)
-def test_another_account_gets_nothing(owner: Account, kind: str, public_folder: Path, faults: FaultRows) -> None:
+def test_other_account_has_no_access(owner: Account, kind: str, public_folder: Path, faults: FaultRows) -> None:
     data = data_folder(kind, public_folder)
     environment = {"TMPDIR": str(public_folder / "tmp"), "TELEGRAM_BOT_TOKEN": SECRET}
     started = python_as(owner, START, data, **environment)
@@ -101,36 +102,38 @@ def test_another_account_gets_nothing(owner: Account, kind: str, public_folder: 
         assert all(address.startswith("postgresql://hybrid_ml@/") for address in addresses), started.stderr.read()
         sockets = Path(str(make_url(addresses[0]).query["host"]))
         folders = (data, data / "postgres", sockets)
-        assert {oct(folder.stat().st_mode & 0o7067) for folder in folders} == {"0o0"}, "the group may pass, no more"
+        assert {oct(folder.stat().st_mode & 0o7067) for folder in folders} == {"0o0"}, (
+            "the group has execute permission only"
+        )
         server = psutil.Process(int((data / "postgres" / "postmaster.pid").read_text().split()[0]))
-        seen = " ".join([*server.cmdline(), *server.environ().values()])
+        process_strings = " ".join([*server.cmdline(), *server.environ().values()])
         groups = {*server.gids(), *map(int, _status(server.pid, "Groups"))}
         for other_account in OTHER_ACCOUNTS:
-            assert what_it_gets(other_account, *folders) == []
-        own = what_it_gets(owner, *folders)
+            assert accessible_to(other_account, *folders) == []
+        owner_access = accessible_to(owner, *folders)
     finally:
         _, problem = started.communicate(timeout=120)
     assert started.returncode == 0, problem
-    assert SECRET not in seen
+    assert SECRET not in process_strings
     assert 0 not in groups or not AS_ROOT
-    assert {"reaches the socket", "is hybrid_ml", "is postgres"} <= set(own), "the same steps, taken by its owner"
-    assert not [step for step in own if step.startswith("hybrid_ml: ")], "the program's role runs no commands"
-    assert [step for step in own if step.startswith("postgres: ")], "the superuser could"
+    assert {"reaches the socket", "is hybrid_ml", "is postgres"} <= set(owner_access), "the same steps by the owner"
+    assert not [step for step in owner_access if step.startswith("hybrid_ml: ")], "the program's role runs no commands"
+    assert [step for step in owner_access if step.startswith("postgres: ")], "the superuser could"
     assert not (public_folder / "owned").exists()
-    assert not server.is_running(), "the last that used it has ended"
-    assert list((public_folder / "tmp").iterdir()) == [], "its socket's folder went with it"
+    assert not server.is_running(), "its last user has ended"
+    assert list((public_folder / "tmp").iterdir()) == [], "the socket folder is deleted as well"
     what = f"account nobody tries everything; data folder of {owner.name}, {kind}"
     faults.add(what, "no folder read, no socket reached, no role; server's groups without 0", 0.0)
 
 
 def _status(pid: int, name: str) -> list[str]:
-    """A field of what Linux says about a process; nothing elsewhere."""
+    """A field of /proc/PID/status; empty on other systems."""
     path = Path(f"/proc/{pid}/status")
     lines = path.read_text().splitlines() if path.exists() else []
     return next((line.split()[1:] for line in lines if line.startswith(f"{name}:")), [])
 
 
-def test_a_folder_of_another_account_is_refused_in_one_line(
+def test_data_folder_of_another_account_is_refused_in_one_line(
     public_folder: Path, command: Command, faults: FaultRows
 ) -> None:
     folder = public_folder / "data"
@@ -148,7 +151,7 @@ def test_a_folder_of_another_account_is_refused_in_one_line(
 
 
 @pytest.mark.parametrize("what", ["folder of the server", "link", "link above"] if AS_ROOT else ["nothing"])
-def test_what_another_account_put_in_the_way_is_refused(what: str, public_folder: Path) -> None:
+def test_folder_or_link_of_another_account_is_refused(what: str, public_folder: Path) -> None:
     nobody, data, target = account("nobody"), public_folder / "data", public_folder / "target"
     target.mkdir()
     if what == "folder of the server":
@@ -170,9 +173,7 @@ def test_what_another_account_put_in_the_way_is_refused(what: str, public_folder
     assert list(target.iterdir()) == []
 
 
-def test_a_socket_folder_that_is_not_private_is_not_used_again(
-    public_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_socket_folder_that_is_not_private_is_replaced(public_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(public_folder / "tmp"))
     folder = public_folder / ("x" * LONGEST_SOCKET_FOLDER) / "postgres"
     folder.mkdir(parents=True)
@@ -181,7 +182,7 @@ def test_a_socket_folder_that_is_not_private_is_not_used_again(
     first = cluster.socket_folder()
     assert is_private(first, cluster.account)
     cluster.make_socket_folder()
-    assert cluster.socket_folder() == first, "who connected before finds the server again"
+    assert cluster.socket_folder() == first, "an earlier address stays valid"
     first.chmod(0o755)
     cluster.make_socket_folder()
     assert cluster.socket_folder() != first
@@ -203,14 +204,14 @@ listener.listen()
 print("listening", flush=True)
 for _ in range(int(sys.argv[2])):
     line, _ = listener.accept()
-    print("connected", line.recv(100) or "and left without a word", flush=True)
+    print("connected", line.recv(100) or "and closed without data", flush=True)
 """
 
 
-def test_a_server_of_another_account_at_our_sockets_place_is_not_believed(
+def test_server_of_another_account_at_a_former_socket_is_not_used(
     public_folder: Path, monkeypatch: pytest.MonkeyPatch, faults: FaultRows
 ) -> None:
-    """The name of a stopped server's folder is free to take in the system's temporary folder."""
+    """Another account can take the name of a stopped server's folder in the system's temporary folder."""
     monkeypatch.setattr(tempfile, "tempdir", str(public_folder / "tmp"))
     (public_folder / "tmp").mkdir(exist_ok=True)
     (public_folder / "tmp").chmod(0o1777)
@@ -218,29 +219,29 @@ def test_a_server_of_another_account_at_our_sockets_place_is_not_believed(
     folder.mkdir(parents=True)
     cluster = Cluster(folder, server_account())
     cluster.make_socket_folder()
-    taken = cluster.socket_folder()
+    former_folder = cluster.socket_folder()
     cluster.remove_socket_folder()
     assert connection_problem(cluster).startswith("No such file")
-    who = (
+    listening_account = (
         OTHER_ACCOUNTS[0] if AS_ROOT else OURSELVES
-    )  # a folder of one's own that others may enter is not believed either
-    with python_as(who, LISTEN, taken, "1" if AS_ROOT else "0") as other_account:
+    )  # an own folder that others may enter is refused as well
+    with python_as(listening_account, LISTEN, former_folder, "1" if AS_ROOT else "0") as other_account:
         assert other_account.stdout is not None
         assert other_account.stdout.readline() == "listening\n"
         assert connection_problem(cluster).startswith("No such file"), "nothing connects to it"
         if AS_ROOT:
             with pytest.raises(psycopg2.OperationalError, match="requirepeer"):
                 psycopg2.connect(cluster.address("postgres"))
-            assert other_account.stdout.readline() == "connected and left without a word\n", "no word of ours was heard"
+            assert other_account.stdout.readline() == "connected and closed without data\n", "no data was sent"
         cluster.make_socket_folder()
-    assert cluster.socket_folder() != taken
+    assert cluster.socket_folder() != former_folder
     assert is_private(cluster.socket_folder(), cluster.account)
-    faults.add("another account listens where our PostgreSQL's socket was", "nothing is said to it; another folder", 0)
+    faults.add("another account listens where our PostgreSQL's socket was", "no connection; another folder", 0)
 
 
 @pytest.fixture
 def no_system_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """We are root on a machine without the system account, and with no useradd in PATH; the folder beside it."""
+    """As root on a machine without the system account and without useradd in PATH; returns the sbin folder."""
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(private_folders, "SYSTEM_ACCOUNT", "account_of_no_machine")
     (tmp_path / "bin").mkdir()
@@ -250,18 +251,34 @@ def no_system_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path / "sbin"
 
 
-def test_useradd_is_found_where_path_lacks_the_folders_of_administration(no_system_account: Path) -> None:
+def test_useradd_outside_of_path_is_found(no_system_account: Path) -> None:
     useradd = no_system_account / "useradd"
     useradd.write_text('#!/bin/sh\nprintf "%s " "$@" > "${0%useradd}asked"\n')
     useradd.chmod(0o755)
     with pytest.raises(StoreUnavailable, match="there is no account account_of_no_machine"):
-        server_account()  # this useradd makes none
+        server_account()  # this useradd creates no account
     requested = (no_system_account / "asked").read_text().split()
     assert requested[-1] == "account_of_no_machine"
     assert "--system" in requested
 
 
-def test_a_missing_useradd_is_named_with_the_remedy(no_system_account: Path) -> None:
+def test_account_made_meanwhile_by_another_process_is_used(
+    no_system_account: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    useradd = no_system_account / "useradd"
+    useradd.write_text("#!/bin/sh\necho 'useradd: called' >&2\nexit 1\n")
+    useradd.chmod(0o755)
+    mine = pwd.getpwuid(os.getuid()).pw_name
+
+    def lock_after_another(*_: object) -> None:
+        """The lock is free once the other process has made the account."""
+        monkeypatch.setattr(private_folders, "SYSTEM_ACCOUNT", mine)
+
+    monkeypatch.setattr(private_folders.fcntl, "flock", lock_after_another)
+    assert server_account().name == mine
+
+
+def test_missing_useradd_is_named_with_remedy(no_system_account: Path) -> None:
     with pytest.raises(StoreUnavailable) as refused:
         server_account()
     line = str(refused.value)
@@ -270,7 +287,7 @@ def test_a_missing_useradd_is_named_with_the_remedy(no_system_account: Path) -> 
     assert "NEON_CONN_STR" in line
 
 
-def test_what_useradd_refuses_is_told(no_system_account: Path) -> None:
+def test_error_of_useradd_is_in_the_message(no_system_account: Path) -> None:
     useradd = no_system_account / "useradd"
     useradd.write_text("#!/bin/sh\necho 'useradd: cannot lock /etc/passwd' >&2\nexit 1\n")
     useradd.chmod(0o755)

@@ -1,4 +1,4 @@
-"""Which database, whether it can be reached, and that nothing secret is said about it."""
+"""The configured database: address, connection errors, schema; messages hold no secrets."""
 
 import time
 from contextlib import closing
@@ -28,31 +28,31 @@ SECRET = "s3cret-passw0rd"
         (f"postgresql://me:{SECRET}@host:port/db", "not a connection string"),
     ],
 )
-def test_an_address_that_cannot_be_used_is_named_without_its_password(address: str, message: str) -> None:
+def test_invalid_address_error_has_no_password(address: str, message: str) -> None:
     with pytest.raises(StoreUnavailable, match=message) as caught:
         parse_address(address)
     assert SECRET not in str(caught.value)
     assert "postgresql://USER:PASSWORD@HOST" in str(caught.value)
 
 
-def test_the_short_scheme_of_hosted_databases_is_understood() -> None:
+def test_postgres_scheme_is_accepted() -> None:
     assert parse_address(f"postgres://me:{SECRET}@host/db").drivername == "postgresql+psycopg2"
 
 
 @pytest.mark.parametrize(
-    ("address", "in_words"),
+    ("address", "expected"),
     [
         ("postgresql://me@/db?host=/data/postgres&requirepeer=me", "the embedded PostgreSQL (db)"),
         ("postgresql://me@/db?host=/var/run/postgresql", "/var/run/postgresql:5432/db"),
         (f"postgresql://me:{SECRET}@10.0.0.1:6543/db", "10.0.0.1:6543/db"),
     ],
 )
-def test_a_database_is_named_by_where_it_is(address: str, in_words: str) -> None:
+def test_database_is_displayed_by_its_location(address: str, expected: str) -> None:
     engine = create_engine(address.replace("postgresql://", "postgresql+psycopg2://"))
-    assert shown(engine) == in_words
+    assert shown(engine) == expected
 
 
-def test_an_unreachable_server_is_named_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreachable_server_error_has_no_password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NEON_CONN_STR", f"postgresql://me:{SECRET}@127.0.0.1:1/db")
     with pytest.raises(StoreUnavailable, match=r"cannot reach the database at 127\.0\.0\.1:1/db") as caught:
         open_engine(load_settings())
@@ -60,7 +60,7 @@ def test_an_unreachable_server_is_named_without_its_password(monkeypatch: pytest
     assert "NEON_CONN_STR" in str(caught.value)
 
 
-def test_a_database_without_the_schema_asks_for_the_migration(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_database_without_schema_error_names_migrate(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NEON_CONN_STR", address)
     with pytest.raises(StoreUnavailable, match="hybrid-ml migrate"):
         open_engine(load_settings())
@@ -69,12 +69,12 @@ def test_a_database_without_the_schema_asks_for_the_migration(address: str, monk
         assert connection.execute(text("SELECT version_num FROM hybrid_ml_version")).scalar() == newest_revision()
 
 
-def test_migrating_twice_does_no_harm(home: Path) -> None:
+def test_second_migration_changes_nothing(home: Path) -> None:
     engine = connect_only(load_settings())
     assert migrate(engine) == migrate(engine) == newest_revision()
 
 
-def test_the_embedded_database_brings_its_schema_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_embedded_database_is_migrated_when_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HYBRID_ML_DATA_DIR", str(tmp_path))
     engine = open_engine(load_settings())
     with engine.connect() as connection:
@@ -83,15 +83,13 @@ def test_the_embedded_database_brings_its_schema_along(tmp_path: Path, monkeypat
 
 
 def _loaded_at(address: str) -> datetime:
-    """When the server read its configuration, told by a process that it has started since."""
+    """When the server loaded its configuration, read in a new connection."""
     with closing(psycopg2.connect(address)) as fresh, fresh.cursor() as cursor:
         cursor.execute("SELECT pg_conf_load_time()")
         return cursor.fetchone()[0]
 
 
-def test_a_server_that_wants_a_password_says_so_when_none_is_given(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_or_wrong_password_is_reported_without_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     start_embedded(tmp_path, "guarded")
     trusted = administrator_address(tmp_path, "guarded")
     connection = psycopg2.connect(trusted)

@@ -1,4 +1,4 @@
-"""Model files that were made to harm whoever imports them: refused soon, in one line, at the cost of a good one."""
+"""Malicious model files: refused quickly and in one line, at the cost of a valid file."""
 
 import hashlib
 import pickle
@@ -18,16 +18,16 @@ from hybrid_ml.store.model_export import read_model_file
 from tests.conftest import ROOT
 from tests.faults.table import FaultRows
 from tests.flows.running import rows
-from tests.peak import Taken, run_measured
+from tests.peak import Usage, run_measured
 from tests.store.test_registry import model as model  # noqa: PLC0414  # the fixtures of the registry's tests
 from tests.store.test_registry import window as window  # noqa: PLC0414
 
 CPU_SECONDS, PEAK_BYTES = 40.0, 1024**3
-"""Far above what a command takes that imports nothing (3 s, 0.3 GB), far below what these files took: 100 s, 2.3 GB."""
+"""Far above the cost of a command without import (3 s, 0.3 GB), far below that of these files once: 100 s, 2.3 GB."""
 NESTED_TUPLES_AS_KEY = b"\x80\x04})" + 40 * b"2\x86" + b"Ns."
-"""Each is a pair of the one before, so that the hash of the last takes 2**40 steps."""
+"""Every tuple is a pair of the previous one, so the hash of the last takes 2**40 steps."""
 MEMO_AT_A_LARGE_INDEX = b"\x80\x04}r\xff\xff\xff\x0f."
-"""The memo is a list as long as its largest index."""
+"""The unpickler's memo is a list as long as its largest index."""
 
 
 @pytest.fixture
@@ -35,13 +35,13 @@ def faults(request: pytest.FixtureRequest) -> FaultRows:
     return FaultRows(request.node)
 
 
-def sealed(path: Path, data: bytes) -> Path:
+def with_checksum(path: Path, data: bytes) -> Path:
     """A file as `models export` would write it, whatever `data` is."""
     path.write_bytes(b"hybrid-ml model 1 %d %s\n" % (len(data), hashlib.sha256(data).hexdigest().encode()) + data)
     return path
 
 
-def import_as_user(path: Path) -> Taken:
+def import_as_user(path: Path) -> Usage:
     program = Path(sys.executable).with_name("hybrid-ml")
     return run_measured([program, "models", "import", "--path", path], cwd=ROOT)
 
@@ -54,14 +54,14 @@ def import_as_user(path: Path) -> Taken:
     ],
     ids=["key", "memo"],
 )
-def test_a_hostile_model_file_costs_no_more_than_a_good_one(
+def test_malicious_model_file_is_refused_at_the_cost_of_a_valid_one(
     engine: Engine, tmp_path: Path, faults: FaultRows, name: str, data: bytes
 ) -> None:
-    path = sealed(tmp_path / "hostile.model", data)
+    path = with_checksum(tmp_path / "hostile.model", data)
     done = import_as_user(path)
     assert (done.code, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()
-    assert line.startswith(f"hybrid-ml: --path {path}: pickle check failed: it holds the operation ")
+    assert line.startswith(f"hybrid-ml: --path {path}: pickle check failed: it contains the operation ")
     assert done.cpu_seconds < CPU_SECONDS
     assert done.peak_bytes < PEAK_BYTES
     assert rows(engine, "SELECT count(*) FROM model_versions") == [(0,)]
@@ -86,10 +86,10 @@ def nested_lists() -> list[Any]:
         (MEMO_AT_A_LARGE_INDEX, "operation LONG_BINPUT"),
         (pickle.dumps({"a": (1, 2)}), "operation TUPLE2"),
         (b"\x80\x04" + b"}" * 1_000_000 + b".", f"more than {MOST_OPCODES:,} operations"),
-        (pickle.dumps({"metrics": nested_lists()}), "repeats what it holds beyond measure"),
-        (pickle.dumps({"metrics": ["x" * 100_000] * 1_000}), "repeats what it holds beyond measure"),
+        (pickle.dumps({"metrics": nested_lists()}), "repeats its content too often"),
+        (pickle.dumps({"metrics": ["x" * 100_000] * 1_000}), "repeats its content too often"),
         (b"\x80\x04" + b"]" * 100 + b"a" * 99 + b".", "nested deeper than"),
-        (b"\x80\x04]\x94h\x00a.", "nested deeper than"),  # a list that holds itself
+        (b"\x80\x04]\x94h\x00a.", "nested deeper than"),  # a list that contains itself
         (b"\x80\x04\x8b\x00\x00\x00\x10" + b"\xff" * 100 + b".", "pickle check failed"),  # a number of 256 MB
         (b"\x80\x05\x8e" + b"\xff" * 7 + b"\x7f.", "pickle check failed"),  # bytes of 9 exabytes
         (b"\x80\x04\x95" + b"\xff" * 8 + b"N.", "pickle check failed"),  # a frame of 18 exabytes
@@ -99,25 +99,25 @@ def nested_lists() -> list[Any]:
         "deep", "a list in itself", "a long number", "endless bytes", "an endless frame",
     ],
 )  # fmt: skip
-def test_plain_values_are_read_at_a_bounded_cost(data: bytes, text: str) -> None:
+def test_malicious_pickle_is_refused(data: bytes, text: str) -> None:
     with pytest.raises(ModelUnavailable, match=text) as raised:
         load_plain(data)
     assert len(str(raised.value)) < 500
 
 
-def test_plain_values_come_back() -> None:
+def test_plain_values_are_unpickled() -> None:
     content = {"a": [1, 2.5, "text", b"bytes", None, True, 2**40, {"b": [], 3: {}}], "c": "text"}
     assert load_plain(pickle.dumps(content, protocol=5)) == content
 
 
-def test_a_header_that_promises_too_much_is_not_believed(tmp_path: Path) -> None:
+def test_header_with_an_excessive_length_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "huge.model"
     path.write_bytes(b"hybrid-ml model 1 %d %s\n" % (LARGEST_MODEL + 1, b"0" * 64))
-    with pytest.raises(ModelUnavailable, match=f"are more than the {LARGEST_MODEL:,} that a model may have"):
+    with pytest.raises(ModelUnavailable, match=f"are more than the maximum of {LARGEST_MODEL:,}"):
         read_model_file(path)
 
 
-def test_long_texts_in_a_model_are_not_repeated_in_the_refusal(model: HybridModel) -> None:
+def test_long_texts_of_a_model_are_cut_in_the_error(model: HybridModel) -> None:
     for changes in (
         {"classes": ["x" * 1_000_000]},
         {"feature_names": ["x" * 1_000_000] * 5},
@@ -131,10 +131,10 @@ def test_long_texts_in_a_model_are_not_repeated_in_the_refusal(model: HybridMode
         assert "\n" not in str(raised.value)
 
 
-def test_trees_that_ask_for_all_memory_get_the_childs_share(model: HybridModel) -> None:
-    greedy = "from hybrid_ml.registry.sandbox import _limit_self; _limit_self(); bytearray(8 << 30)"
-    done = run_measured([sys.executable, "-c", greedy], cwd=ROOT)
+def test_memory_of_the_model_check_is_limited(model: HybridModel) -> None:
+    program = "from hybrid_ml.registry.sandbox import _limit_self; _limit_self(); bytearray(8 << 30)"
+    done = run_measured([sys.executable, "-c", program], cwd=ROOT)
     assert done.code != 0
     assert "MemoryError" in done.stderr
     assert done.peak_bytes < PEAK_BYTES
-    try_in_child(pack_file(model))  # a good one does not meet the limit
+    try_in_child(pack_file(model))  # a valid model stays below the limit

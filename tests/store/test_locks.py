@@ -1,4 +1,4 @@
-"""One run at a time on a symbol, whatever becomes of connections."""
+"""Locks of symbols: one run at a time, also when connections are lost."""
 
 import threading
 import time
@@ -9,7 +9,7 @@ from sqlalchemy import Engine, create_engine
 
 from hybrid_ml.errors import StoreUnreachable, SymbolBusy
 from hybrid_ml.store.locks import symbol_locks
-from tests.databases import end_others
+from tests.databases import end_other_connections
 
 
 @pytest.fixture
@@ -18,60 +18,60 @@ def other(engine: Engine) -> Engine:
     return create_engine(engine.url)
 
 
-def test_a_symbol_is_held_until_the_block_ends_and_others_are_free(engine: Engine, other: Engine) -> None:
-    with symbol_locks(engine, 0) as mine:
-        mine.take("ABC")
-        mine.take("ABC")  # what one holds one may take again
-        with symbol_locks(other, 0) as theirs:
-            theirs.take("XYZ")
+def test_symbol_lock_is_held_until_the_block_ends(engine: Engine, other: Engine) -> None:
+    with symbol_locks(engine, 0) as locks:
+        locks.take("ABC")
+        locks.take("ABC")  # a held lock may be taken again
+        with symbol_locks(other, 0) as other_locks:
+            other_locks.take("XYZ")
             with pytest.raises(SymbolBusy, match="another run is working on ABC"):
-                theirs.take("ABC")
-            theirs.take("XYZ")
-    with symbol_locks(other, 0) as theirs:
-        theirs.take("ABC")
+                other_locks.take("ABC")
+            other_locks.take("XYZ")
+    with symbol_locks(other, 0) as other_locks:
+        other_locks.take("ABC")
 
 
-def test_who_waits_gets_it_as_soon_as_it_is_free(
+def test_waiting_run_gets_the_lock_when_it_is_released(
     engine: Engine, other: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    taken, requested = threading.Event(), threading.Event()
+    is_held, is_waiting = threading.Event(), threading.Event()
 
-    def let_go(seconds: float) -> None:
-        """Once the one who waits has looked in vain."""
-        requested.set()
+    def sleep(seconds: float) -> None:
+        """The waiting run has tried once."""
+        is_waiting.set()
         time.sleep(seconds)
 
     def hold() -> None:
-        with symbol_locks(other, 0) as theirs:
-            theirs.take("ABC")
-            taken.set()
-            requested.wait(30)
+        with symbol_locks(other, 0) as other_locks:
+            other_locks.take("ABC")
+            is_held.set()
+            is_waiting.wait(30)
 
     thread = threading.Thread(target=hold)
     thread.start()
-    assert taken.wait(30)
-    monkeypatch.setattr("hybrid_ml.store.locks.time", SimpleNamespace(monotonic=time.monotonic, sleep=let_go))
-    with symbol_locks(engine, 30) as mine:
-        assert 0 < mine.take("ABC") < 20
-    assert requested.is_set()
+    assert is_held.wait(30)
+    monkeypatch.setattr("hybrid_ml.store.locks.time", SimpleNamespace(monotonic=time.monotonic, sleep=sleep))
+    with symbol_locks(engine, 30) as locks:
+        assert 0 < locks.take("ABC") < 20
+    assert is_waiting.is_set()
     thread.join()
 
 
-def test_an_error_in_the_block_lets_go(engine: Engine, other: Engine) -> None:
-    with pytest.raises(RuntimeError, match="broken"), symbol_locks(engine, 0) as mine:
-        mine.take("ABC")
+def test_error_in_the_block_releases_the_lock(engine: Engine, other: Engine) -> None:
+    with pytest.raises(RuntimeError, match="broken"), symbol_locks(engine, 0) as locks:
+        locks.take("ABC")
         raise RuntimeError("broken")
-    with symbol_locks(other, 0) as theirs:
-        theirs.take("ABC")
+    with symbol_locks(other, 0) as other_locks:
+        other_locks.take("ABC")
 
 
-def test_a_connection_that_was_cut_ends_quietly_and_the_next_try_is_on_a_new_one(engine: Engine, other: Engine) -> None:
-    with symbol_locks(engine, 0) as mine:
-        mine.take("ABC")
+def test_lost_connection_raises_once_and_is_replaced(engine: Engine, other: Engine) -> None:
+    with symbol_locks(engine, 0) as locks:
+        locks.take("ABC")
         with other.begin() as connection:
-            end_others(connection)
+            end_other_connections(connection)
         with pytest.raises(StoreUnreachable, match="cannot reach the database"):
-            mine.take("XYZ")
-        mine.take("XYZ")
-        with symbol_locks(other, 0) as theirs:
-            theirs.take("ABC")  # the lock went with its connection
+            locks.take("XYZ")
+        locks.take("XYZ")
+        with symbol_locks(other, 0) as other_locks:
+            other_locks.take("ABC")  # the lock was released with its connection

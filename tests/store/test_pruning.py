@@ -1,4 +1,4 @@
-"""Pruning on a real PostgreSQL: what is kept, what gives up its bytes, what goes."""
+"""Pruning on a real PostgreSQL: which rows and bytes are kept or deleted."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -46,29 +46,29 @@ def save(engine: Engine, model: HybridModel, decision: Promotion, *, age: timede
     """Record a base as if `age` ago, events included."""
     with engine.begin() as connection:
         registry.save_base(connection, model, decision)
-    grow_older(engine, model.version, age)
+    make_older(engine, model.version, age)
     return model.version
 
 
 def trial(engine: Engine, base: HybridModel, made: Adapter, *, age: timedelta, answered: bool = False) -> str:
-    """Record a trial as if `age` ago, with a prediction that refers to it where it `answered`."""
+    """Record a trial as if `age` ago, with a prediction that refers to it if `answered`."""
     with engine.begin() as connection:
         registry.save_adapter(connection, base.base, made)
         if answered:
             predictions.record(connection, prediction(made.as_of, model_version=made.version))
-    grow_older(engine, made.version, age)
+    make_older(engine, made.version, age)
     return made.version
 
 
-def grow_older(engine: Engine, version: str, age: timedelta) -> None:
+def make_older(engine: Engine, version: str, age: timedelta) -> None:
     with engine.begin() as connection:
-        chosen = {"version": version, "age": age}
+        parameters = {"version": version, "age": age}
         connection.execute(
             text("UPDATE model_versions SET created_at = created_at - CAST(:age AS interval) WHERE version = :version"),
-            chosen,
+            parameters,
         )
         connection.execute(
-            text("UPDATE model_events SET at = at - CAST(:age AS interval) WHERE version = :version"), chosen
+            text("UPDATE model_events SET at = at - CAST(:age AS interval) WHERE version = :version"), parameters
         )
 
 
@@ -77,51 +77,49 @@ def run_prune(engine: Engine) -> Pruned:
         return prune(connection, "ABC")
 
 
-def kept(engine: Engine) -> dict[str, bool]:
+def has_bytes(engine: Engine) -> dict[str, bool]:
     """Every version in the registry and whether it has its bytes."""
     return dict(rows(engine, "SELECT version, bytes IS NOT NULL FROM model_versions"))  # type: ignore[arg-type]
 
 
-def test_old_bases_give_up_their_bytes_and_keep_their_rows(engine: Engine, model: HybridModel) -> None:
+def test_old_bases_lose_their_bytes_and_keep_their_rows(engine: Engine, model: HybridModel) -> None:
     old = save(engine, model, NO, age=timedelta(weeks=9))
     young = save(engine, later(model, 7), NO, age=timedelta(weeks=8) - timedelta(hours=1))
     scratch = HybridModel(pack(replace(model.base, kind="scratch")))
     save(engine, scratch, NO, age=timedelta(weeks=9))
     champion = save(engine, later(model, 14), YES, age=timedelta(weeks=20))
     assert run_prune(engine) == Pruned(2, 0, 0)
-    assert kept(engine) == {old: False, scratch.version: False, young: True, champion: True}
-    found = rows(engine, f"SELECT length, sha256 <> '', metrics <> '{{}}' FROM model_versions WHERE version = '{old}'")
-    assert found == [(len(model.base.packed), True, True)]
+    assert has_bytes(engine) == {old: False, scratch.version: False, young: True, champion: True}
+    metadata = rows(
+        engine, f"SELECT length, sha256 <> '', metrics <> '{{}}' FROM model_versions WHERE version = '{old}'"
+    )
+    assert metadata == [(len(model.base.packed), True, True)]
     assert run_prune(engine) == NOTHING
 
 
-def test_the_champion_of_many_weeks_can_be_rolled_back_to_after_it_was_replaced(
-    engine: Engine, model: HybridModel
-) -> None:
+def test_replaced_champion_keeps_its_bytes_for_eight_weeks(engine: Engine, model: HybridModel) -> None:
     champion = save(engine, model, YES, age=timedelta(weeks=20))
     save(engine, later(model, 7), YES)
     assert run_prune(engine) == NOTHING
-    grow_older(engine, champion, timedelta(weeks=9))
+    make_older(engine, champion, timedelta(weeks=9))
     assert run_prune(engine) == Pruned(1, 0, 0)
 
 
-def test_adapters_that_answered_keep_their_rows_and_the_others_go(engine: Engine, model: HybridModel) -> None:
+def test_adapters_with_predictions_keep_rows_and_others_are_deleted(engine: Engine, model: HybridModel) -> None:
     base = save(engine, model, YES)
     days = timedelta(days=3)
     answered = trial(engine, model, adapter(model, 10), age=days, answered=True)
-    unheard = trial(engine, model, adapter(model, 20), age=days)
+    unused = trial(engine, model, adapter(model, 20), age=days)
     rejected = trial(engine, model, adapter(model, 30, adopted=False), age=days)
     young = trial(engine, model, adapter(model, 40), age=timedelta(hours=47))
-    assert {unheard, rejected} <= set(kept(engine))
+    assert {unused, rejected} <= set(has_bytes(engine))
     assert run_prune(engine) == Pruned(0, 1, 2)
-    assert kept(engine) == {base: True, answered: False, young: True}
+    assert has_bytes(engine) == {base: True, answered: False, young: True}
     assert run_prune(engine) == NOTHING
 
 
 @pytest.mark.parametrize("adopted", [True, False])
-def test_the_newest_trial_to_the_champion_stays_whatever_its_age(
-    engine: Engine, model: HybridModel, adopted: bool
-) -> None:
+def test_newest_adapter_of_the_champion_is_kept_at_any_age(engine: Engine, model: HybridModel, adopted: bool) -> None:
     save(engine, model, YES)
     trial(engine, model, adapter(model, 10), age=timedelta(days=9))
     newest = trial(engine, model, adapter(model, 20, adopted=adopted), age=timedelta(days=9))
@@ -132,7 +130,7 @@ def test_the_newest_trial_to_the_champion_stays_whatever_its_age(
     assert serving.version == (newest if adopted else model.version)
 
 
-def test_no_version_without_bytes_is_ever_picked(engine: Engine, model: HybridModel) -> None:
+def test_version_without_bytes_is_never_selected(engine: Engine, model: HybridModel) -> None:
     first, second = later(model, 0), later(model, 7)
     save(engine, first, YES)
     save(engine, second, YES)
@@ -146,13 +144,13 @@ def test_no_version_without_bytes_is_ever_picked(engine: Engine, model: HybridMo
     assert before is None
 
 
-def test_the_database_itself_keeps_the_champions_bytes(engine: Engine, model: HybridModel) -> None:
+def test_database_constraint_protects_bytes_of_the_champion(engine: Engine, model: HybridModel) -> None:
     save(engine, model, YES)
     with pytest.raises(IntegrityError, match="champion_keeps_its_bytes"), engine.begin() as connection:
         connection.execute(text("UPDATE model_versions SET bytes = NULL"))
 
 
-def test_a_model_pruned_between_finding_and_fetching_is_named(engine: Engine, model: HybridModel) -> None:
+def test_model_pruned_before_it_is_fetched_raises_error(engine: Engine, model: HybridModel) -> None:
     save(engine, model, YES)
     with engine.begin() as connection:
         serving = registry.find_serving(connection, "ABC", AS_OF)
@@ -162,22 +160,22 @@ def test_a_model_pruned_between_finding_and_fetching_is_named(engine: Engine, mo
             registry.fetch(connection, serving)
 
 
-def test_the_same_training_again_puts_pruned_bytes_back(engine: Engine, model: HybridModel) -> None:
+def test_same_training_again_restores_pruned_bytes(engine: Engine, model: HybridModel) -> None:
     save(engine, model, NO, age=timedelta(weeks=9))
     run_prune(engine)
     save(engine, model, YES)
-    assert kept(engine) == {model.version: True}
+    assert has_bytes(engine) == {model.version: True}
     assert rows(engine, "SELECT status FROM model_versions") == [("champion",)]
 
 
-def test_another_symbol_is_left_alone(engine: Engine, model: HybridModel) -> None:
+def test_pruning_does_not_affect_other_symbols(engine: Engine, model: HybridModel) -> None:
     save(engine, model, NO, age=timedelta(weeks=9))
     with engine.begin() as connection:
         assert prune(connection, "XYZ") == NOTHING
-    assert kept(engine) == {model.version: True}
+    assert has_bytes(engine) == {model.version: True}
 
 
-def test_each_change_leaves_an_event_in_its_transaction(engine: Engine, model: HybridModel) -> None:
+def test_every_status_change_writes_an_event_in_its_transaction(engine: Engine, model: HybridModel) -> None:
     first, second, third = (later(model, days) for days in (0, 7, 14))
     save(engine, first, YES)
     save(engine, first, YES)

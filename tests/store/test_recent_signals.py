@@ -1,4 +1,4 @@
-"""The record that the penalty looks at: the ledger's and the replayed ledger's are the same."""
+"""The recent signals that the penalty uses: equal in the ledger and in a replay."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -12,10 +12,11 @@ from hybrid_ml.signals.gates import Answer
 from hybrid_ml.signals.penalty import RecentSignals
 from hybrid_ml.store import predictions
 from hybrid_ml.store.predictions import Prediction
+from hybrid_ml.store.signal_records import newest_record
 
 START = datetime(2024, 3, 5, tzinfo=UTC)
 STATES = ((False, False), (False, True), (True, False))
-"""Signal, silenced by the penalty."""
+"""Signal, suppressed by the penalty."""
 
 
 def prediction(bar_time: datetime, confidence: float, *, signal: bool, silenced: bool) -> Prediction:
@@ -37,7 +38,7 @@ def prediction(bar_time: datetime, confidence: float, *, signal: bool, silenced:
     )
 
 
-def test_replayed_and_live_records_are_equal_also_where_a_signal_replaces_a_row(engine: Engine) -> None:
+def test_replayed_and_live_recent_signals_are_equal(engine: Engine) -> None:
     random = np.random.default_rng(3)
     ledger, replaced = Ledger(), 0
     with engine.begin() as connection:
@@ -45,7 +46,7 @@ def test_replayed_and_live_records_are_equal_also_where_a_signal_replaces_a_row(
             bar_time = START + timedelta(minutes=10 * cycle)
             outcome = str(random.choice(CLASSES)) if random.random() < 0.8 else None
             before = (False, False)
-            for _ in range(random.integers(1, 3)):  # some bars are asked about twice
+            for _ in range(random.integers(1, 3)):  # some bars get two answers
                 signal, silenced = STATES[random.integers(3)]
                 request = prediction(bar_time, float(random.uniform(0.6, 0.9)), signal=signal, silenced=silenced)
                 row = {"bar_time": bar_time, "outcome": outcome, "signal": signal, "silenced_by_penalty": silenced}
@@ -65,7 +66,7 @@ def test_replayed_and_live_records_are_equal_also_where_a_signal_replaces_a_row(
     assert live.count == 30
 
 
-def test_silenced_answers_count_for_the_penalty_but_are_not_told_as_sent(engine: Engine) -> None:
+def test_suppressed_answers_count_for_the_penalty_but_not_as_sent(engine: Engine) -> None:
     with engine.begin() as connection:
         for minutes, (signal, silenced) in enumerate(STATES):
             request = prediction(START + timedelta(minutes=minutes), 0.75, signal=signal, silenced=silenced)
@@ -73,4 +74,18 @@ def test_silenced_answers_count_for_the_penalty_but_are_not_told_as_sent(engine:
         connection.execute(text("UPDATE predictions SET outcome = CASE WHEN signal THEN 'up' ELSE 'down' END"))
         later = START + timedelta(hours=1)
         assert predictions.recent_signals(connection, "ABC", later) == RecentSignals(2, 0.5, 0.75)
-        assert predictions.recent_signals(connection, "ABC", later, sent_only=True) == RecentSignals(1, 1.0, 0.75)
+        assert len(newest_record(connection, "ABC", later).past) == 1
+
+
+def test_record_is_of_the_newest_signals_and_the_answers_since(engine: Engine) -> None:
+    with engine.begin() as connection:
+        for minutes in range(0, 2_000, 20):
+            signal = minutes % 40 == 0
+            request = prediction(START + timedelta(minutes=minutes), 0.75, signal=signal, silenced=False)
+            predictions.record(connection, request)
+        connection.execute(text("UPDATE predictions SET outcome = CASE WHEN signal THEN 'up' ELSE 'down' END"))
+        record = newest_record(connection, "ABC", START + timedelta(minutes=1_970))
+        none = newest_record(connection, "ABC", START + timedelta(minutes=10))
+    assert [(signal.bar_time - START) // timedelta(minutes=1) for signal in record.past] == list(range(760, 1_960, 40))
+    assert (record.answers, record.ups, record.downs, record.days) == (60, 30, 30, 2)
+    assert (none.past, none.answers, none.days) == ([], 0, 0)

@@ -45,19 +45,21 @@ def statuses(engine: Engine) -> dict[str, str]:
         return dict(connection.execute(text("SELECT version, status FROM model_versions")).tuples().all())
 
 
-def test_what_was_saved_serves_and_answers_the_same(engine: Engine, model: HybridModel, window: Window) -> None:
+def test_saved_model_is_selected_and_gives_the_same_probabilities(
+    engine: Engine, model: HybridModel, window: Window
+) -> None:
     with engine.begin() as connection:
         registry.save_base(connection, model, YES)
     with engine.connect() as connection:
         serving = registry.find_serving(connection, "ABC", AS_OF)
         assert serving is not None
-        back = registry.fetch(connection, serving)
+        fetched = registry.fetch(connection, serving)
     features = window.rows.last(50).features
-    assert (back.probabilities(features) == model.probabilities(features)).all()
-    assert back.version == model.version
+    assert (fetched.probabilities(features) == model.probabilities(features)).all()
+    assert fetched.version == model.version
 
 
-def test_the_training_window_of_what_serves_is_known(engine: Engine, model: HybridModel) -> None:
+def test_training_start_of_the_current_model_is_known(engine: Engine, model: HybridModel) -> None:
     with engine.begin() as connection:
         registry.save_base(connection, model, YES)
         assert registry.trained_from(connection, "ABC", AS_OF) == model.base.trained_from
@@ -65,9 +67,7 @@ def test_the_training_window_of_what_serves_is_known(engine: Engine, model: Hybr
         assert registry.trained_from(connection, "XYZ", AS_OF) is None
 
 
-def test_the_new_champion_retires_the_old_and_the_past_is_served_by_the_past(
-    engine: Engine, model: HybridModel
-) -> None:
+def test_new_champion_retires_the_old_one_which_stays_selected_for_the_past(engine: Engine, model: HybridModel) -> None:
     second = later(model, 7)
     with engine.begin() as connection:
         registry.save_base(connection, model, YES)
@@ -84,7 +84,7 @@ def test_the_new_champion_retires_the_old_and_the_past_is_served_by_the_past(
     assert before is None
 
 
-def test_a_challenger_that_was_worse_never_serves(engine: Engine, model: HybridModel) -> None:
+def test_rejected_challenger_is_never_selected(engine: Engine, model: HybridModel) -> None:
     with engine.begin() as connection:
         registry.save_base(connection, model, YES)
         registry.save_base(connection, later(model, 7), NO)
@@ -94,7 +94,7 @@ def test_a_challenger_that_was_worse_never_serves(engine: Engine, model: HybridM
     assert serving.version == model.version
 
 
-def test_the_database_itself_refuses_a_second_champion(engine: Engine, model: HybridModel) -> None:
+def test_database_constraint_refuses_a_second_champion(engine: Engine, model: HybridModel) -> None:
     with engine.begin() as connection:
         registry.save_base(connection, model, YES)
         registry.save_base(connection, later(model, 7), NO)
@@ -109,7 +109,9 @@ def test_saving_the_same_model_again_changes_nothing(engine: Engine, model: Hybr
     assert statuses(engine) == {model.version: "champion"}
 
 
-def test_the_newest_trial_decides_whether_an_adapter_serves(engine: Engine, model: HybridModel, window: Window) -> None:
+def test_newest_fine_tuning_decides_whether_an_adapter_is_used(
+    engine: Engine, model: HybridModel, window: Window
+) -> None:
     adapter = fine_tune(model, window.rows, count=1_000, as_of=AS_OF).adapter
     adopted = pack(replace(adapter, leaf_values=model.base.leaf_values.astype("float32"), step=0.5))
     rejected = pack(
@@ -154,13 +156,11 @@ def test_weeks_count_from_the_first_base(engine: Engine, model: HybridModel) -> 
         assert registry.first_base_at(connection, "ABC") == AS_OF
 
 
-def test_a_promotion_is_carried_out_only_against_the_champion_it_was_made_against(
-    engine: Engine, model: HybridModel
-) -> None:
+def test_promotion_is_valid_only_against_the_compared_champion(engine: Engine, model: HybridModel) -> None:
     first, second, third = (later(model, days) for days in (0, 7, 14))
     against_first = Promotion(True, "better", champion=first.version)
     with engine.begin() as connection:
-        assert registry.confirm(connection, first, YES).promoted  # nothing to replace, nothing replaced
+        assert registry.confirm(connection, first, YES).promoted  # there is no champion to replace
         registry.save_base(connection, first, YES)
         assert registry.confirm(connection, second, against_first) == against_first
         registry.save_base(connection, second, against_first)
@@ -168,34 +168,36 @@ def test_a_promotion_is_carried_out_only_against_the_champion_it_was_made_agains
         assert not refused.promoted
         assert f"the champion became {second.version} while" in refused.reason
         registry.save_base(connection, third, refused)
-        assert not registry.confirm(connection, third, YES).promoted  # made when there was no champion
-        assert registry.confirm(connection, second, against_first).promoted  # the same run, done again
+        assert not registry.confirm(connection, third, YES).promoted  # decided when there was no champion
+        assert registry.confirm(connection, second, against_first).promoted  # the same run again
     assert statuses(engine) == {first.version: "retired", second.version: "champion", third.version: "rejected"}
 
 
-def test_trainings_from_scratch_in_vain_count_from_the_base_that_serves(engine: Engine, model: HybridModel) -> None:
+def test_failed_retrainings_count_since_the_current_base(engine: Engine, model: HybridModel) -> None:
     def trained(hours: float, decision: Promotion, kind: Kind = "scratch") -> None:
         base = replace(later(model, hours / 24).base, kind=kind)
         with engine.begin() as connection:
             registry.save_base(connection, HybridModel(pack(base)), decision)
 
-    def tries(hours: float) -> tuple[int, float | None]:
+    def failed_attempts(hours: float) -> tuple[int, float | None]:
         with engine.connect() as connection:
-            found = registry.scratch_tries(connection, "ABC", AS_OF + timedelta(hours=hours))
-        return found.failed_attempts, None if found.newest is None else (found.newest - AS_OF) / timedelta(hours=1)
+            attempts = registry.retrain_attempts(connection, "ABC", AS_OF + timedelta(hours=hours))
+        return attempts.failed_attempts, None if attempts.newest is None else (attempts.newest - AS_OF) / timedelta(
+            hours=1
+        )
 
     trained(0, YES, "base")
-    assert tries(1) == (0, None)
+    assert failed_attempts(1) == (0, None)
     trained(2, NO)
     trained(3, NO)
-    assert [tries(hours) for hours in (1, 2.5, 4)] == [(0, None), (1, 2.0), (2, 3.0)]
+    assert [failed_attempts(hours) for hours in (1, 2.5, 4)] == [(0, None), (1, 2.0), (2, 3.0)]
     trained(5, YES)
-    assert tries(6) == (0, 5.0)  # a new champion, yet the last training is not forgotten
+    assert failed_attempts(6) == (0, 5.0)  # a new champion does not reset the time of the last training
     trained(7, NO)
-    assert tries(8) == (1, 7.0)
+    assert failed_attempts(8) == (1, 7.0)
 
 
-def test_a_base_made_later_for_an_earlier_moment_does_not_move_the_weeks(engine: Engine, model: HybridModel) -> None:
+def test_base_of_an_earlier_date_does_not_change_week_numbers(engine: Engine, model: HybridModel) -> None:
     for days in (7, 0):
         with engine.begin() as connection:
             registry.save_base(connection, later(model, days), YES)
@@ -203,7 +205,7 @@ def test_a_base_made_later_for_an_earlier_moment_does_not_move_the_weeks(engine:
         assert registry.first_base_at(connection, "ABC") == AS_OF + timedelta(days=7)
 
 
-def test_a_rejected_base_made_again_for_the_past_serves_there(engine: Engine, model: HybridModel) -> None:
+def test_rejected_base_trained_again_for_the_past_is_selected_there(engine: Engine, model: HybridModel) -> None:
     of_the_past = Promotion(False, "of the past", of_the_past=True)
     with engine.begin() as connection:
         registry.save_base(connection, later(model, 7), YES)

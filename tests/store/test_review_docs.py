@@ -1,4 +1,4 @@
-"""The SQL in docs/review.md gives what the review reports."""
+"""The SQL in docs/review.md gives the same figures as the review."""
 
 import re
 from collections import Counter
@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine
 
 from hybrid_ml.evaluation.threshold_search import advise
-from hybrid_ml.learning.evaluation import RecentRecord
+from hybrid_ml.learning.fallback import RecentRecord
 from hybrid_ml.market.labels import CLASSES
 from hybrid_ml.review.ledger_metrics import measures
 from hybrid_ml.signals.gates import Answer, GateContext, evaluate_gates
@@ -26,7 +26,7 @@ MARGIN = 0.15
 
 @pytest.fixture
 def now(engine: Engine) -> datetime:
-    """The moment until which there are answers, some of them void and one not yet due."""
+    """The end of the answers; some of them are void, and one is not yet due."""
     moment = datetime.now(UTC).replace(second=0, microsecond=0)
     abc = simulated_ledger(count=900, until=moment)
     abc.loc[:5, ["outcome", "forward_return", "counted", "close_then"]] = None
@@ -37,19 +37,19 @@ def now(engine: Engine) -> datetime:
     return moment
 
 
-def asked(engine: Engine, block: str) -> list[dict]:
+def run_sql(engine: Engine, block: str) -> list[dict]:
     with engine.connect() as connection:
         return [dict(row) for row in connection.exec_driver_sql(block).mappings()]
 
 
-def told(engine: Engine, now: datetime) -> pd.DataFrame:
+def read_ledger(engine: Engine, now: datetime) -> pd.DataFrame:
     with engine.connect() as connection:
         return ledger_between(connection, ["ABC", "XYZ", "OLD"], now - timedelta(days=30), now)
 
 
-def test_precision_coverage_and_false_positives_are_those_of_the_review(engine: Engine, now: datetime) -> None:
-    rows = asked(engine, BLOCKS[0])
-    _, *parts = measures(told(engine, now), 0.0)
+def test_sql_precision_coverage_and_false_positives_equal_the_review(engine: Engine, now: datetime) -> None:
+    rows = run_sql(engine, BLOCKS[0])
+    _, *parts = measures(read_ledger(engine, now), 0.0)
     assert [(row["symbol"], row["preset"]) for row in rows] == [("ABC", "balanced"), ("XYZ", "aggressive")]
     for row, part in zip(rows, parts, strict=True):
         assert row["signals"] == part["signals"]["count"] > 100
@@ -57,41 +57,48 @@ def test_precision_coverage_and_false_positives_are_those_of_the_review(engine: 
             assert float(row[name]) == pytest.approx(part["signals"][name], abs=1e-12)
 
 
-def test_another_margin_gives_what_the_gates_and_the_advice_say(engine: Engine, now: datetime) -> None:
-    rows = asked(engine, BLOCKS[1])
-    answers = told(engine, now)
-    known = answers[answers["outcome"].notna()]
+def test_sql_for_another_margin_equals_gates_and_advice(engine: Engine, now: datetime) -> None:
+    rows = run_sql(engine, BLOCKS[1])
+    answers = read_ledger(engine, now)
+    resolved = answers[answers["outcome"].notna()]
     for row, preset in zip(rows, ("balanced", "aggressive"), strict=True):
-        own = known[known["symbol"] == row["symbol"]]
+        own = resolved[resolved["symbol"] == row["symbol"]]
         bounds = Bounds(PRESETS[preset].min_confidence, MARGIN, PRESETS[preset].max_entropy)
         passed = own[_passes(own, bounds) & ~own["refused_by"].str.contains("recent_accuracy|freshness")]
         assert row["signals"] == len(passed)
         assert float(row["precision"]) == pytest.approx((passed["direction"] == passed["outcome"]).mean())
+        along = np.where(passed["direction"] == "up", 1, -1)
+        for name, column in (("mean_return_bps", "forward_return"), ("mean_entry_return_bps", "entry_return")):
+            assert float(row[name]) == pytest.approx((along * passed[column]).mean() * 1e4)
         advice = advise(own, bounds, wanted_precision=0.6, fee_bps=0.0)
         assert advice is not None
         same = (bounds.min_confidence, bounds.min_prob_margin, bounds.max_entropy)
         (setting,) = (s for s in advice.settings if (s.min_confidence, s.min_prob_margin, s.max_entropy) == same)
-        # The advice leaves out what straddles its two halves: one answer at most here.
+        # The advice leaves out answers that overlap both halves: at most one here.
         assert row["signals"] - setting.found.count - setting.shown.count in (0, 1)
 
 
 def _passes(answers: pd.DataFrame, bounds: Bounds) -> np.ndarray:
-    around = GateContext(bounds, NO_PENALTY, RecentRecord(200, 0.9, 0.5), 0.0, 15.0)
-    chances = answers[[f"p_{name}" for name in CLASSES]].to_numpy()
-    return np.array([all(verdict.passed for verdict in evaluate_gates(Answer.of(row), around)) for row in chances])
+    context = GateContext(bounds, NO_PENALTY, RecentRecord(200, 0.9, 0.5), 0.0, 15.0)
+    probabilities = answers[[f"p_{name}" for name in CLASSES]].to_numpy()
+    return np.array(
+        [all(verdict.passed for verdict in evaluate_gates(Answer.of(row), context)) for row in probabilities]
+    )
 
 
-def test_refusals_are_those_of_the_ledger(engine: Engine, now: datetime) -> None:
-    rows = asked(engine, BLOCKS[2])
-    answers = told(engine, now)
-    refused, alone = Counter(), Counter()
+def test_sql_refusals_equal_the_ledger(engine: Engine, now: datetime) -> None:
+    rows = run_sql(engine, BLOCKS[2])
+    answers = read_ledger(engine, now)
+    refused, refused_alone = Counter(), Counter()
     for symbol, names in zip(answers["symbol"], answers["refused_by"], strict=True):
         gates = names.split(",") if names else []
         refused.update((symbol, gate) for gate in gates)
-        alone.update((symbol, gate) for gate in gates if len(gates) == 1)
+        refused_alone.update((symbol, gate) for gate in gates if len(gates) == 1)
     assert {(row["symbol"], row["gate"]): row["refused"] for row in rows} == refused
-    assert {key: row["alone"] for row in rows if row["alone"] and (key := (row["symbol"], row["gate"]))} == alone
+    assert {
+        key: row["alone"] for row in rows if row["alone"] and (key := (row["symbol"], row["gate"]))
+    } == refused_alone
 
 
-def test_every_block_is_tested() -> None:
+def test_every_sql_block_is_tested() -> None:
     assert len(BLOCKS) == 3

@@ -1,11 +1,13 @@
-"""One market and one model for all unit tests, made once a session and never changed by a test."""
+"""One market and one model for all unit tests, made once per session; tests must not change them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
+from hybrid_ml.learning import training
 from hybrid_ml.learning.fine_tuning import fine_tune
 from hybrid_ml.learning.model import HybridModel
+from hybrid_ml.learning.model_bytes import pack
 from hybrid_ml.learning.rows import Rows, Window, make_window
 from hybrid_ml.learning.training import train_base
 from hybrid_ml.market.bars import MAX_GAP_MINUTES
@@ -18,7 +20,7 @@ ROW_LIMIT = 6_000
 
 @dataclass(frozen=True)
 class Trained:
-    """A model, the rows it was offered, and its hold-out."""
+    """A model, the rows for its training, and its hold-out."""
 
     model: HybridModel
     offered: Rows
@@ -27,7 +29,7 @@ class Trained:
 
 @pytest.fixture(scope="session")
 def market() -> Window:
-    """A market that never sleeps; its last 1,600 minutes are newer than the trained model."""
+    """A market without session breaks; its last 1,600 minutes are newer than the trained model."""
     return make_window(simulated_bars(MARKET_MINUTES), MAX_GAP_MINUTES)
 
 
@@ -51,6 +53,15 @@ def trained() -> Trained:
 def model(trained: Trained) -> HybridModel:
     """The trained base without an adapter."""
     return trained.model
+
+
+@pytest.fixture(scope="session")
+def without_counts(model: HybridModel) -> HybridModel:
+    """The same model as an earlier version of the program made it: its trees do not state the counts of their nodes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "ONLY_FOR_TRAINING", ("leaf_count=", "internal_count="))
+        trees = training.lean_text(model.base.trees)
+    return HybridModel(pack(replace(model.base, trees=trees)))
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""The picture of an alert: right side up, open where there were no bars, and drawn whatever the symbol."""
+"""The chart of an alert: direction, gaps without bars, and any symbol."""
 
 import math
 import warnings
@@ -23,7 +23,7 @@ from tests.simulated import bars_with_holes, simulated_bars
 START = datetime(2024, 3, 5, 9, tzinfo=UTC)
 HEIGHT, WIDTH = 500, 800
 RIGHT_OF_NOW = slice(628, 660)
-"""Columns of the ten minutes to come, right of the last close's dot."""
+"""Columns of the next ten minutes, right of the dot of the last close."""
 
 
 def bars(closes: list[float]) -> pd.DataFrame:
@@ -31,12 +31,12 @@ def bars(closes: list[float]) -> pd.DataFrame:
 
 
 def wave(count: int = 120, level: float = 7_500.0) -> pd.DataFrame:
-    return bars([level * (1 + 1e-3 * math.sin(place / 9)) for place in range(count)])
+    return bars([level * (1 + 1e-3 * math.sin(position / 9)) for position in range(count)])
 
 
 def chart(frame: pd.DataFrame, **changes: Any) -> bytes:
-    requested = {"symbol": "BTCUSD", "direction": "up", "confidence": 0.75, "threshold": 4.2e-4, "zone": "Asia/Kolkata"}
-    return call_chart(frame, **(requested | changes))  # type: ignore[arg-type]
+    options = {"symbol": "BTCUSD", "direction": "up", "confidence": 0.75, "threshold": 4.2e-4, "zone": "Asia/Kolkata"}
+    return call_chart(frame, **(options | changes))  # type: ignore[arg-type]
 
 
 def pixels(png: bytes) -> NDArray[np.float64]:
@@ -44,14 +44,14 @@ def pixels(png: bytes) -> NDArray[np.float64]:
     return np.asarray(imread(BytesIO(png))[..., :3], dtype=np.float64)
 
 
-def where(png: bytes, colour: str, columns: slice = slice(0, WIDTH)) -> NDArray[np.bool_]:
+def pixels_of(png: bytes, colour: str, columns: slice = slice(0, WIDTH)) -> NDArray[np.bool_]:
     """Which pixels of the axes have `colour`, (height, columns)."""
     inside = pixels(png)[60:435, columns]
-    found: NDArray[np.bool_] = np.abs(inside - to_rgb(colour)).max(axis=2) < 0.02
-    return found
+    matches: NDArray[np.bool_] = np.abs(inside - to_rgb(colour)).max(axis=2) < 0.02
+    return matches
 
 
-def test_a_picture_is_the_same_png_each_time_and_of_the_size_of_a_phone() -> None:
+def test_chart_is_a_reproducible_png_of_fixed_size() -> None:
     png = chart(wave())
     assert png.startswith(b"\x89PNG")
     assert pixels(png).shape == (HEIGHT, WIDTH, 3)
@@ -59,17 +59,17 @@ def test_a_picture_is_the_same_png_each_time_and_of_the_size_of_a_phone() -> Non
 
 
 @pytest.mark.parametrize(("direction", "slope"), [("up", -1), ("down", 1), ("flat", 0)])
-def test_the_arrow_points_where_the_call_says_in_its_colour(direction: str, slope: int) -> None:
+def test_arrow_has_direction_and_colour_of_the_signal(direction: str, slope: int) -> None:
     png = chart(bars([100.0, 101.0] * 60), direction=direction)
-    rows, columns = np.nonzero(where(png, COLOURS[direction], RIGHT_OF_NOW))
+    rows, columns = np.nonzero(pixels_of(png, COLOURS[direction], RIGHT_OF_NOW))
     assert len(rows) > 50
     tip, tail = rows[columns > 25].mean(), rows[columns < 8].mean()
     assert np.sign(round((tip - tail) / 10)) == slope
     others = [COLOURS[name] for name in COLOURS if name != direction]
-    assert not any(where(png, colour, RIGHT_OF_NOW).any() for colour in others)
+    assert not any(pixels_of(png, colour, RIGHT_OF_NOW).any() for colour in others)
 
 
-def test_the_band_grows_with_the_threshold_and_lies_in_the_minutes_to_come() -> None:
+def test_band_height_is_proportional_to_the_threshold() -> None:
     def height(threshold: float) -> int:
         png = chart(bars([100.0, 101.0] * 60 + [100.5]), threshold=threshold, direction="flat")
         return int(np.ptp(np.flatnonzero((pixels(png)[60:435, 650] < 0.88).all(axis=1))))
@@ -77,16 +77,16 @@ def test_the_band_grows_with_the_threshold_and_lies_in_the_minutes_to_come() -> 
     assert 1.8 < height(2e-3) / height(1e-3) < 2.2
 
 
-def test_a_long_time_without_bars_is_left_open_and_a_short_one_is_as_the_grid_has_it() -> None:
-    whole = chart(to_grid(simulated_bars(400)))
-    holed = bars_with_holes(400, {320: 50, 390: 5})
-    open_ = chart(to_grid(holed, MAX_GAP_MINUTES))
+def test_long_gap_is_left_open_and_short_gap_filled() -> None:
+    complete = chart(to_grid(simulated_bars(400)))
+    with_gaps = bars_with_holes(400, {320: 50, 390: 5})
+    chart_with_gaps = chart(to_grid(with_gaps, MAX_GAP_MINUTES))
     # Two hours are 509 of the 552 columns from 108 on; bars 320 to 369 are the minutes 39 to 88 of them.
     gap, carried = slice(108 + 42 * 42 // 10, 108 + 42 * 86 // 10), slice(573, 588)
-    assert where(whole, BLUE, gap).any()
-    assert not where(open_, BLUE, gap).any()
-    assert where(open_, BLUE, carried).any(axis=0).all()
-    assert not where(chart(holed), BLUE, carried).any(axis=0).all()
+    assert pixels_of(complete, BLUE, gap).any()
+    assert not pixels_of(chart_with_gaps, BLUE, gap).any()
+    assert pixels_of(chart_with_gaps, BLUE, carried).any(axis=0).all()
+    assert not pixels_of(chart(with_gaps), BLUE, carried).any(axis=0).all()
 
 
 def test_only_the_last_two_hours_are_shown() -> None:
@@ -94,22 +94,22 @@ def test_only_the_last_two_hours_are_shown() -> None:
     assert chart(longer.reset_index(drop=True)) == chart(wave())
 
 
-def test_the_time_is_that_of_the_readers_zone() -> None:
+def test_time_axis_uses_the_configured_zone() -> None:
     pictures = {zone: chart(wave(), zone=zone) for zone in ("UTC", "Asia/Kolkata", "America/New_York")}
     axis = [pixels(png)[440:].tobytes() for png in pictures.values()]
     assert len(set(axis)) == 3
     assert len({pixels(png)[:430].tobytes() for png in pictures.values()}) == 1
 
 
-def test_simulated_data_are_named_in_the_picture() -> None:
+def test_chart_of_simulated_data_is_marked() -> None:
     assert chart(wave(), simulated=True) != chart(wave())
 
 
-def test_a_symbol_that_the_font_cannot_write_is_left_out() -> None:
-    nameless = chart(wave(), symbol="")
+def test_symbol_that_the_font_lacks_is_left_out() -> None:
+    without_symbol = chart(wave(), symbol="")
     for symbol in ("🚀", "BTC\u202eUSD", "A\nB"):
-        assert chart(wave(), symbol=symbol) == nameless
-    assert chart(wave(), symbol="$x_1$ \\frac") != nameless
+        assert chart(wave(), symbol=symbol) == without_symbol
+    assert chart(wave(), symbol="$x_1$ \\frac") != without_symbol
 
 
 @given(
@@ -123,10 +123,10 @@ def test_a_symbol_that_the_font_cannot_write_is_left_out() -> None:
 @settings(max_examples=20)
 @example("$\\frac{1$", 1e15, 0.0, 0.0, 1, "up")
 @example("नमस्ते", 1e-12, 1e-9, 0.0, 2, "down")
-def test_any_symbol_and_any_prices_make_a_picture_without_a_warning(
+def test_chart_is_drawn_without_warning_for_any_symbol_and_prices(
     symbol: str, level: float, swing: float, threshold: float, count: int, direction: str
 ) -> None:
-    frame = bars([level * (1 + swing * math.sin(place)) for place in range(count)])
+    frame = bars([level * (1 + swing * math.sin(position)) for position in range(count)])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         png = chart(frame, symbol=symbol, threshold=threshold, direction=direction)

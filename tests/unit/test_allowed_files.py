@@ -1,4 +1,4 @@
-"""Which files a run that was started on the server may name."""
+"""Files that a run of a deployment may name."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 
 from hybrid_ml.config.settings import Settings, load_settings
 from hybrid_ml.errors import BadInput
-from hybrid_ml.store.allowed_files import refuse_other_files
+from hybrid_ml.store.allowed_files import refuse_disallowed_paths
 
 
 @pytest.fixture
@@ -22,9 +22,9 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 
 
 @pytest.mark.parametrize("name", ["data/bars.csv", "files/a/bars.csv", "work/bars.csv", "work/../files/bars.csv"])
-def test_files_in_the_allowed_folders_may_be_read(tmp_path: Path, settings: Settings, name: str) -> None:
-    refuse_other_files({"csv_path": tmp_path / name, "report_path": (tmp_path / name).parent}, settings)
-    refuse_other_files({"csv_path": Path("bars.csv")}, settings)
+def test_files_in_allowed_folders_are_accepted(tmp_path: Path, settings: Settings, name: str) -> None:
+    refuse_disallowed_paths({"csv_path": tmp_path / name, "report_path": (tmp_path / name).parent}, settings)
+    refuse_disallowed_paths({"csv_path": Path("bars.csv")}, settings)
 
 
 @pytest.mark.parametrize(
@@ -36,20 +36,18 @@ def test_files_in_the_allowed_folders_may_be_read(tmp_path: Path, settings: Sett
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("flag", ["csv_path", "report_path", "work_path", "predictions_path"])
-def test_all_others_are_refused_in_one_line_that_names_the_setting(
-    tmp_path: Path, settings: Settings, name: str, flag: str
-) -> None:
+def test_other_files_are_refused_with_the_setting(tmp_path: Path, settings: Settings, name: str, flag: str) -> None:
     with pytest.raises(BadInput, match="name its folder in HYBRID_ML_FILES") as raised:
-        refuse_other_files({flag: tmp_path / name}, settings)
+        refuse_disallowed_paths({flag: tmp_path / name}, settings)
     assert f"--{flag} " in str(raised.value)
 
 
-def test_what_a_run_writes_replaces_nothing_but_its_like(tmp_path: Path, settings: Settings) -> None:
-    there = tmp_path / "files" / "settings.parquet"
-    there.write_text("mine")
+def test_output_may_replace_only_parquet_files(tmp_path: Path, settings: Settings) -> None:
+    existing = tmp_path / "files" / "settings.parquet"
+    existing.write_text("mine")
     with pytest.raises(BadInput, match="is there already and no Parquet file"):
-        refuse_other_files({"predictions_path": there}, settings)
+        refuse_disallowed_paths({"predictions_path": existing}, settings)
     with pytest.raises(BadInput, match=r"must end in \.parquet or \.pq"):
-        refuse_other_files({"predictions_path": tmp_path / "work" / "json.py"}, settings)
-    there.write_bytes(b"PAR1")
-    refuse_other_files({"predictions_path": there}, settings)
+        refuse_disallowed_paths({"predictions_path": tmp_path / "work" / "json.py"}, settings)
+    existing.write_bytes(b"PAR1")
+    refuse_disallowed_paths({"predictions_path": existing}, settings)

@@ -110,6 +110,10 @@ def test_secrets_are_text_or_numbers_and_empty_ones_count_as_unset() -> None:
         "telegram_bot_token": ("123456:AAE", "block telegram-bot-token"),
         "telegram_chat_id": ("-1001234", "block telegram-chat-id"),
     }
+    address = "postgresql://me:p@h/db"
+    assert offered(Block("hybrid-ml-sql-feed-url", "secret", {"value": address})) == {
+        "hybrid_ml_sql_feed_url": (address, "block hybrid-ml-sql-feed-url")
+    }
     for nothing in ("", "  ", None):
         assert offered(Block("telegram-bot-token", "secret", {"value": nothing})) == {}
     assert offered() == {}

@@ -1,6 +1,6 @@
-"""Whatever comes from outside is read or refused, never anything else: a model file, and an update of the Bot API.
+"""External input is parsed or refused, without any other error: model files, and updates of the Bot API.
 
-Examples are made by hypothesis, the same in every run; for files of bars see tests/unit/market/test_hostile_files.py.
+Hypothesis generates the examples, the same in every run; for files of bars see tests/unit/market/test_hostile_files.py.
 """
 
 import pickle
@@ -34,20 +34,20 @@ TEXTS = st.text(max_size=12) | st.builds(
 
 
 @given(PLAIN)
-def test_plain_values_come_back_from_a_pickle(value: Any) -> None:
+def test_plain_values_are_unpickled(value: Any) -> None:
     assert load_plain(pickle.dumps(value)) == value
 
 
 @given(PLAIN, st.binary(max_size=6), st.integers(0, 200), st.integers(0, 8))
-def test_a_damaged_pickle_is_refused_or_holds_plain_values(value: Any, other: bytes, place: int, length: int) -> None:
+def test_damaged_pickle_is_refused_or_gives_plain_values(value: Any, other: bytes, position: int, length: int) -> None:
     data = pickle.dumps(value)
-    place %= len(data)
+    position %= len(data)
     try:
-        found = load_plain(data[:place] + other + data[place + length :])
+        loaded = load_plain(data[:position] + other + data[position + length :])
     except ModelUnavailable as error:
         assert "\n" not in str(error)
     else:
-        assert type(found) in (type(None), bool, int, float, str, bytes, list, dict)
+        assert type(loaded) in (type(None), bool, int, float, str, bytes, list, dict)
 
 
 @given(
@@ -59,12 +59,12 @@ def test_a_damaged_pickle_is_refused_or_holds_plain_values(value: Any, other: by
     number=st.integers(0, 2**31),
     kind=st.sampled_from(["message", "edited_message", "channel_post"]),
 )
-def test_an_update_is_a_command_a_strangers_or_nothing(
+def test_update_is_parsed_as_command_unauthorized_or_ignored(
     chat: dict[str, Any], message: dict[str, Any], number: int, kind: str
 ) -> None:
     update = {"update_id": number, kind: message | {"chat": chat}}
-    mine = parse_command(update, [str(chat["id"])], "bot")
-    assert mine is None or (isinstance(mine, BotCommand) and mine.update_id == number)
+    command = parse_command(update, [str(chat["id"])], "bot")
+    assert command is None or (isinstance(command, BotCommand) and command.update_id == number)
     assert isinstance(parse_command(update, ["42x"], "bot"), UnauthorizedChat | None)
     if kind != "message" or not str(message.get("text", "")).strip().startswith("/"):
-        assert mine is None
+        assert command is None

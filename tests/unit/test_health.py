@@ -1,4 +1,4 @@
-"""What is told when: problems that last, time that counts only while a process runs, parts that stay silent."""
+"""Health reports: lasting problems, running time without pauses, unresponsive parts."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -10,33 +10,39 @@ from deployments.service.readiness import Readiness
 from hybrid_ml.config.settings import load_settings
 from hybrid_ml.diagnostics.settings_table import list_settings
 from hybrid_ml.errors import BadInput
-from hybrid_ml.health.checks import look_at_disks
+from hybrid_ml.health.checks import check_disks
 from hybrid_ml.health.disk import FreeDisk
-from hybrid_ml.health.problems import OpenProblem, Problem, Problems, report_text, spoken
+from hybrid_ml.health.problems import OpenProblem, Problem, Problems, format_duration, problem_text, report_text
 from hybrid_ml.health.running_time import RunningTime
 from hybrid_ml.health.state_file import State, monitored, only_one, read_state, write_state
 
 NOON = datetime(2026, 11, 29, 12, tzinfo=UTC)
 
 
-def test_a_problem_is_told_when_it_has_lasted_and_once_when_it_is_over() -> None:
-    problems, slow = Problems(), Problem("the database is away", "start it", must_last_seconds=60)
-    lines = [problems.update({"database": slow}, NOON + timedelta(seconds=at), at) for at in (0, 30, 60, 90)]
+def test_lasting_problem_is_reported_once_and_once_when_it_is_over() -> None:
+    problems, lasting = Problems(), Problem("the database is away", "start it", must_last_seconds=60)
+    lines = [problems.update({"database": lasting}, NOON + timedelta(seconds=at), at) for at in (0, 30, 60, 90)]
     assert [len(reports) for reports in lines] == [0, 0, 1, 0]
     assert report_text(lines[2][0]) == "⚠ hybrid-ml: the database is away, since 2026-11-29 12:00 UTC.\nStart it."
-    assert problems.update({}, NOON, 95) == [], "what could not be looked at stays as it was"
+    assert problems.update({}, NOON, 95) == [], "a problem that was not checked stays open"
     [over] = problems.update({"database": None}, NOON + timedelta(minutes=12), 100)
     assert report_text(over) == "✓ hybrid-ml: over after 12 min: the database is away."
     assert problems.update({"database": None}, NOON, 110) == []
 
 
-def test_what_passes_before_it_has_lasted_is_never_told() -> None:
-    problems, slow = Problems(), Problem("x", "y", must_last_seconds=60)
+def test_problem_that_states_its_begin_has_no_other() -> None:
+    [report] = Problems().update({"calendar": Problem("known until Friday", "load more", is_ahead=True)}, NOON, 0)
+    assert report_text(report) == "⚠ hybrid-ml: known until Friday.\nLoad more."
+    assert problem_text(report.problem) == "known until Friday; load more"
+
+
+def test_short_problem_is_never_reported() -> None:
+    problems, lasting = Problems(), Problem("x", "y", must_last_seconds=60)
     for at in range(0, 600, 30):
-        assert problems.update({"x": None if at % 60 else slow}, NOON, at) == []
+        assert problems.update({"x": None if at % 60 else lasting}, NOON, at) == []
 
 
-def test_the_time_of_a_pause_does_not_count() -> None:
+def test_running_time_excludes_pauses() -> None:
     moments = iter([0.0, 1.0, 2.0, 112.0, 113.0])
     running = RunningTime(5.0, lambda: next(moments))
     assert [running.advance() for _ in range(4)] == [1.0, 2.0, 7.0, 8.0]
@@ -45,11 +51,11 @@ def test_the_time_of_a_pause_does_not_count() -> None:
 @pytest.mark.parametrize(
     ("seconds", "text"), [(45, "45 s"), (720, "12 min"), (11_100, "3 h 5 min"), (187_200, "2 d 4 h")]
 )
-def test_how_long_it_lasted_is_said_briefly(seconds: int, text: str) -> None:
-    assert spoken(timedelta(seconds=seconds)) == text
+def test_duration_is_formatted_briefly(seconds: int, text: str) -> None:
+    assert format_duration(timedelta(seconds=seconds)) == text
 
 
-def test_the_state_is_kept_whole_and_told_as_old_when_it_is(tmp_path: Path) -> None:
+def test_state_file_is_restored_and_old_state_is_marked(tmp_path: Path) -> None:
     opened = OpenProblem("disk", "no room", "make some", NOON)
     assert write_state(tmp_path, State(NOON, [opened], NOON))
     assert read_state(tmp_path) == State(NOON, [opened], NOON)
@@ -60,21 +66,21 @@ def test_the_state_is_kept_whole_and_told_as_old_when_it_is(tmp_path: Path) -> N
     assert not write_state(Path("/proc/nowhere"), State(NOON))
     with only_one(tmp_path) as first, only_one(tmp_path) as second:
         assert (first, second) == (True, False)
-    with only_one(Path("/proc/nowhere")) as alone:
-        assert alone
+    with only_one(Path("/proc/nowhere")) as is_only:
+        assert is_only
 
 
-def test_a_disk_at_its_bound_is_one_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_disk_near_its_minimum_has_hysteresis(monkeypatch: pytest.MonkeyPatch) -> None:
     disk = FreeDisk(folder=Path("/srv"), free_mb=1_050, wanted_mb=1_000)
     monkeypatch.setattr("hybrid_ml.health.checks.free_disks", lambda _: [disk])
     settings = load_settings()
-    assert look_at_disks(settings, set()) == {"disk of /srv": None}
-    still = look_at_disks(settings, {"disk of /srv"})["disk of /srv"]
+    assert check_disks(settings, set()) == {"disk of /srv": None}
+    still = check_disks(settings, {"disk of /srv"})["disk of /srv"]
     assert still is not None
     assert "has 1,050 MB free, less than 1,000 MB" in still.text
 
 
-def test_no_url_and_no_token_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_health_urls_and_tokens_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HYBRID_ML_HEALTH_WEBHOOK_URL", "HYBRID_ML_HEARTBEAT_URL"):
         monkeypatch.setenv(name, "https://example.com/secret")
         assert "secret" not in str(list_settings(load_settings()))
@@ -89,7 +95,7 @@ def test_no_url_and_no_token_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "a-token" not in str(refused.value)
 
 
-def test_the_chats_of_health_are_those_of_alerts_unless_stated(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_health_chats_default_to_alert_chats(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TELEGRAM_CHAT_ID", "1,2")
     assert load_settings().health_chat_ids == [], "there is no bot"
     monkeypatch.setenv("TELEGRAM_BOT_TOKEN", "123456:secret")
@@ -102,7 +108,7 @@ def test_the_chats_of_health_are_those_of_alerts_unless_stated(monkeypatch: pyte
 
 @dataclass
 class FakePart:
-    """A part whose answers are stated: "" ready, None unknown."""
+    """A part with configured answers: "" for ready, None for unknown."""
 
     name: str
     answer: str | None = ""
@@ -125,7 +131,7 @@ class FakePart:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The seconds that a Readiness sees."""
+    """The clock of a Readiness, in seconds."""
     now = [0.0]
     monkeypatch.setattr(
         "deployments.service.readiness.RunningTime", lambda longest: RunningTime(longest, lambda: now[0])
@@ -136,10 +142,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def watch(readiness: Readiness, clock: list[float], seconds: int) -> None:
     for _ in range(seconds):
         clock[0] += 1
-        readiness.look()
+        readiness.check()
 
 
-def test_a_silent_part_is_replaced_and_after_three_in_vain_told_while_it_goes_on_slowly(clock: list[float]) -> None:
+def test_unresponsive_part_is_replaced_and_reported_after_three_restarts(clock: list[float]) -> None:
     part, lines, open_now = FakePart("server", clock=clock), [], {}
     readiness = Readiness([part], 150, lambda _, line: lines.append(line), open_now.__setitem__)
     watch(readiness, clock, 60)
@@ -150,24 +156,26 @@ def test_a_silent_part_is_replaced_and_after_three_in_vain_told_while_it_goes_on
     assert len(part.replaced_at) == 1
     watch(readiness, clock, 100)
     assert open_now == {"server": "server does not work (no answer); mend it"}
-    assert [line for line in lines if "in vain" in line] == [f"3 restarts in vain: {open_now['server']}"]
-    in_vain = len(part.replaced_at)
+    assert [line for line in lines if "without success" in line] == [
+        f"3 restarts without success: {open_now['server']}"
+    ]
+    failed_restarts = len(part.replaced_at)
     watch(readiness, clock, 600)
-    assert in_vain + 1 <= len(part.replaced_at) <= in_vain + 3, "it goes on, slowly"
+    assert failed_restarts + 1 <= len(part.replaced_at) <= failed_restarts + 3, "it continues at a lower rate"
     part.answer = ""
     watch(readiness, clock, 20)
     assert open_now == {"server": ""}
     assert lines[-1] == "ready again"
 
 
-def test_a_pause_and_what_cannot_be_known_replace_nothing(clock: list[float]) -> None:
+def test_pause_and_unknown_state_replace_no_part(clock: list[float]) -> None:
     server, worker = FakePart("server", clock=clock), FakePart("worker", answer=None, clock=clock)
     readiness = Readiness([server, worker], 150, lambda *_: None, lambda *_: None)
     watch(readiness, clock, 60)
     server.answer = "no answer"
     worker.answer = "not heard of"
     watch(readiness, clock, 100)
-    clock[0] += 110  # all of it stopped
+    clock[0] += 110  # everything was suspended
     watch(readiness, clock, 20)
     assert server.replaced_at == []
     server.answer, worker.answer = "", None

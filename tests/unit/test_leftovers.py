@@ -1,4 +1,4 @@
-"""What a killed worker leaves behind goes with the start of the next one, and nothing else does."""
+"""Leftovers of killed workers are deleted at the next start, and nothing else."""
 
 import os
 import signal
@@ -24,18 +24,18 @@ with worker_folder() as folder:
 
 @pytest.fixture
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A temporary folder of the test's own."""
+    """A separate temporary folder for the test."""
     monkeypatch.setattr("deployments.service.leftovers.TEMPORARY", tmp_path)
     return tmp_path
 
 
-def aged(path: Path, days: float) -> Path:
+def make_older(path: Path, days: float) -> Path:
     moment = (NOW - timedelta(days=days)).timestamp()
     os.utime(path, (moment, moment))
     return path
 
 
-def test_a_killed_workers_folder_goes_and_a_living_ones_stays(temporary: Path) -> None:
+def test_folder_of_a_killed_worker_is_deleted_and_of_a_running_one_kept(temporary: Path) -> None:
     holders = [
         subprocess.Popen(
             [sys.executable, "-c", HOLDER],
@@ -47,7 +47,7 @@ def test_a_killed_workers_folder_goes_and_a_living_ones_stays(temporary: Path) -
         for _ in range(2)
     ]
     try:
-        killed, living = [aged(Path(holder.stdout.readline().strip()), days=400) for holder in holders]
+        killed, living = [make_older(Path(holder.stdout.readline().strip()), days=400) for holder in holders]
         holders[0].send_signal(signal.SIGKILL)
         holders[0].wait()
         assert remove_leftovers(temporary / "results", NOW) == [killed]
@@ -58,9 +58,9 @@ def test_a_killed_workers_folder_goes_and_a_living_ones_stays(temporary: Path) -
             holder.wait()
 
 
-def test_a_young_folder_and_those_of_others_stay(temporary: Path) -> None:
-    stays = [
-        aged(temporary / name, days)
+def test_recent_and_unrelated_folders_are_kept(temporary: Path) -> None:
+    kept_folders = [
+        make_older(temporary / name, days)
         for name, days in {
             "hybrid-ml-worker-abcd1234": 0.5,
             "hybrid-ml-1000-0123456789ab": 400,  # sockets of the embedded PostgreSQL
@@ -72,20 +72,20 @@ def test_a_young_folder_and_those_of_others_stay(temporary: Path) -> None:
     old = temporary / "hybrid-ml-check-abcd1234"
     old.mkdir()
     link = temporary / "hybrid-ml-worker-link1234"
-    link.symlink_to(stays[0])
+    link.symlink_to(kept_folders[0])
     assert remove_leftovers(temporary / "results", NOW) == []
-    aged(old, 2)
+    make_older(old, 2)
     assert remove_leftovers(temporary / "results", NOW) == [old]
-    assert all(folder.is_dir() for folder in stays)
+    assert all(folder.is_dir() for folder in kept_folders)
     assert link.is_symlink()
 
 
-def test_results_of_runs_that_are_gone_go(temporary: Path) -> None:
+def test_old_results_are_deleted(temporary: Path) -> None:
     results = temporary / "results"
     results.mkdir()
     for name in ("old", "young"):
         (results / name).write_bytes(b"x")
-    aged(results / "old", 31)
-    aged(results / "young", 29)
+    make_older(results / "old", 31)
+    make_older(results / "young", 29)
     assert remove_leftovers(results, NOW) == [results / "old"]
     assert [file.name for file in results.iterdir()] == ["young"]

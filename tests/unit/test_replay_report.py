@@ -1,4 +1,4 @@
-"""What a person reads after a replay: every figure beside its guess, words that promise nothing, charts."""
+"""The report of a replay: figures beside baselines, disclaimers, charts."""
 
 from datetime import timedelta
 from io import BytesIO
@@ -15,7 +15,7 @@ from hybrid_ml.replay.report import report_markdown
 from hybrid_ml.replay.result import ReplayReport
 from hybrid_ml.replay.summary import account, by_week, curves, weekly_curves
 from hybrid_ml.schemas.requests import ReplayRequest
-from tests.unit.test_replay_standing import rival
+from tests.unit.test_replay_standing import baseline
 from tests.unit.test_replay_worth import NOON, answers
 
 CHAMPIONS = [{"replaced": 1, "kept": 0}, {"replaced": 0, "kept": 2}, {"replaced": 3, "kept": 0}]
@@ -27,10 +27,10 @@ def replayed() -> pd.DataFrame:
     return frame.assign(as_of=frame["bar_time"] + pd.Timedelta(minutes=1))
 
 
-def an_account(frame: pd.DataFrame, rivals: pd.DataFrame | None = None, symbol: str = "ABC") -> ReplayReport:
+def make_report(frame: pd.DataFrame, baselines: pd.DataFrame | None = None, symbol: str = "ABC") -> ReplayReport:
     request = ReplayRequest(start=NOON, weeks=3, symbols=[symbol], advise=True, fee_bps=7)
-    others = empty_frame() if rivals is None else rivals
-    return account(symbol, request, frame, others, CHAMPIONS, Path("kept"), Path("kept/report"), 9.0)
+    frames = empty_frame() if baselines is None else baselines
+    return account(symbol, request, frame, frames, CHAMPIONS, Path("kept"), Path("kept/report"), 9.0)
 
 
 def rows_of(markdown: str, title: str) -> list[list[str]]:
@@ -41,81 +41,82 @@ def rows_of(markdown: str, title: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if not line.startswith("| ---")]
 
 
-def test_every_week_and_all_stand_beside_guessing() -> None:
-    report = an_account(replayed())
+def test_weeks_and_total_are_compared_with_baselines() -> None:
+    report = make_report(replayed())
     text = report_markdown(report, {})
     head, *weeks = rows_of(text, "Week by week")
     assert [row[0] for row in weeks] == ["2024-03-05", "2024-03-12", "2024-03-19"]
-    for row, worth in zip(weeks[:2], report.weekly[:2], strict=True):
+    for row, metrics in zip(weeks[:2], report.weekly[:2], strict=True):
         by_name = dict(zip(head, row, strict=True))
-        assert by_name["accuracy"] == f"{worth['accuracy']:.3f}"
-        assert by_name["majority"] == f"{worth['majority_accuracy']:.3f}"
-        assert by_name["class prior"] == f"{worth['prior_log_loss']:.4f}"
+        assert by_name["accuracy"] == f"{metrics['accuracy']:.3f}"
+        assert by_name["majority"] == f"{metrics['majority_accuracy']:.3f}"
+        assert by_name["class prior"] == f"{metrics['prior_log_loss']:.4f}"
     assert weeks[2][1:3] == ["0", "–"]
     assert weeks[1][-2:] == ["0", "2"]
     assert f"class prior {report.overall['prior_log_loss']:.4f}" in text
     assert f"majority {report.overall['majority_accuracy']:.3f}" in text
     signals = rows_of(text, "Signals")
     assert signals[1][1] == f"{report.overall['signals']['count']:,}"
-    confusion = rows_of(text, "What was answered, and what came true")
+    confusion = rows_of(text, "Answers and outcomes")
     assert sum(int(cell) for cell in confusion[1][1:]) == 336
 
 
-def test_signals_of_a_single_day_have_no_interval_of_days() -> None:
+def test_signals_of_a_single_day_have_no_interval() -> None:
     frame = replayed()
-    report = an_account(frame.assign(signal=frame["signal"] & (frame["bar_time"] < NOON + timedelta(hours=10))))
+    report = make_report(frame.assign(signal=frame["signal"] & (frame["bar_time"] < NOON + timedelta(hours=10))))
     row = rows_of(report_markdown(report, {}), "Signals")[1]
     assert row[4] == "one day"
-    assert row[6].endswith("(one day)")
+    returns = rows_of(report_markdown(report, {}), "Returns of the signals")[1]
+    assert returns[2].endswith("(one day)")
 
 
-def test_the_words_promise_nothing_and_name_simulated_data() -> None:
-    real, simulated = (report_markdown(an_account(replayed(), symbol=name), {}) for name in ("ABC", "DEMO"))
+def test_report_has_disclaimer_and_marks_simulated_data() -> None:
+    real, simulated = (report_markdown(make_report(replayed(), symbol=name), {}) for name in ("ABC", "DEMO"))
     for message in (real, simulated):
-        assert "nothing here is a promise of profit" in message
+        assert "They promise nothing about future answers or profit" in message
         assert message.index("## What the figures mean") < message.index("## In all")
         assert "a fee of 7 bps" in message
     assert "simulated" not in real
     assert "# Replay of DEMO (simulated data)" in simulated
-    assert "no figure here says anything about a market" in simulated
+    assert "no figure here is about a market" in simulated
 
 
-def test_other_methods_and_the_larger_window_are_told() -> None:
+def test_report_compares_methods_and_window_sizes() -> None:
     frame = replayed()
-    even = np.full((len(frame), 3), 1 / 3)
-    rivals = pd.concat(
-        [rival(name, frame, even) for name in ("23,000 rows", "80,000 rows")]
-        + [rival("persistence", frame, np.eye(3)[np.zeros(len(frame), dtype=int)])]
+    uniform = np.full((len(frame), 3), 1 / 3)
+    baselines = pd.concat(
+        [baseline(name, frame, uniform) for name in ("23,000 rows", "80,000 rows")]
+        + [baseline("persistence", frame, np.eye(3)[np.zeros(len(frame), dtype=int)])]
     )
-    text = report_markdown(an_account(frame, rivals), {})
+    text = report_markdown(make_report(frame, baselines), {})
     assert "| gain of 80,000 over 23,000 rows, nats | +0.0000 |" in text
-    head, *methods = rows_of(text, "Beside other methods")
+    head, *methods = rows_of(text, "Comparison with other methods")
     assert [row[0] for row in methods] == ["hybrid-ml", "base alone", "23,000 rows", "80,000 rows", "persistence"]
     assert dict(zip(head, methods[-1], strict=True))["log loss"] == "–"
     assert "80,000 over 23,000 rows (90 %)" in rows_of(text, "Week by week")[0]
 
 
-def test_advice_stands_in_the_report_with_its_verdict() -> None:
-    report = an_account(replayed())
+def test_report_has_advice_with_its_verdict() -> None:
+    report = make_report(replayed())
     text = report_markdown(report, {})
     assert report.advice is not None
     assert f"**{report.advice.verdict}**" in text
-    assert "penalty after poor recent signals and the most signals of one run are not replayed again" in text
+    assert "penalty after poor recent signals and the limit on the signals of one run are not replayed again" in text
     assert "balanced" in {row[0] for row in rows_of(text, "Which setting gives a precision of 0.60?")}
 
 
-def test_answers_without_outcomes_are_said_to_tell_nothing() -> None:
-    report = an_account(replayed().assign(outcome=None))
+def test_report_without_outcomes_states_that_nothing_is_measured() -> None:
+    report = make_report(replayed().assign(outcome=None))
     assert "nothing can be measured" in report_markdown(report, {})
     assert draw(report, None, {}) == {}
 
 
-def test_charts_are_the_same_png_each_time_and_stand_where_they_are_said_to() -> None:
+def test_charts_are_reproducible_png_linked_in_the_report() -> None:
     frame = replayed()
-    report, weekly = an_account(frame), weekly_curves(frame, NOON, 3)
-    first, again = (draw(report, curves(frame), weekly) for _ in range(2))
+    report, weekly = make_report(frame), weekly_curves(frame, NOON, 3, 7)
+    first, again = (draw(report, curves(frame, 7), weekly) for _ in range(2))
     assert first == again
-    assert len(first) == 6
+    assert len(first) == 7
     for picture in first.values():
         height, width, _ = matplotlib.image.imread(BytesIO(picture)).shape
         assert 200 < height < 1_000
@@ -124,17 +125,17 @@ def test_charts_are_the_same_png_each_time_and_stand_where_they_are_said_to() ->
     assert all(f"](here/{name})" in text for name in first)
 
 
-def test_charts_stand_weeks_without_outcome_signals_or_interval() -> None:
+def test_charts_are_drawn_for_weeks_without_outcomes_or_signals() -> None:
     frame = replayed().assign(signal=False)
     frame.loc[frame["as_of"] >= pd.Timestamp(NOON) + timedelta(weeks=1), "outcome"] = None
-    report = an_account(frame)
-    pictures = draw(report, curves(frame), weekly_curves(frame, NOON, 3))
+    report = make_report(frame)
+    pictures = draw(report, curves(frame, 7), weekly_curves(frame, NOON, 3, 7))
     assert set(pictures) == {"weekly.png", "reliability.png", "coverage.png", "methods.png"}
     assert "| 2024-03-12 | 0 | – |" in report_markdown(report, {})
 
 
 @pytest.mark.parametrize(("minutes", "week"), [(0, 0), (7 * 1_440 - 1, 0), (7 * 1_440, 1), (14 * 1_440, 1)])
-def test_a_moment_lies_in_its_week(minutes: int, week: int) -> None:
+def test_answers_are_split_by_week(minutes: int, week: int) -> None:
     frame = pd.DataFrame({"as_of": [pd.Timestamp(NOON) + pd.Timedelta(minutes=minutes)]})
     assert [len(part) for part in by_week(frame, NOON, 2)] == [1 - week, week]
     closing = pd.DataFrame({"bar_time": frame["as_of"] - pd.Timedelta(minutes=1)})

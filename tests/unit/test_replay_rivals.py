@@ -1,27 +1,23 @@
 """Rivals of a replayed week: the same cycles, one threshold, nothing they could not have known."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-import lightgbm
 import numpy as np
 import pandas as pd
 import pytest
 
-from hybrid_ml.learning.model import softmax
-from hybrid_ml.learning.rows import labels_known_at
 from hybrid_ml.market.bars import MAX_GAP_MINUTES, clean_bars
 from hybrid_ml.market.labels import CLASSES
 from hybrid_ml.market.simulation import simulate_bars
 from hybrid_ml.replay import baseline_models, baselines
-from hybrid_ml.replay.engine import Service, train
+from hybrid_ml.replay.engine import ReplayedService, train
 from hybrid_ml.replay.history import Past
 from hybrid_ml.replay.memory_store import Trained
 from hybrid_ml.schemas.requests import AnalysisRequest
 
 START = datetime(2024, 2, 4, tzinfo=UTC)
 CYCLES = 12
-METHODS = {"class prior", "majority", "persistence", "logistic regression", "daily retrain", "chained updates"}
+METHODS = {"class prior", "majority", "persistence", "logistic regression"}
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +35,9 @@ def trained(past: Past) -> Trained:
 @pytest.fixture(scope="module")
 def week(past: Past, trained: Trained) -> baselines.Week:
     """Twelve cycles around two midnights."""
-    service = Service("ABC", AnalysisRequest(fast_mode=True, disable_sleep_window=True), lambda _: (0, 3_000), 1)
+    service = ReplayedService(
+        "ABC", AnalysisRequest(fast_mode=True, disable_sleep_window=True), lambda _: (0, 3_000), 1
+    )
     service.weekly(trained)
     moments = [START + timedelta(hours=23, minutes=30) + cycle * timedelta(minutes=10) for cycle in range(CYCLES)]
     answers = pd.DataFrame([row for row in service.cycles(past, moments) if row is not None])
@@ -51,7 +49,6 @@ def frame(past: Past, week: baselines.Week) -> pd.DataFrame:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(baselines, "ROW_LIMITS", (2_500, 3_000))
         patch.setattr(baselines, "FEWEST_ROWS_FOR_LIMITS", 4_000)
-        patch.setattr(baseline_models, "DAILY_ROUNDS", 20)
         pieces = [*baselines.row_limit_pieces(past, week), *baselines.baseline_pieces(past, week)]
         return baselines.frame(week, map(baselines.answer, pieces))
 
@@ -62,22 +59,22 @@ def test_every_method_answers_every_cycle(frame: pd.DataFrame, week: baselines.W
     for _, part in frame.groupby("method"):
         assert part["bar_time"].tolist() == week.answers["bar_time"].tolist()
         assert part["outcome"].tolist() == week.answers["outcome"].tolist()
-    assert np.allclose(frame[baselines.CHANCES].sum(axis=1), 1.0)
+    assert np.allclose(frame[baselines.PROBABILITY_COLUMNS].sum(axis=1), 1.0)
     assert frame["threshold"].eq(week.threshold).all()
 
 
 def test_guesses_are_what_their_names_say(
     frame: pd.DataFrame, past: Past, week: baselines.Week, trained: Trained
 ) -> None:
-    chances = {name: part[baselines.CHANCES].to_numpy() for name, part in frame.groupby("method")}
-    assert np.array_equal(chances["class prior"], np.tile(trained.model.base.class_prior, (CYCLES, 1)))
+    probabilities = {name: part[baselines.PROBABILITY_COLUMNS].to_numpy() for name, part in frame.groupby("method")}
+    assert np.array_equal(probabilities["class prior"], np.tile(trained.model.base.class_prior, (CYCLES, 1)))
     threshold = trained.model.base.label_threshold
     close = pd.Series(past.bars["close"].to_numpy(), index=pd.DatetimeIndex(past.bars["time"]))
-    for chance, bar_time in zip(chances["persistence"], week.answers["bar_time"], strict=True):
+    for chance, bar_time in zip(probabilities["persistence"], week.answers["bar_time"], strict=True):
         change = np.log(close[bar_time] / close[bar_time - timedelta(minutes=10)])
         expected = "up" if change > threshold else "down" if change < -threshold else "flat"
         assert CLASSES[int(chance.argmax())] == expected
-    majority = chances["majority"]
+    majority = probabilities["majority"]
     assert (majority == majority[0]).all()
     assert CLASSES[int(majority[0].argmax())] == CLASSES[int(np.argmax(trained.model.base.class_prior))]
 
@@ -88,36 +85,12 @@ def test_the_weekly_base_is_taken_where_a_rival_would_be_the_same(
     base = week.weekly_base(3_000)
     assert base is not None
     assert week.weekly_base(2_500) is None
-    request = baselines.asked_rows(past, week.answers)
-    anew = baseline_models.ask_base(None, baselines.sunday_rows(past, week, 3_000), 3_000, week.threshold, request, 1)
+    request = baselines.answer_features(past, week)
+    anew = baseline_models.predict_base(
+        None, baselines.sunday_rows(past, week, 3_000), 3_000, week.threshold, (), request, 1
+    )
     assert np.array_equal(anew, base.base_probabilities(request))
-    assert np.array_equal(anew, frame.loc[frame["method"] == "3,000 rows", baselines.CHANCES].to_numpy())
-
-
-def test_chained_updates_are_those_of_init_model(past: Past, week: baselines.Week, trained: Trained) -> None:
-    sights = [past.sight(moment.to_pydatetime(), baseline_models.CHAINED_ROWS) for moment in week.answers["as_of"][:4]]
-    stretch = past.stretch([sight for sight in sights if sight is not None], None)
-    fast = baseline_models.ask_chained(trained.model, past.rows, 3_000, week.threshold, stretch, 1)
-    booster: lightgbm.Booster = trained.model.base.booster
-    for cycle, sight in enumerate(stretch.sights):
-        rows = stretch.view(sight)
-        known = rows.labelled().last(baseline_models.CHAINED_ROWS)
-        assert len(known) == baseline_models.CHAINED_ROWS
-        assert labels_known_at(known) <= sight.now
-        data = lightgbm.Dataset(known.features, known.labels(week.threshold))
-        rounds = baseline_models.CHAINED_ROUNDS
-        booster = lightgbm.train(baseline_models.CHAINED_PARAMETERS, data, num_boost_round=rounds, init_model=booster)
-        chained = softmax(np.asarray(booster.predict(rows.latest().features, raw_score=True)))[0]
-        assert fast[cycle] == pytest.approx(chained, abs=1e-9)
-    assert booster.num_trees() == 3 * (300 + 10 * len(stretch.sights))
-
-
-def test_a_day_is_answered_by_a_model_of_its_midnight(past: Past, week: baselines.Week) -> None:
-    pieces = list(baselines.daily_pieces(past, week, baselines.asked_rows(past, week.answers)))
-    assert [len(piece.cycles) for piece in pieces] == [3, 9]
-    for piece, midnight in zip(pieces, (START, START + timedelta(days=1)), strict=True):
-        rows = piece.given[0]
-        assert midnight - timedelta(minutes=1) < labels_known_at(rows) <= midnight
+    assert np.array_equal(anew, frame.loc[frame["method"] == "3,000 rows", baselines.PROBABILITY_COLUMNS].to_numpy())
 
 
 def test_few_rows_before_a_week_leave_the_row_limits_out(past: Past, week: baselines.Week) -> None:
@@ -127,10 +100,10 @@ def test_few_rows_before_a_week_leave_the_row_limits_out(past: Past, week: basel
 
 def test_logistic_regression_copes_with_missing_and_with_one_class(past: Past) -> None:
     known = past.labelled_rows(START, 2_000)
-    training = replace(known, features=np.where(np.arange(known.features.shape[1]) == 3, np.nan, known.features))
-    request = training.features[-5:].copy()
-    chances = baseline_models.ask_logistic(training, 1.0, request)
-    assert np.array_equal(chances, np.tile([0.0, 1.0, 0.0], (5, 1)))
-    chances = baseline_models.ask_logistic(training, 1e-4, request)
-    assert np.isfinite(chances).all()
-    assert np.allclose(chances.sum(axis=1), 1.0)
+    training = np.where(np.arange(known.features.shape[1]) == 3, np.nan, known.features)
+    request = training[-5:].copy()
+    probabilities = baseline_models.predict_logistic(training, known.labels(1.0), request)
+    assert np.array_equal(probabilities, np.tile([0.0, 1.0, 0.0], (5, 1)))
+    probabilities = baseline_models.predict_logistic(training, known.labels(1e-4), request)
+    assert np.isfinite(probabilities).all()
+    assert np.allclose(probabilities.sum(axis=1), 1.0)

@@ -14,7 +14,13 @@ from hybrid_ml.store.engine import open_engine
 
 SECRET = "s3cr3t-and-more"
 BLOCK = f"postgresql://me:{SECRET}@from-block:5433/db"
-THRESHOLDS = {"min_confidence": "0.71", "min_prob_margin": "0.11", "max_entropy": "0.5", "max_signals": "3"}
+THRESHOLDS = {
+    "min_confidence": "0.71",
+    "min_prob_margin": "0.11",
+    "max_entropy": "0.5",
+    "max_signals": "3",
+    "signals_per_day": "2.5",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -82,6 +88,7 @@ def test_every_setting_has_a_row_and_no_row_shows_a_secret(monkeypatch: pytest.M
             "neon_conn_str": SettingOverride(f"{BLOCK}?sslpassword={SECRET}", "block hybrid-ml-database"),
             "telegram_bot_token": SettingOverride(SECRET, "block telegram-bot-token"),
             "telegram_chat_id": SettingOverride("4242,4343", "block telegram-chat-id"),
+            "hybrid_ml_sql_feed_url": SettingOverride(BLOCK, "block hybrid-ml-sql-feed-url"),
             **{
                 f"hybrid_ml_{name}": SettingOverride(value, "variable hybrid_ml_thresholds")
                 for name, value in THRESHOLDS.items()
@@ -93,12 +100,21 @@ def test_every_setting_has_a_row_and_no_row_shows_a_secret(monkeypatch: pytest.M
     assert list(found) == [name.upper() for name in Settings.model_fields]
     assert found["TELEGRAM_BOT_TOKEN"] == ("********", "block telegram-bot-token")
     assert found["TELEGRAM_CHAT_ID"] == ("2 chats", "block telegram-chat-id")
+    assert found["HYBRID_ML_SQL_FEED_URL"] == ("from-block:5433/db", "block hybrid-ml-sql-feed-url")
     assert found["TELEGRAM_CHATS"] == ("not set", "default")
     assert found["HYBRID_ML_MIN_CONFIDENCE"] == ("0.71", "variable hybrid_ml_thresholds")
     assert found["HYBRID_ML_MAX_ENTROPY"] == ("0.9", "environment")
     assert "HYBRID_ML_MAX_ENTROPY 0.9 (environment)" in format_overrides(load_settings())
     assert SECRET not in str(found) + repr(load_settings()) + format_overrides(load_settings())
     assert "4242" not in str(found)
+
+
+def test_addresses_of_exchanges_are_read_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HYBRID_ML_EXCHANGE_URLS", " kraken=https://host/ , okx = http://127.0.0.1:8080")
+    assert load_settings().exchange_urls == {"kraken": "https://host", "okx": "http://127.0.0.1:8080"}
+    monkeypatch.setenv("HYBRID_ML_EXCHANGE_URLS", "kraken=https://host,okx")
+    with pytest.raises(BadInput, match=r"HYBRID_ML_EXCHANGE_URLS .*'okx' is no name with an address; write it like"):
+        load_settings()
 
 
 def test_an_address_that_cannot_be_read_is_masked_as_a_whole() -> None:

@@ -1,4 +1,4 @@
-"""Counts and signed numbers as a person reads them."""
+"""Formatting of counts and signed numbers."""
 
 import re
 
@@ -28,24 +28,24 @@ SOURCES = [path for package in PACKAGES for path in sorted((ROOT / package).rglo
         (-0.0, "0 rows"),
     ],
 )
-def test_one_has_no_plural(number: float, words: str) -> None:
+def test_count_of_one_has_no_plural(number: float, words: str) -> None:
     assert counted(number, "row") == words
 
 
-def test_what_rounds_to_nothing_is_not_below_it() -> None:
+def test_value_rounded_to_zero_has_no_minus_sign() -> None:
     assert str(Comparison(-0.00001, 0.0, 1)) == "gain +0.0000 nats, standard error 0.0000, 1 row"
     assert between([-0.04, 0.04], "+z.1f") == "+0.0 to +0.0"
 
 
-def test_signed_numbers_are_written_without_a_negative_zero() -> None:
+def test_source_has_no_format_with_negative_zero() -> None:
     """`+.4f` writes -0.0000 where `+z.4f` writes +0.0000."""
     assert len(SOURCES) > 200
     signed = re.compile(r"""[:"']\+[\d,]*\.\d[f%eg]""")
-    places = [f"{path.name}: {found[0]}" for path in SOURCES for found in signed.finditer(path.read_text("utf-8"))]
+    places = [f"{path.name}: {match[0]}" for path in SOURCES for match in signed.finditer(path.read_text("utf-8"))]
     assert places == []
 
 
-def test_plurals_by_hand_are_gone() -> None:
-    """`counted` knows them all."""
+def test_source_has_no_plurals_by_hand() -> None:
+    """Plurals are formatted by `counted`."""
     by_hand = re.compile(r"""\{['"]s['"] (?:if|\*)""")
     assert [path.name for path in SOURCES if by_hand.search(path.read_text("utf-8"))] == []

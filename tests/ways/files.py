@@ -1,4 +1,4 @@
-"""The files of the other ways to run, and the commands and variables they name."""
+"""Files of the other ways to run the service, and the commands and variables that they name."""
 
 import configparser
 import re
@@ -15,7 +15,7 @@ SET_UP = ROOT / ".github" / "actions" / "set-up" / "action.yml"
 UNITS = sorted((ROOT / "deployments" / "systemd").glob("*.service"))
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
 SERVICE_WORKFLOWS = [path for path in WORKFLOWS if path.stem in ("analysis", "weekly-training")]
-"""Those that run the service; the others check a change and make a release."""
+"""Workflows that run the service; the others check a change and make a release."""
 PAGE = ROOT / "docs" / "other_ways.md"
 SECRETS = ("NEON_CONN_STR", "TELEGRAM_BOT_TOKEN", "TELEGRAM_CHAT_ID")
 
@@ -34,7 +34,7 @@ def steps(workflow: Path) -> list[dict[str, Any]]:
 
 
 class Repeated(dict):
-    """A section in which a key that stands there again adds a line, as it does for systemd."""
+    """A section in which a repeated key adds a value, as in systemd."""
 
     def __setitem__(self, key: str, value: Any) -> None:
         if isinstance(value, list) and isinstance(self.get(key), list):
@@ -44,7 +44,7 @@ class Repeated(dict):
 
 
 def unit(path: Path) -> Unit:
-    """Section, key, and the key's values in order. Raises configparser.Error for what is no unit file."""
+    """Section, key, and the key's values in order. Raises configparser.Error for an invalid unit file."""
     parser = configparser.RawConfigParser(
         dict_type=Repeated, strict=False, delimiters=("=",), comment_prefixes=("#",), default_section="none"
     )

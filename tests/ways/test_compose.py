@@ -1,4 +1,4 @@
-"""The compose file and the image: sound by their schema, with commands and settings that exist; no engine needed."""
+"""The compose file and the image: valid schema, existing commands and settings; needs no container engine."""
 
 import os
 import re
@@ -15,17 +15,17 @@ from tests.conftest import ROOT
 from tests.ways.files import COMPOSE, DOCKERFILE, read
 
 SERVICES: dict[str, dict[str, Any]] = read(COMPOSE)["services"]
-OURS = {name: service for name, service in SERVICES.items() if "build" in service}
+OWN_SERVICES = {name: service for name, service in SERVICES.items() if "build" in service}
 
 
-def test_the_schema_holds() -> None:
+def test_compose_file_matches_its_schema() -> None:
     program = Path(sys.executable).with_name("check-jsonschema")
     command = [program, "--builtin-schema", "vendor.compose-spec", COMPOSE]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
 
-def test_no_password_stands_in_it_and_a_missing_one_is_said() -> None:
+def test_compose_file_has_no_password_and_requires_it_from_env() -> None:
     text = COMPOSE.read_text()
     for name in ("POSTGRES_PASSWORD", "PREFECT_AUTH_STRING"):
         assert re.search(rf"\$\{{{name}:\?set {name} in \.env", text)
@@ -37,25 +37,25 @@ def test_no_password_stands_in_it_and_a_missing_one_is_said() -> None:
     assert [password for password in in_addresses if not re.fullmatch(r"\$\{[^}]+\}", password)] == []
 
 
-def test_nothing_listens_beyond_this_machine() -> None:
+def test_only_a_loopback_port_is_published() -> None:
     published = [port for service in SERVICES.values() for port in service.get("ports", [])]
     assert len(published) == 1
     assert published[0].startswith("127.0.0.1:")
     assert SERVICES["server"]["environment"]["PREFECT_SERVER_API_AUTH_STRING"].startswith("${PREFECT_AUTH_STRING:?")
 
 
-def test_its_server_has_the_settings_of_up() -> None:
-    stated = SERVICES["server"]["environment"]
-    assert {name: stated.get(name) for name in SERVER_SETTINGS} == SERVER_SETTINGS
+def test_server_in_compose_has_the_settings_of_up() -> None:
+    variables = SERVICES["server"]["environment"]
+    assert {name: variables.get(name) for name in SERVER_SETTINGS} == SERVER_SETTINGS
 
 
-def test_services_start_in_order_and_come_back() -> None:
+def test_services_start_in_order_and_restart() -> None:
     for service in SERVICES.values():
-        for other, needed in service.get("depends_on", {}).items():
-            if needed["condition"] == "service_healthy":
+        for other, dependency in service.get("depends_on", {}).items():
+            if dependency["condition"] == "service_healthy":
                 assert "test" in SERVICES[other]["healthcheck"]
             else:
-                assert needed["condition"] == "service_completed_successfully"
+                assert dependency["condition"] == "service_completed_successfully"
                 assert SERVICES[other]["restart"].startswith("on-failure")
     assert {name for name, service in SERVICES.items() if service["restart"] == "unless-stopped"} == set(SERVICES) - {
         "set-up"
@@ -63,28 +63,36 @@ def test_services_start_in_order_and_come_back() -> None:
     assert SERVICES["bot"]["profiles"] == ["telegram"]
 
 
-def test_the_two_databases_are_those_the_services_ask_for() -> None:
+def test_databases_are_those_that_the_services_use() -> None:
     created = (ROOT / "deployments" / "compose" / "create_prefect_database.sql").read_text()
-    requested = SERVICES["server"]["environment"]["PREFECT_SERVER_DATABASE_CONNECTION_URL"]
-    assert f"CREATE DATABASE {requested.rsplit('/', 1)[1]};" in created
-    ours = SERVICES["worker"]["environment"]["NEON_CONN_STR"].rsplit("/", 1)[1]
-    assert ours == SERVICES["database"]["environment"]["POSTGRES_DB"]
+    prefect_address = SERVICES["server"]["environment"]["PREFECT_SERVER_DATABASE_CONNECTION_URL"]
+    assert f"CREATE DATABASE {prefect_address.rsplit('/', 1)[1]};" in created
+    project_database = SERVICES["worker"]["environment"]["NEON_CONN_STR"].rsplit("/", 1)[1]
+    assert project_database == SERVICES["database"]["environment"]["POSTGRES_DB"]
 
 
-def test_every_volume_is_a_folder_of_the_image_that_its_user_may_write() -> None:
-    made = re.search(r"install --directory --owner hybrid_ml --group hybrid_ml (.*)", DOCKERFILE.read_text())
-    assert made
-    for service in OURS.values():
+def test_volumes_are_writable_folders_of_the_image() -> None:
+    folders = re.search(r"install --directory --owner hybrid_ml --group hybrid_ml (.*)", DOCKERFILE.read_text())
+    assert folders
+    for service in OWN_SERVICES.values():
         for volume in service.get("volumes", []):
             name, _, folder = volume.partition(":")
             assert name in read(COMPOSE)["volumes"]
-            assert folder in made[1].split()
+            assert folder in folders[1].split()
 
 
-def test_the_image_holds_what_the_service_needs_and_no_secret() -> None:
-    kept = set(re.findall(r"^!(\S+)", (ROOT / ".dockerignore").read_text(), flags=re.MULTILINE))
-    assert {"flows", "hybrid_ml", "tasks", "deployments", "prefect.yaml", "pyproject.toml", "requirements.lock"} <= kept
-    assert not {name for name in kept if name.startswith((".env", ".git", ".data"))}
+def test_image_has_needed_files_and_no_secret() -> None:
+    included = set(re.findall(r"^!(\S+)", (ROOT / ".dockerignore").read_text(), flags=re.MULTILINE))
+    assert {
+        "flows",
+        "hybrid_ml",
+        "tasks",
+        "deployments",
+        "prefect.yaml",
+        "pyproject.toml",
+        "requirements.lock",
+    } <= included
+    assert not {name for name in included if name.startswith((".env", ".git", ".data"))}
     lines = DOCKERFILE.read_text().splitlines()
     assert [line for line in lines if line.startswith("USER")] == ["USER 10001:10001"]
     assert "--require-hashes -r requirements.lock" in DOCKERFILE.read_text()
@@ -93,14 +101,14 @@ def test_the_image_holds_what_the_service_needs_and_no_secret() -> None:
 @pytest.mark.parametrize(
     ("url", "text"), [("", "PREFECT_API_URL is not set"), ("http://127.0.0.1:9/api", "not answer")]
 )
-def test_a_worker_that_cannot_be_asked_for_is_not_healthy(url: str, text: str) -> None:
+def test_health_check_fails_without_a_reachable_server(url: str, text: str) -> None:
     done = _health(url)
     assert done.returncode == 1
     assert text in done.stderr
 
 
-def test_a_container_is_healthy_while_the_server_hears_of_a_worker(prefect_api: str) -> None:
-    """In a pool of its own: the server is the whole session's."""
+def test_health_check_passes_with_an_online_worker(prefect_api: str) -> None:
+    """In a separate work pool, because all tests share the server."""
     pools, name = f"{prefect_api}/work_pools", "health"
     httpx.post(f"{pools}/", json={"name": name, "type": "process"}).raise_for_status()
     assert f"no worker of the pool {name} is online" in _health(prefect_api, name).stderr

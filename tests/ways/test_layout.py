@@ -1,11 +1,11 @@
-"""Where things are: every package has its place in the contract that orders imports."""
+"""Layout of packages: every package is in the contract of import layers."""
 
 import tomllib
 
 from tests.conftest import ROOT
 
 
-def test_every_package_is_ordered_by_the_layers_contract() -> None:
+def test_every_package_is_in_the_layers_contract() -> None:
     configuration = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
     [layers] = [contract["layers"] for contract in configuration["contracts"] if contract["type"] == "layers"]
     ordered = {module.strip() for layer in layers for module in layer.split("|")}
@@ -15,5 +15,5 @@ def test_every_package_is_ordered_by_the_layers_contract() -> None:
     assert {"flows", "tasks"} <= ordered
 
 
-def test_loose_modules_stay_in_packages() -> None:
+def test_root_package_has_no_other_modules() -> None:
     assert {path.name for path in (ROOT / "hybrid_ml").glob("*.py")} == {"__init__.py", "errors.py"}

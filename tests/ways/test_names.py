@@ -1,4 +1,4 @@
-"""Every command, flag and variable that a workflow, the compose file, the image, a unit or their page names exists."""
+"""Commands, flags and variables named in workflows, compose file, image, units and their page exist."""
 
 import re
 import shlex
@@ -28,10 +28,18 @@ from tests.ways.files import (
 )
 
 FILES = [COMPOSE, DOCKERFILE, *UNITS, *WORKFLOWS]
-TYPED = re.findall(r"^\$ (?:.* )?(hybrid-ml [a-z].*?)(?: +#.*)?$", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)
-NAMED = sorted({name for path in FILES for name in commands_named(code(path))} | {line.split()[1] for line in TYPED})
+COMMAND_LINES = re.findall(
+    r"^\$ (?:.* )?(hybrid-ml [a-z].*?)(?: +#.*)?$", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE
+)
+COMMANDS = sorted(
+    {name for path in FILES for name in commands_named(code(path))} | {line.split()[1] for line in COMMAND_LINES}
+)
 OWN = {name.upper() for name in Settings.model_fields}
 KNOWN = OWN | set(_get_settings_fields(PrefectSettings))
+
+
+GROUPS = ("models", "symbols", "bars", "sessions")
+"""Commands with sub-commands."""
 
 
 @cache
@@ -40,18 +48,18 @@ def help_on(*command: str) -> str:
     return subprocess.run([program, *command, "--help"], capture_output=True, text=True, check=True).stdout
 
 
-@pytest.mark.parametrize("name", NAMED)
-def test_the_program_has_every_command(name: str) -> None:
+@pytest.mark.parametrize("name", COMMANDS)
+def test_named_commands_exist(name: str) -> None:
     (commands,) = re.findall(r"\{([\w,]+)\}", help_on())[:1]
     assert name in commands.split(",")
 
 
-def test_they_are_the_commands_to_operate_it() -> None:
-    assert set(NAMED) >= {"up", "deploy", "worker", "bot", "migrate", "train", "analyze", "backfill"}
+def test_commands_to_operate_the_service_are_named() -> None:
+    assert set(COMMANDS) >= {"up", "deploy", "worker", "bot", "migrate", "train", "analyze", "backfill"}
 
 
 @pytest.mark.parametrize("path", SERVICE_WORKFLOWS, ids=lambda path: path.stem)
-def test_the_commands_of_a_workflow_have_its_flags(path: Path) -> None:
+def test_flags_in_workflows_exist(path: Path) -> None:
     script = steps(path)[-1]["run"]
     ((command),) = commands_named(script)
     flags = set(re.findall(r"--\w+", script))
@@ -59,25 +67,29 @@ def test_the_commands_of_a_workflow_have_its_flags(path: Path) -> None:
     assert flags <= set(re.findall(r"--\w+", help_on(command)))
 
 
-@pytest.mark.parametrize("line", TYPED)
-def test_the_commands_of_the_page_have_their_flags(line: str) -> None:
+@pytest.mark.parametrize("line", COMMAND_LINES)
+def test_flags_on_the_page_exist(line: str) -> None:
     _, command, *rest = shlex.split(line)
-    assert {word for word in rest if word.startswith("--")} <= set(re.findall(r"--\w+", help_on(command)))
+    words = [command, *rest[:1]] if command in GROUPS else [command]
+    assert {word for word in rest if word.startswith("--")} <= set(re.findall(r"--\w+", help_on(*words)))
 
 
-def test_the_choices_of_the_form_are_those_of_the_program() -> None:
+def test_preset_choices_of_the_workflow_equal_the_program() -> None:
     (analysis,) = (path for path in WORKFLOWS if path.stem == "analysis")
     preset = read(analysis)[True]["workflow_dispatch"]["inputs"]["preset"]
     assert f"{{{','.join(preset['options'])}}}" in help_on("analyze")
 
 
 @pytest.mark.parametrize("path", [*FILES, PAGE], ids=lambda path: path.name)
-def test_every_variable_is_known_to_the_program_or_to_prefect(path: Path) -> None:
-    named = set(re.findall(r"\b(?:NEON|TELEGRAM|HYBRID_ML|PREFECT)_[A-Z_]+\b", path.read_text(encoding="utf-8")))
-    assert named - KNOWN <= {"PREFECT_AUTH_STRING", "PREFECT_PORT"}  # the compose file's own, explained on the page
+def test_named_variables_exist(path: Path) -> None:
+    variables = set(re.findall(r"\b(?:NEON|TELEGRAM|HYBRID_ML|PREFECT)_[A-Z_]+\b", path.read_text(encoding="utf-8")))
+    assert variables - KNOWN <= {
+        "PREFECT_AUTH_STRING",
+        "PREFECT_PORT",
+    }  # variables of the compose file, documented on the page
 
 
-def test_the_page_says_of_every_file_what_was_run() -> None:
+def test_page_lists_every_file_with_what_was_run() -> None:
     text = PAGE.read_text(encoding="utf-8")
     for path in FILES:
         name = path.relative_to(ROOT).as_posix()
@@ -86,7 +98,7 @@ def test_the_page_says_of_every_file_what_was_run() -> None:
         assert "docs/other_ways.md" in "\n".join(path.read_text().splitlines()[:4])
 
 
-def test_units_read_their_secrets_from_a_file() -> None:
+def test_units_read_secrets_from_a_file() -> None:
     for path in UNITS:
         service = unit(path)["Service"]
         assert service["EnvironmentFile"] == ["/etc/hybrid-ml.env"]

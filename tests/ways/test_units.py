@@ -1,4 +1,4 @@
-"""The systemd units: no section or key that systemd has not, and what each promises."""
+"""The systemd units: only known sections and keys, and their documented properties."""
 
 import configparser
 from pathlib import Path
@@ -21,24 +21,24 @@ KEYS = {
     },
     "Install": {"WantedBy"},
 }
-"""Of systemd.unit(5), systemd.service(5), systemd.exec(5) and systemd.kill(5): those that stand here on purpose."""
+"""The keys of systemd.unit(5), systemd.service(5), systemd.exec(5) and systemd.kill(5) that the units use."""
 
 
-def test_all_four_are_there() -> None:
+def test_there_are_four_units() -> None:
     assert [path.stem for path in UNITS] == ["hybrid-ml-bot", "hybrid-ml-monitor", "hybrid-ml-worker", "hybrid-ml"]
 
 
 @pytest.mark.parametrize("path", UNITS, ids=lambda path: path.stem)
-def test_every_key_stands_where_systemd_looks_for_it(path: Path) -> None:
-    read = unit(path)
-    assert {section: set(keys) - KEYS[section] for section, keys in read.items()} == {
+def test_units_have_only_known_keys(path: Path) -> None:
+    sections = unit(path)
+    assert {section: set(keys) - KEYS[section] for section, keys in sections.items()} == {
         "Unit": set(),
         "Service": set(),
         "Install": set(),
     }
 
 
-def test_a_line_that_is_none_is_refused(tmp_path: Path) -> None:
+def test_invalid_unit_file_is_refused(tmp_path: Path) -> None:
     broken = tmp_path / "broken.service"
     broken.write_text("[Service]\nRestart always\n")
     with pytest.raises(configparser.Error):
@@ -46,7 +46,7 @@ def test_a_line_that_is_none_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", UNITS, ids=lambda path: path.stem)
-def test_it_comes_back_stops_in_order_and_may_little(path: Path) -> None:
+def test_units_restart_stop_cleanly_and_are_sandboxed(path: Path) -> None:
     service = unit(path)["Service"]
     assert service["Restart"] == ["always"]
     assert unit(path)["Unit"]["StartLimitIntervalSec"] == ["0"]
@@ -58,7 +58,7 @@ def test_it_comes_back_stops_in_order_and_may_little(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", UNITS, ids=lambda path: path.stem)
-def test_what_is_written_lies_in_the_one_folder_it_may_write(path: Path) -> None:
+def test_units_write_only_to_their_state_directory(path: Path) -> None:
     service = unit(path)["Service"]
     assert service["StateDirectory"] == [Path(FOLDER).name]
     folders = dict(line.split("=", 1) for line in service["Environment"])
@@ -66,14 +66,14 @@ def test_what_is_written_lies_in_the_one_folder_it_may_write(path: Path) -> None
         assert folders[name].startswith(FOLDER)
 
 
-def test_the_server_unpacks_its_pages_where_it_may_write() -> None:
-    """By itself Prefect unpacks them into its installation; where that is read-only there is no UI."""
+def test_server_unpacks_its_ui_into_the_state_directory() -> None:
+    """By default Prefect unpacks them into its installation; if that is read-only, there is no UI."""
     (up,) = (path for path in UNITS if path.stem == "hybrid-ml")
     assert f"PREFECT_SERVER_UI_STATIC_DIRECTORY={FOLDER}/ui" in unit(up)["Service"]["Environment"]
 
 
-def test_the_server_has_the_settings_of_up_because_up_starts_it() -> None:
-    """Whatever a unit states in the environment wins over them, so it states none of them."""
+def test_units_do_not_override_server_settings() -> None:
+    """Variables of a unit would override the settings of `up`, so units set none of them."""
     for path in UNITS:
         service = unit(path)["Service"]
         assert not {line.split("=", 1)[0] for line in service["Environment"]} & set(SERVER_SETTINGS)

@@ -1,4 +1,4 @@
-"""The GitHub workflows: sound by their schema, and their own commands run for real, from a fresh checkout each time."""
+"""The GitHub workflows: valid schema, and their commands run in fresh copies of the checkout."""
 
 import os
 import re
@@ -13,12 +13,11 @@ import pytest
 from sqlalchemy import Engine
 
 from hybrid_ml.config.settings import load_settings
-from hybrid_ml.market.bars import clean_bars
-from hybrid_ml.market.simulation import simulate_bars
 from hybrid_ml.store.bars import store_bars
 from hybrid_ml.store.engine import connect_only, migrate
 from tests.conftest import ROOT
 from tests.flows.running import rows
+from tests.simulated import bars_until
 from tests.telegram_server import TOKEN, bot_api
 from tests.ways.files import SECRETS, SERVICE_WORKFLOWS, SET_UP, WORKFLOWS, read, steps
 
@@ -29,7 +28,7 @@ NOT_IN_A_CHECKOUT = (".git", ".venv", ".data", "*.pkl", "*.json", ".*_cache", "_
 FORMS = sorted(path for path in (ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml") if path.stem != "config")
 
 
-def test_all_are_there() -> None:
+def test_workflows_and_issue_forms_exist() -> None:
     assert set(BY_NAME) == {"analysis", "weekly-training", "checks", "release"}
     assert {path.stem for path in SERVICE_WORKFLOWS} == {"analysis", "weekly-training"}
     assert {path.stem for path in FORMS} == {"bug", "feature"}
@@ -45,31 +44,31 @@ def test_all_are_there() -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else value.stem,
 )
-def test_schemas_hold(schema: str, path: Path) -> None:
+def test_github_files_match_their_schemas(schema: str, path: Path) -> None:
     program = Path(sys.executable).with_name("check-jsonschema")
     done = subprocess.run([program, "--builtin-schema", schema, path], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
-def test_rights_are_few_and_time_is_bounded(path: Path) -> None:
+def test_workflows_have_minimal_permissions_and_timeouts(path: Path) -> None:
     workflow = read(path)
     assert workflow["permissions"] == {"contents": "read"}
-    more = {name: job["permissions"] for name, job in workflow["jobs"].items() if "permissions" in job}
-    assert more == ({"release": {"contents": "write"}} if path.stem == "release" else {})
+    job_permissions = {name: job["permissions"] for name, job in workflow["jobs"].items() if "permissions" in job}
+    assert job_permissions == ({"release": {"contents": "write"}} if path.stem == "release" else {})
     for job in workflow["jobs"].values():
         assert job.get("uses") == "./.github/workflows/checks.yml" or 0 < job["timeout-minutes"] <= 90
 
 
 @pytest.mark.parametrize("path", SERVICE_WORKFLOWS, ids=lambda path: path.stem)
-def test_runs_of_the_service_do_not_cut_each_other_off(path: Path) -> None:
+def test_service_workflows_do_not_cancel_running_ones(path: Path) -> None:
     workflow = read(path)
     assert workflow["concurrency"] == {"group": f"hybrid-ml-{path.stem}", "cancel-in-progress": False}
     assert len(workflow["jobs"]) == 1
     assert set(workflow[True]) == {"schedule", "workflow_dispatch"}
 
 
-def test_a_change_is_checked_by_the_commands_that_must_hold_before_it_lands() -> None:
+def test_checks_workflow_runs_ci_script_on_pull_requests() -> None:
     workflow = read(BY_NAME["checks"])
     assert workflow["concurrency"] == {"group": "hybrid-ml-checks-${{ github.ref }}", "cancel-in-progress": True}
     assert set(workflow[True]) == {"pull_request", "workflow_call"}
@@ -77,7 +76,7 @@ def test_a_change_is_checked_by_the_commands_that_must_hold_before_it_lands() ->
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
 
 
-def test_a_release_is_of_a_tag_that_has_passed_the_checks() -> None:
+def test_release_workflow_requires_a_tag_and_passed_checks() -> None:
     workflow = read(BY_NAME["release"])
     assert workflow["concurrency"] == {"group": "hybrid-ml-release-${{ github.ref }}", "cancel-in-progress": False}
     assert workflow[True] == {"push": {"tags": ["v*"]}}
@@ -85,33 +84,33 @@ def test_a_release_is_of_a_tag_that_has_passed_the_checks() -> None:
     assert workflow["jobs"]["release"]["needs"] == "checks"
 
 
-def test_the_schedules_are_those_promised() -> None:
+def test_schedules_are_the_documented_ones() -> None:
     crons = {path.stem: [entry["cron"] for entry in read(path)[True]["schedule"]] for path in SERVICE_WORKFLOWS}
     assert crons == {"analysis": ["*/10 * * * *"], "weekly-training": ["0 0 * * 0"]}
 
 
 @pytest.mark.parametrize("path", [*WORKFLOWS, SET_UP], ids=lambda path: path.stem)
-def test_foreign_actions_are_pinned_to_a_commit(path: Path) -> None:
-    used = re.findall(r"uses: (\S+)", path.read_text())
-    assert used
+def test_external_actions_are_pinned_to_a_commit(path: Path) -> None:
+    actions = re.findall(r"uses: (\S+)", path.read_text())
+    assert actions
     own = r"\./\.github/(?:actions/set-up|workflows/checks\.yml)"
-    assert [name for name in used if not re.fullmatch(rf"actions/[\w-]+@[0-9a-f]{{40}}|{own}", name)] == []
+    assert [name for name in actions if not re.fullmatch(rf"actions/[\w-]+@[0-9a-f]{{40}}|{own}", name)] == []
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
-def test_secrets_reach_environments_only_and_only_of_steps_that_run_our_own_commands(path: Path) -> None:
+def test_secrets_are_passed_only_to_steps_with_own_commands(path: Path) -> None:
     text = path.read_text()
-    handed_on = re.findall(r"^          (\w+): \$\{\{ secrets\.\1 \}\}$", text, flags=re.MULTILINE)
-    assert text.count(" secrets.") == len(handed_on)
+    passed_secrets = re.findall(r"^          (\w+): \$\{\{ secrets\.\1 \}\}$", text, flags=re.MULTILINE)
+    assert text.count(" secrets.") == len(passed_secrets)
     for step in steps(path):
-        assert "${{" not in step.get("run", "")  # what a person typed must not become part of a script
-        given = {name for name in step.get("env", {}) if name in SECRETS}
-        if given:
+        assert "${{" not in step.get("run", "")  # input of a person must not become part of a script
+        secret_names = {name for name in step.get("env", {}) if name in SECRETS}
+        if secret_names:
             assert step["run"].startswith((".github/require_secrets.sh", "hybrid-ml", "rows="))
 
 
 @pytest.mark.parametrize("missing", SECRETS)
-def test_a_missing_secret_is_named_with_where_to_set_it_and_no_value_is_shown(missing: str) -> None:
+def test_missing_secret_is_named_with_remedy_and_no_value_is_shown(missing: str) -> None:
     environment = {"PATH": os.environ["PATH"], **dict.fromkeys(SECRETS, "s3cret"), missing: ""}
     for path in SERVICE_WORKFLOWS:
         step = next(step for step in steps(path) if step["name"] == "Are the secrets set?")
@@ -138,8 +137,8 @@ def released(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_release_has_the_whole_wheel_and_the_section_of_its_version(released: Path, tmp_path: Path) -> None:
-    """The steps in bash, in order; `gh` is a stand-in that writes down how it was called."""
+def test_release_has_complete_wheel_and_changelog_section(released: Path, tmp_path: Path) -> None:
+    """Runs the steps in bash, in order; `gh` is a fake that logs its arguments."""
     programs = tmp_path / "programs"
     programs.mkdir()
     (programs / "gh").write_text('#!/bin/sh\nprintf "%s\\n" "$@" > called\n')
@@ -155,10 +154,10 @@ def test_a_release_has_the_whole_wheel_and_the_section_of_its_version(released: 
     assert called[:3] == ["release", "create", "v1.2.3"]
     assert {"--verify-tag", wheel, "requirements.lock"} <= set(called)
     assert (released / "notes.md").read_text() == "- First line.\n- Second line.\n"
-    packed = set(zipfile.ZipFile(released / wheel).namelist())
+    wheel_files = set(zipfile.ZipFile(released / wheel).namelist())
     packages = ("hybrid_ml", "flows", "tasks", "deployments")
-    wanted = {path for name in packages for kind in ("*.py", "*.sql") for path in (ROOT / name).rglob(kind)}
-    missing = {path.relative_to(ROOT).as_posix() for path in wanted} - packed
+    source_files = {path for name in packages for kind in ("*.py", "*.sql") for path in (ROOT / name).rglob(kind)}
+    missing = {path.relative_to(ROOT).as_posix() for path in source_files} - wheel_files
     assert missing <= {"deployments/compose/create_prefect_database.sql"}  # compose.yaml mounts it from the checkout
 
 
@@ -178,7 +177,7 @@ def test_a_release_has_the_whole_wheel_and_the_section_of_its_version(released: 
         ("v1.2.3", "prefect.yaml", "version: 1.2.3", "version: 1.2.2", "prefect.yaml has deployments of version 1.2.2"),
     ],
 )
-def test_a_release_that_is_not_ready_is_refused_in_a_line(
+def test_incomplete_release_is_refused_in_one_line(
     released: Path, tag: str, name: str, before: str, after: str, problem: str
 ) -> None:
     if name:
@@ -191,7 +190,7 @@ def test_a_release_that_is_not_ready_is_refused_in_a_line(
     assert done.stderr.count("\n") == 1
 
 
-def test_pre_commit_runs_what_make_lint_runs_with_the_tools_of_this_project() -> None:
+def test_pre_commit_hooks_equal_make_lint() -> None:
     (repo,) = read(ROOT / ".pre-commit-config.yaml")["repos"]
     assert repo["repo"] == "local"
     assert {hook["language"] for hook in repo["hooks"]} == {"system"}
@@ -204,34 +203,34 @@ def test_pre_commit_runs_what_make_lint_runs_with_the_tools_of_this_project() ->
 
 
 def _plain_words(command: str) -> list[str]:
-    """A command without what its caller adds: the flag that heeds exclusions, and the folder."""
+    """The command without its caller's additions: the flag for exclusions, and the folder."""
     return [word for word in command.split() if word not in ("--force-exclude", ".")]
 
 
 @pytest.fixture
 def market(address: str, monkeypatch: pytest.MonkeyPatch) -> Engine:
-    """A database with simulated bars until now, as if a loader kept it up to date, and nothing else."""
+    """A database with simulated bars until now only."""
     monkeypatch.setenv("NEON_CONN_STR", address)
     engine = connect_only(load_settings())
     migrate(engine)
-    store_bars(engine, "SIM", clean_bars(simulate_bars(datetime.now(UTC), bars=6_000, missing_share=0.0)).bars)
+    store_bars(engine, "SIM", bars_until(datetime.now(UTC).replace(second=0, microsecond=0), 6_000, missing_share=0.0))
     return engine
 
 
-def test_the_second_run_uses_what_the_first_one_left(market: Engine, prefect_api: str, tmp_path: Path) -> None:
-    """Each workflow twice, each time on a machine that remembers nothing; the registry in the database does."""
+def test_second_run_uses_the_model_of_the_first(market: Engine, prefect_api: str, tmp_path: Path) -> None:
+    """Both workflows twice, always on a fresh machine; only the database keeps the models."""
     training, analysis = BY_NAME["weekly-training"], BY_NAME["analysis"]
     with bot_api() as api:
-        # The first as it is on GitHub, with a Prefect server of its own; the others save its ten seconds.
+        # The first run has its own Prefect server, as on GitHub; the others use that of the session, which is faster.
         _run(training, tmp_path / "1", {"limit": "3000"}, TELEGRAM_BASE_URL=api.base_url)
         server = {"PREFECT_API_URL": prefect_api, "TELEGRAM_BASE_URL": api.base_url}
-        answered = _run(analysis, tmp_path / "2", {"disable_sleep_window": "yes"}, **server)
-        assert _base_of(answered, market) == _champion(market)
+        output = _run(analysis, tmp_path / "2", {"disable_sleep_window": "yes"}, **server)
+        assert _base_of(output, market) == _champion(market)
         _run(training, tmp_path / "3", {"limit": "4000"}, **server)
-        answered = _run(analysis, tmp_path / "4", {"disable_sleep_window": "yes", "symbols": "SIM"}, **server)
-        assert _base_of(answered, market) == _champion(market)
-    found_nothing = "SELECT count(*) FROM model_events WHERE event = 'promoted' AND reason = 'there was no champion'"
-    assert rows(market, found_nothing) == [(1,)]  # the very first training; every later run met its model
+        output = _run(analysis, tmp_path / "4", {"disable_sleep_window": "yes", "symbols": "SIM"}, **server)
+        assert _base_of(output, market) == _champion(market)
+    first_promotions = "SELECT count(*) FROM model_events WHERE event = 'promoted' AND reason = 'there was no champion'"
+    assert rows(market, first_promotions) == [(1,)]  # the first training only; later runs found its model
 
 
 def _champion(market: Engine) -> str:
@@ -240,16 +239,16 @@ def _champion(market: Engine) -> str:
 
 
 def _base_of(printed: str, market: Engine) -> str:
-    """The base of the model that an analysis says it has asked."""
+    """The base of the model that an analysis printed."""
     (version,) = re.findall(r"^  model (SIM@\S+),", printed, flags=re.MULTILINE)
     ((base,),) = rows(market, f"SELECT coalesce(parent, version) FROM model_versions WHERE version = '{version}'")
     return base
 
 
 def _run(workflow: Path, folder: Path, inputs: dict[str, str], **environment: str) -> str:
-    """All `run:` steps of a workflow in bash, in order, in a fresh copy of this checkout; what they printed.
+    """All `run:` steps of a workflow in bash, in order, in a fresh copy of this checkout; returns their output.
 
-    Only Python and the installation are not set up anew: this environment's are taken.
+    Python and the installation are those of this environment.
     """
     shutil.copytree(ROOT, folder / "checkout", ignore=shutil.ignore_patterns(*NOT_IN_A_CHECKOUT), symlinks=True)
     assert [path.name for path in (folder / "checkout" / "models").iterdir()] == [".gitkeep"]
@@ -263,8 +262,8 @@ def _run(workflow: Path, folder: Path, inputs: dict[str, str], **environment: st
     printed = ""
     for step in steps(workflow):
         if "run" in step:
-            own = {name: _value(value, secrets, inputs) for name, value in step.get("env", {}).items()}
-            done = _bash(step["run"], folder / "checkout", machine | own)
+            step_environment = {name: _value(value, secrets, inputs) for name, value in step.get("env", {}).items()}
+            done = _bash(step["run"], folder / "checkout", machine | step_environment)
             printed += done.stdout + done.stderr
             assert done.returncode == 0, f"{step['name']}: {printed}"
     assert TOKEN not in printed
@@ -272,8 +271,10 @@ def _run(workflow: Path, folder: Path, inputs: dict[str, str], **environment: st
 
 
 def _value(expression: str, secrets: dict[str, str], inputs: dict[str, str]) -> str:
-    """What GitHub puts in the place of the few expressions that the workflows use."""
-    kind, name, rest = re.fullmatch(r"\$\{\{ (secrets|inputs)\.(\w+)(.*) \}\}", expression).groups()  # type: ignore[union-attr]
+    """The value of an expression in a workflow, as on GitHub."""
+    kind, name, rest = re.fullmatch(r"\$\{\{ (secrets|inputs|vars)\.(\w+)(.*) \}\}", expression).groups()  # type: ignore[union-attr]
+    if kind == "vars":
+        return ""  # a variable that nobody made
     if kind == "secrets":
         return secrets[name]
     default = re.fullmatch(r" \|\| '(\w+)'", rest)
@@ -281,7 +282,7 @@ def _value(expression: str, secrets: dict[str, str], inputs: dict[str, str]) -> 
 
 
 def _bash(script: str, folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess:
-    """Run a step's script as a runner does when the step names no shell: by `bash -e` on a file."""
+    """Run a step's script with `bash -e`, as a runner does by default."""
     command = ["bash", "-e", "-c", script]
     return subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=400, check=False

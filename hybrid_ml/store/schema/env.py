@@ -1,6 +1,6 @@
-"""Alembic's entry: run the migrations on the connection handed over by `hybrid_ml.store.engine`.
+"""Alembic's entry point: run the migrations on the connection passed by `hybrid_ml.store.engine`.
 
-The revision stands in a table of our own: `alembic_version` may be another program's.
+The revision is in a table of our own, since `alembic_version` may be another program's.
 """
 
 from alembic import context

@@ -14,5 +14,5 @@ def read(name: str) -> str:
 
 @cache
 def query(name: str) -> TextClause:
-    """The statement in `name`.sql, its parameters written `:like_this`."""
+    """The statement in `name`.sql, with named parameters such as `:symbol`."""
     return text(read(name))

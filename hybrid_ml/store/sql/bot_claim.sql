@@ -1,4 +1,4 @@
--- Take an update in hand, once for good; no row when that was done before.
+-- Claim an update once; no row where it was claimed before.
 INSERT INTO bot_updates (update_id, chat_id, command)
 VALUES (:update_id, :chat_id, :command)
 ON CONFLICT (update_id) DO NOTHING

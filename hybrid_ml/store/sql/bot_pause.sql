@@ -1,5 +1,5 @@
--- A chat's silence, counted from when it was asked for: a command that lay waiting asks for no more than it did
--- then. A clock ahead of the database's counts as now.
+-- Pause a chat, counted from when the command was sent, so that a delayed command does not pause for longer.
+-- A clock ahead of the database's counts as now.
 INSERT INTO chats (chat_id, paused_until)
 VALUES (
     :chat_id,

@@ -1,4 +1,4 @@
--- Chats that asked for silence, and until when.
+-- Paused chats, and until when.
 SELECT chat_id, paused_until AS until
 FROM chats
 WHERE paused_until > now() AND chat_id = ANY (CAST(:chats AS text[]))

@@ -1,5 +1,5 @@
--- The newest signals of the symbols asked about, whatever came of them.
-SELECT symbol, bar_time, direction, confidence, outcome, forward_return, void_reason
+-- The newest signals of some symbols, with any outcome.
+SELECT symbol, bar_time, direction, confidence, outcome, forward_return, void_reason, entry_time, entry_return, tradable
 FROM predictions
 WHERE signal AND symbol = ANY (CAST(:symbols AS text[]))
 ORDER BY bar_time DESC, confidence DESC, symbol

@@ -1,4 +1,4 @@
--- The delivery of a chat that is due and ends first, held until the lease runs out.
+-- Lease the delivery of a chat that is due and expires first.
 WITH chosen AS (
     SELECT deliveries.id
     FROM deliveries

@@ -1,5 +1,5 @@
--- What became of the alerts about bars of a period, by kind, chat and state; a summary belongs to no symbol.
--- Seconds are from when the alert was to be sent until it was.
+-- States of the deliveries of alerts about bars of a period, by kind and chat; a summary belongs to no symbol.
+-- Seconds: from when the alert was to be sent until it was sent.
 SELECT kind, chat_id, deliveries.state, count(*) AS count,
     count(*) FILTER (WHERE deliveries.state = 'sent' AND seconds > :late_after_seconds) AS late,
     percentile_cont(0.5) WITHIN GROUP (ORDER BY seconds) FILTER (WHERE deliveries.state = 'sent') AS median_seconds,

@@ -1,6 +1,6 @@
--- What a connection finds: the schema it works in, whether it may write, and where the revision stands.
--- own_alembic_version: until 0.1.0 the revision stood in table alembic_version, which other programs use as well. It is
--- ours where our tables lie beside it. NULL: there is none of ours; else whether this role may rename it.
+-- What a connection can use: its schema, whether it may write, and where the revision is.
+-- own_alembic_version: until 0.1.0 the revision was in table alembic_version, which other programs use as well. It is
+-- ours where our tables are beside it. NULL: there is none of ours; else whether this role may rename it.
 SELECT
     current_schema() AS schema,
     current_setting('search_path') AS search_path,

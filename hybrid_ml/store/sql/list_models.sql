@@ -1,4 +1,4 @@
--- Every base, and the newest adapters where they are asked for; of one symbol or of all.
+-- Every base, and on request the newest adapters; of one symbol or of all.
 SELECT symbol, version, kind, parent, as_of, created_at, rows, metrics, status, reason, bytes IS NOT NULL AS bytes_kept
 FROM model_versions
 WHERE (CAST(:symbol AS text) IS NULL OR symbol = :symbol)

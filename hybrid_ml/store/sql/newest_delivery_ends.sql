@@ -1,4 +1,4 @@
--- Of each chat asked about: what its newest alert of the last day came to, where that is told by now.
+-- The final state of the newest alert of the last day, for each of some chats.
 SELECT DISTINCT ON (chat_id) chat_id, state, detail,
     (
         SELECT count(*) FROM deliveries AS lost

@@ -1,4 +1,4 @@
--- Chats with something to send, and the seconds until the first of it may be tried or has to be looked at.
+-- Chats with something to send, and the seconds until the first delivery may be tried or its lease ends.
 SELECT deliveries.chat_id,
     greatest(0, extract(epoch FROM min(greatest(
         CASE state WHEN 'sending' THEN lease_until ELSE next_try_at END, chats.retry_at

@@ -1,4 +1,4 @@
--- Later: when Telegram says, else after 1, 2, 4, 8, 16, 30, 30 ... seconds.
+-- Postpone: until when Telegram states, else by 1, 2, 4, 8, 16, 30, 30 ... seconds.
 UPDATE deliveries
 SET state = 'pending', detail = :detail, claim = NULL, lease_until = NULL,
     next_try_at = clock_timestamp()

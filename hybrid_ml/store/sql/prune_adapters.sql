@@ -1,7 +1,7 @@
--- Old adapters: those that answered give up their bytes and keep their rows, the others go. The
--- newest trial to the champion stays, whatever its age: it decides what serves (newest_adapter.sql).
--- A kept row without bytes is not looked at again, so the index on rows with bytes is all that is read, and
--- of the ledger what came after the adapter was made: mostly its own answer, at once.
+-- Old adapters: those that answered lose their bytes and keep their rows, the others are deleted. The
+-- newest trial to the champion is kept at any age: it decides which model is in use (newest_adapter.sql).
+-- A row without bytes is not read again, so only the index on rows with bytes is read, and
+-- of the ledger only rows after the adapter was made: usually its own answer is the first.
 WITH old AS (
     SELECT version, EXISTS (
         SELECT FROM predictions

@@ -1,5 +1,5 @@
--- Old bases give up their bytes and keep their rows. A base that served or was brought in lately is
--- not old: the champion of many weeks that was replaced today is the one to roll back to.
+-- Old bases lose their bytes and keep their rows. A base that was in use or imported recently is
+-- not old: the champion of many weeks that was replaced today is the one for a rollback.
 UPDATE model_versions AS base
 SET bytes = NULL
 WHERE symbol = :symbol

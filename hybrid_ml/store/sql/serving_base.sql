@@ -1,5 +1,5 @@
--- The base that serves at :as_of: the champion, unless it has seen bars later than that; then the
--- newest of its forerunners that has not.
+-- The base in use at :as_of: the champion, unless it has seen later bars; then the
+-- newest former champion that has not.
 SELECT version, sha256, length, file_sha256, file_length, status
 FROM model_versions
 WHERE symbol = :symbol

@@ -1,4 +1,4 @@
--- Refused after it may have arrived once: that is not known, and stays so.
+-- Refused after it may have arrived once: it stays unconfirmed.
 UPDATE deliveries
 SET state = CASE WHEN :state = 'refused' AND unsure > 0 THEN 'unconfirmed' ELSE :state END, detail = :detail, message_id = :message_id, claim = NULL, lease_until = NULL,
     settled_at = clock_timestamp()

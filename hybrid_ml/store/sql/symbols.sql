@@ -1,4 +1,4 @@
--- Every symbol with bars, by hopping along the key instead of reading the table.
+-- Every symbol with bars, by index look-ups instead of reading the whole table.
 WITH RECURSIVE found AS (
     (SELECT symbol FROM bars ORDER BY symbol LIMIT 1)
     UNION ALL

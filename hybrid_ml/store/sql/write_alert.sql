@@ -1,4 +1,4 @@
--- An alert and a delivery for each chat; one that is there already stays as it is.
+-- An alert and a delivery for each chat; an existing one is not changed.
 WITH alert AS (
     INSERT INTO alerts (kind, symbol, bar_time, prediction_id, text, picture, send_after, send_until)
     VALUES (
@@ -9,7 +9,7 @@ WITH alert AS (
     RETURNING id, send_after
 ),
 recipients AS (
-    SELECT * FROM unnest(CAST(:chats AS text[]), CAST(:replies AS bigint[])) AS given (chat_id, reply_to)
+    SELECT * FROM unnest(CAST(:chats AS text[]), CAST(:replies AS bigint[])) AS chosen (chat_id, reply_to)
 ),
 delivered AS (
     INSERT INTO deliveries (alert_id, chat_id, reply_to, next_try_at)

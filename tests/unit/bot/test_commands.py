@@ -1,4 +1,4 @@
-"""Which updates are commands for this bot, from whom, and what they ask."""
+"""Parsing of updates: commands for this bot, their senders and arguments."""
 
 import time
 from datetime import UTC, datetime
@@ -14,13 +14,13 @@ PRIVATE = {"id": 42, "type": "private"}
 GROUP = {"id": -100777, "type": "supergroup"}
 
 
-def update(text: str | None, chat: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
-    message = {"message_id": 1, "date": 1_700_000_000, "chat": chat or PRIVATE, "from": {"id": 9}, **more}
+def update(text: str | None, chat: dict[str, Any] | None = None, **fields: Any) -> dict[str, Any]:
+    message = {"message_id": 1, "date": 1_700_000_000, "chat": chat or PRIVATE, "from": {"id": 9}, **fields}
     return {"update_id": 5, "message": message if text is None else {**message, "text": text}}
 
 
-def ask(given: dict[str, Any]) -> BotCommand | UnauthorizedChat | None:
-    return parse_command(given, ALLOWED, "Our_Bot")
+def parse(content: dict[str, Any]) -> BotCommand | UnauthorizedChat | None:
+    return parse_command(content, ALLOWED, "Our_Bot")
 
 
 @pytest.mark.parametrize(
@@ -43,19 +43,21 @@ def ask(given: dict[str, Any]) -> BotCommand | UnauthorizedChat | None:
         (None, PRIVATE, None),
     ],
 )
-def test_what_is_a_command(text: str | None, chat: dict[str, Any], expected: str | None) -> None:
-    found = ask(update(text, chat))
-    assert (found.command if isinstance(found, BotCommand) else found) == expected
+def test_commands_are_recognized(text: str | None, chat: dict[str, Any], expected: str | None) -> None:
+    command = parse(update(text, chat))
+    assert (command.command if isinstance(command, BotCommand) else command) == expected
 
 
 @pytest.mark.parametrize("kind", ["edited_message", "channel_post", "edited_channel_post", "my_chat_member"])
-def test_other_updates_are_nothing(kind: str) -> None:
-    assert ask({"update_id": 5, kind: update("/pause")["message"]}) is None
+def test_other_updates_are_ignored(kind: str) -> None:
+    assert parse({"update_id": 5, kind: update("/pause")["message"]}) is None
 
 
-def test_a_request_knows_when_it_was_sent_and_where_it_is_answered() -> None:
-    found = ask(update("/help", {"id": -5, "type": "supergroup", "username": "ourgroup"}))
-    assert found == BotCommand(5, "@OurGroup", -5, "help", datetime.fromtimestamp(1_700_000_000, UTC), 9, in_group=True)
+def test_command_has_send_time_and_reply_chat() -> None:
+    command = parse(update("/help", {"id": -5, "type": "supergroup", "username": "ourgroup"}))
+    assert command == BotCommand(
+        5, "@OurGroup", -5, "help", datetime.fromtimestamp(1_700_000_000, UTC), 9, in_group=True
+    )
 
 
 @pytest.mark.parametrize(
@@ -64,16 +66,16 @@ def test_a_request_knows_when_it_was_sent_and_where_it_is_answered() -> None:
         (PRIVATE, None, 9, False, False),
         (GROUP, None, 9, True, False),
         (GROUP, -100777, None, True, True),  # an anonymous administrator
-        (GROUP, -100888, None, True, False),  # a channel of anybody's
+        (GROUP, -100888, None, True, False),  # any other channel
     ],
 )
-def test_a_request_knows_who_wrote_it_and_in_whose_name(
+def test_command_has_sender_and_anonymous_administrator_flag(
     chat: dict[str, Any], sender: int | None, user_id: int | None, in_group: bool, as_group: bool
 ) -> None:
-    more = {} if sender is None else {"sender_chat": {"id": sender, "type": "channel"}}
-    found = ask(update("/pause", chat, **more))
-    assert isinstance(found, BotCommand)
-    assert (found.user_id, found.in_group, found.as_group) == (user_id, in_group, as_group)
+    fields = {} if sender is None else {"sender_chat": {"id": sender, "type": "channel"}}
+    command = parse(update("/pause", chat, **fields))
+    assert isinstance(command, BotCommand)
+    assert (command.user_id, command.in_group, command.as_group) == (user_id, in_group, as_group)
 
 
 @pytest.mark.parametrize(
@@ -85,11 +87,11 @@ def test_a_request_knows_who_wrote_it_and_in_whose_name(
         {"id": -5, "type": "supergroup", "username": "OtherGroup"},
     ],
 )
-def test_strangers_are_known_by_number_alone(chat: dict[str, Any]) -> None:
-    assert ask(update("/pause", chat)) == UnauthorizedChat(chat["id"], 9)
+def test_unauthorized_chat_has_ids_only(chat: dict[str, Any]) -> None:
+    assert parse(update("/pause", chat)) == UnauthorizedChat(chat["id"], 9)
     anonymous = update("/pause", chat)
     del anonymous["message"]["from"]
-    assert ask(anonymous) == UnauthorizedChat(chat["id"], None)
+    assert parse(anonymous) == UnauthorizedChat(chat["id"], None)
 
 
 @pytest.mark.parametrize(
@@ -111,15 +113,15 @@ def test_strangers_are_known_by_number_alone(chat: dict[str, Any]) -> None:
         ("/status whatever", 1_440, 5, ""),
     ],
 )
-def test_arguments(text: str, minutes: int, count: int, problem: str) -> None:
-    found = ask(update(text))
-    assert isinstance(found, BotCommand)
-    assert (found.minutes, found.count) == (minutes, count)
-    assert found.problem.startswith(problem)
-    assert bool(found.problem) == bool(problem)
+def test_arguments_are_parsed_or_reported(text: str, minutes: int, count: int, problem: str) -> None:
+    command = parse(update(text))
+    assert isinstance(command, BotCommand)
+    assert (command.minutes, command.count) == (minutes, count)
+    assert command.problem.startswith(problem)
+    assert bool(command.problem) == bool(problem)
 
 
-def test_a_long_text_is_read_at_once() -> None:
+def test_long_text_is_parsed_quickly() -> None:
     started = time.thread_time()
-    ask(update("/pause " + " " * 4_000 + "\n" * 90 + "x"))
+    parse(update("/pause " + " " * 4_000 + "\n" * 90 + "x"))
     assert time.thread_time() - started < 0.5

@@ -1,13 +1,13 @@
-"""When a model is not relied on: a problem with it, or a recent record that is known and poor."""
+"""Reasons for the fallback: an unusable model, or low recent accuracy."""
 
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from hybrid_ml.learning.evaluation import RecentRecord
 from hybrid_ml.learning.fallback import (
     MINIMUM_RECENT_ACCURACY,
     RECOVERED_RECENT_ACCURACY,
+    RecentRecord,
     fallback_reason,
     is_below_threshold,
     next_scratch,
@@ -19,7 +19,7 @@ def record(rows: int, accuracy: float | None) -> RecentRecord:
 
 
 @pytest.mark.parametrize(
-    ("rows", "accuracy", "under"),
+    ("rows", "accuracy", "below"),
     [
         (200, 0.30, True),
         (100, 0.4499, True),
@@ -30,34 +30,34 @@ def record(rows: int, accuracy: float | None) -> RecentRecord:
         (0, None, False),
     ],
 )
-def test_a_model_is_under_the_bar_when_enough_rows_say_so(rows: int, accuracy: float | None, under: bool) -> None:
-    assert is_below_threshold(record(rows, accuracy)) is under
-    assert (fallback_reason(None, record(rows, accuracy)) is not None) is under
+def test_model_is_degraded_only_with_enough_rows(rows: int, accuracy: float | None, below: bool) -> None:
+    assert is_below_threshold(record(rows, accuracy)) is below
+    assert (fallback_reason(None, record(rows, accuracy)) is not None) is below
 
 
-def test_the_reason_names_accuracy_rows_and_bar() -> None:
-    assert fallback_reason(None, record(180, 0.4)) == "accuracy 0.400 on 180 recent rows is under 0.45"
+def test_fallback_reason_names_accuracy_rows_and_threshold() -> None:
+    assert fallback_reason(None, record(180, 0.4)) == "accuracy 0.400 on 180 recent rows is below 0.45"
 
 
-def test_a_problem_with_the_model_goes_before_its_record() -> None:
+def test_model_problem_precedes_accuracy_as_reason() -> None:
     assert fallback_reason("it is damaged", record(180, 0.9)) == "it is damaged"
     assert fallback_reason("it is damaged", None) == "it is damaged"
 
 
-def test_without_problem_or_record_there_is_no_reason() -> None:
+def test_no_problem_and_no_accuracy_give_no_reason() -> None:
     assert fallback_reason(None, None) is None
 
 
-def test_leaving_the_degraded_state_takes_more_than_entering_it() -> None:
+def test_degraded_state_has_hysteresis() -> None:
     between = record(200, (MINIMUM_RECENT_ACCURACY + RECOVERED_RECENT_ACCURACY) / 2)
     assert not is_below_threshold(between, was_degraded=False)
     assert is_below_threshold(between, was_degraded=True)
     assert fallback_reason(None, between, was_degraded=False) is None
-    assert f"is under {RECOVERED_RECENT_ACCURACY:.2f}" in str(fallback_reason(None, between, was_degraded=True))
+    assert f"is below {RECOVERED_RECENT_ACCURACY:.2f}" in str(fallback_reason(None, between, was_degraded=True))
     assert not is_below_threshold(record(200, RECOVERED_RECENT_ACCURACY), was_degraded=True)
 
 
-def test_trainings_in_vain_come_more_and_more_rarely_and_never_within_the_hour() -> None:
+def test_failed_retrainings_are_spaced_exponentially_from_one_hour() -> None:
     newest = datetime(2024, 3, 5, 12, tzinfo=UTC)
     waits = [(next_scratch(newest, failed_attempts) or newest) - newest for failed_attempts in range(9)]
     assert [wait / timedelta(hours=1) for wait in waits] == [1, 1, 2, 4, 8, 16, 24, 24, 24]

@@ -1,4 +1,4 @@
-"""Fine-tuning: LightGBM's own refit, walked only as far as unseen rows agree."""
+"""Fine-tuning: LightGBM's refit, with a step size that unseen rows decide."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -37,7 +37,7 @@ def tune(model: HybridModel, rows: Rows, count: int = 1_000) -> FineTuneTrial:
 
 
 def refit(model: HybridModel, rows: Rows) -> np.ndarray:
-    """The whole refit on these rows as fine-tuning makes it."""
+    """The full refit on these rows, as in fine-tuning."""
     labels, leaves = rows.labels(model.base.label_threshold), model.leaves(rows.features)
     return refit_leaves(model.base.leaf_values, leaves, labels, learning_rate=0.05, lambda_l2=REFIT_L2)
 
@@ -54,7 +54,7 @@ def refit_by_lightgbm(model: HybridModel, rows: Rows) -> np.ndarray:
 
 
 def parts(rows: Rows, count: int) -> tuple[Rows, Rows]:
-    """Fitting and judging rows found by their times."""
+    """Fitting and judging rows, split by their times."""
     window = rows.labelled().last(count)
     judging = window.last(JUDGING_ROWS)
     before = window.times + pd.Timedelta(minutes=11) <= judging.times[0]
@@ -67,7 +67,7 @@ def loss_on(model: HybridModel, rows: Rows) -> float:
 
 
 @pytest.mark.parametrize("count", [40, 300, 1_500])
-def test_refitting_leaves_is_what_lightgbm_does(model: HybridModel, market: Window, count: int) -> None:
+def test_refit_equals_lightgbm(model: HybridModel, market: Window, count: int) -> None:
     rows = market.rows.labelled().last(count)
     refitted = refit_leaves(
         model.base.leaf_values,
@@ -80,7 +80,7 @@ def test_refitting_leaves_is_what_lightgbm_does(model: HybridModel, market: Wind
     assert np.abs(refitted - model.base.leaf_values).max() > 1e-3
 
 
-def test_a_leaf_that_no_row_reaches_keeps_nine_tenths_of_its_value(model: HybridModel, market: Window) -> None:
+def test_leaf_without_rows_keeps_nine_tenths_of_its_value(model: HybridModel, market: Window) -> None:
     row = market.rows.labelled().last(1)
     leaves = model.leaves(row.features)
     refitted = refit_leaves(
@@ -93,9 +93,7 @@ def test_a_leaf_that_no_row_reaches_keeps_nine_tenths_of_its_value(model: Hybrid
 
 
 @pytest.mark.parametrize("count", [500, 700, 1_000])
-def test_an_adapter_serves_unless_the_judging_rows_speak_against_it(
-    model: HybridModel, market: Window, count: int
-) -> None:
+def test_adapter_is_used_unless_judging_rows_get_worse(model: HybridModel, market: Window, count: int) -> None:
     for end in ENDS:
         rows = market.rows.take(slice(0, end))
         trial = tune(model, rows, count)
@@ -104,15 +102,13 @@ def test_an_adapter_serves_unless_the_judging_rows_speak_against_it(
         assert trial.base_log_loss == pytest.approx(base, abs=1e-9)
         assert trial.adapted_log_loss == pytest.approx(adapted, abs=1e-5)
         assert (trial.refit.gain > 0) == (trial.adapter.step == 1.0)
-        doubtful = trial.refit.gain <= -MAX_REGRESSION_Z * trial.refit.standard_error
-        assert doubtful == (trial.adapter.leaf_values is None) == (trial.adapter.step == 0.0)
+        rejected = trial.refit.gain <= -MAX_REGRESSION_Z * trial.refit.standard_error
+        assert rejected == (trial.adapter.leaf_values is None) == (trial.adapter.step == 0.0)
 
 
-def test_an_adapter_is_a_share_of_the_refit_on_rows_that_closed_before_the_judges(
-    model: HybridModel, market: Window
-) -> None:
+def test_adapter_is_a_share_of_the_refit_on_rows_before_the_judging_rows(model: HybridModel, market: Window) -> None:
     base = model.base.leaf_values
-    moved = 0
+    adopted = 0
     for end in ENDS:
         rows = market.rows.take(slice(0, end))
         adapter = tune(model, rows).adapter
@@ -125,50 +121,48 @@ def test_an_adapter_is_a_share_of_the_refit_on_rows_that_closed_before_the_judge
         assert adapter.metrics["judging_rows"] == JUDGING_ROWS
         assert adapter.step in (0.0, UNDECIDED_STEP, 1.0)
         assert (adapter.leaf_values is None) == (adapter.step == 0.0)
-        if adapter.leaf_values is not None and moved < 3:
-            moved += 1
+        if adapter.leaf_values is not None and adopted < 3:
+            adopted += 1
             assert adapter.leaf_values.dtype == np.float32
             expected = base + adapter.step * (refit(model, fitting) - base)
             np.testing.assert_allclose(adapter.leaf_values, expected, atol=1e-6)
-    assert moved
+    assert adopted
 
 
-def judged_by(model: HybridModel, rows: Rows, place: int) -> Rows:
-    """Rows whose judges' outcomes are the class whose chance a full refit changes the most (2), less (1), least (0)."""
+def with_judging_outcomes(model: HybridModel, rows: Rows, rank: int) -> Rows:
+    """Rows with judging outcomes of the class whose score a full refit raises most (2), less (1) or least (0)."""
     fitting, judging = parts(rows, 1_000)
     leaves = model.leaves(judging.features)
     gain = sum_leaves(refit(model, fitting) - model.base.leaf_values, leaves)
-    wanted = gain.argsort(axis=1)[:, place]
+    target_class = gain.argsort(axis=1)[:, rank]
     returns = rows.forward_returns.copy()
-    known = np.flatnonzero(np.isfinite(returns))[-JUDGING_ROWS:]
-    returns[known] = (wanted - 1) * 2 * model.base.label_threshold
+    labelled = np.flatnonzero(np.isfinite(returns))[-JUDGING_ROWS:]
+    returns[labelled] = (target_class - 1) * 2 * model.base.label_threshold
     return with_returns(rows, returns)
 
 
-def test_where_the_judges_agree_the_whole_way_is_gone_and_where_they_do_not_the_base_stays(
-    model: HybridModel, market: Window
-) -> None:
-    gone = tune(model, judged_by(model, market.rows, 2))
-    assert gone.adapter.step == 1.0
-    assert gone.adapted_log_loss < gone.base_log_loss
-    stayed = tune(model, judged_by(model, market.rows, 0))
-    assert (stayed.adapter.step, stayed.adapter.leaf_values) == (0.0, None)
-    assert stayed.adapted_log_loss == stayed.base_log_loss == stayed.adapter.metrics["base_log_loss"]
-    assert stayed.refit.z < -MAX_REGRESSION_Z
+def test_full_step_when_judging_rows_improve_and_base_when_they_get_worse(model: HybridModel, market: Window) -> None:
+    full = tune(model, with_judging_outcomes(model, market.rows, 2))
+    assert full.adapter.step == 1.0
+    assert full.adapted_log_loss < full.base_log_loss
+    unchanged = tune(model, with_judging_outcomes(model, market.rows, 0))
+    assert (unchanged.adapter.step, unchanged.adapter.leaf_values) == (0.0, None)
+    assert unchanged.adapted_log_loss == unchanged.base_log_loss == unchanged.adapter.metrics["base_log_loss"]
+    assert unchanged.refit.z < -MAX_REGRESSION_Z
 
 
-def test_the_judging_rows_have_no_part_in_the_refit(model: HybridModel, market: Window) -> None:
-    """Every twentieth judge sees another outcome; the adapter, gone the whole way, must be the same."""
-    agreeing, mixed = (judged_by(model, market.rows, 2) for _ in range(2))
-    turned = np.flatnonzero(np.isfinite(mixed.forward_returns))[-JUDGING_ROWS:][::20]
-    mixed.forward_returns[turned] = np.where(mixed.forward_returns[turned] == 0, 1.0, 0.0)
+def test_judging_rows_do_not_affect_the_refit(model: HybridModel, market: Window) -> None:
+    """Another outcome in every twentieth judging row must not change an adapter with the full step."""
+    agreeing, mixed = (with_judging_outcomes(model, market.rows, 2) for _ in range(2))
+    changed_rows = np.flatnonzero(np.isfinite(mixed.forward_returns))[-JUDGING_ROWS:][::20]
+    mixed.forward_returns[changed_rows] = np.where(mixed.forward_returns[changed_rows] == 0, 1.0, 0.0)
     adapters = [tune(model, rows).adapter for rows in (agreeing, mixed)]
     assert adapters[0].metrics != adapters[1].metrics
     assert [adapter.step for adapter in adapters] == [1.0, 1.0]
     np.testing.assert_array_equal(adapters[0].leaf_values, adapters[1].leaf_values)
 
 
-def test_every_fine_tune_starts_from_the_base(model: HybridModel, adapted: HybridModel, market: Window) -> None:
+def test_fine_tuning_always_starts_from_the_base(model: HybridModel, adapted: HybridModel, market: Window) -> None:
     rows = always_rising(market.rows, 5 * model.base.label_threshold)
     from_base, from_adapted = tune(model, rows).adapter, tune(adapted, rows).adapter
     assert adapted.adapted
@@ -177,7 +171,7 @@ def test_every_fine_tune_starts_from_the_base(model: HybridModel, adapted: Hybri
     assert from_adapted.version == from_base.version
 
 
-def test_no_number_of_fine_tunes_makes_the_model_grow(model: HybridModel, market: Window) -> None:
+def test_repeated_fine_tuning_does_not_grow_the_model(model: HybridModel, market: Window) -> None:
     current, sizes = model, []
     rows = always_rising(market.rows, model.base.label_threshold)
     for end in list(ENDS)[:5]:
@@ -191,16 +185,16 @@ def test_no_number_of_fine_tunes_makes_the_model_grow(model: HybridModel, market
     assert max(sizes) < len(pack_file(model)) + 4 * model.base.leaf_values.size + 2_000
 
 
-def test_labels_are_those_of_the_bases_threshold(model: HybridModel, market: Window) -> None:
-    deaf = HybridModel(replace(model.base, label_threshold=1.0))
-    trial = tune(deaf, market.rows)
+def test_fine_tuning_labels_use_the_threshold_of_the_base(model: HybridModel, market: Window) -> None:
+    all_flat = HybridModel(replace(model.base, label_threshold=1.0))
+    trial = tune(all_flat, market.rows)
     assert trial.adapted_log_loss < trial.base_log_loss
     _, judging = parts(market.rows, 1_000)
     flat = model.probabilities(judging.features)[:, FLAT]
     assert trial.base_log_loss == pytest.approx(-np.log(flat).mean())
 
 
-def test_prices_that_stopped_moving_can_be_fine_tuned_on(model: HybridModel) -> None:
+def test_constant_prices_can_be_fine_tuned_on(model: HybridModel) -> None:
     moving = simulated_bars(MARKET_MINUTES).tail(1_000)
     last = moving.iloc[-1]
     still = hand_made_bars(
@@ -215,7 +209,7 @@ def test_prices_that_stopped_moving_can_be_fine_tuned_on(model: HybridModel) -> 
     assert after[FLAT] > before[FLAT]
 
 
-def test_a_window_of_one_class_moves_the_answers_towards_it(model: HybridModel, market: Window) -> None:
+def test_window_of_one_class_raises_its_probability(model: HybridModel, market: Window) -> None:
     rising = always_rising(market.rows, model.base.label_threshold)
     assert set(rising.labelled().labels(model.base.label_threshold)) == {UP}
     trial = tune(model, rising)
@@ -227,15 +221,15 @@ def test_a_window_of_one_class_moves_the_answers_towards_it(model: HybridModel, 
     assert (after > before).all()
 
 
-def test_features_that_are_all_unknown_can_be_fine_tuned_on(model: HybridModel, market: Window) -> None:
-    blind = Rows(np.full_like(market.rows.features, np.nan), market.rows.forward_returns, market.rows.times)
-    trial = tune(model, blind)
+def test_all_nan_features_can_be_fine_tuned_on(model: HybridModel, market: Window) -> None:
+    unknown = Rows(np.full_like(market.rows.features, np.nan), market.rows.forward_returns, market.rows.times)
+    trial = tune(model, unknown)
     assert np.isfinite([trial.base_log_loss, trial.adapted_log_loss]).all()
     assert trial.adapted_log_loss <= trial.base_log_loss
-    assert np.isfinite(model.with_adapter(trial.adapter).probabilities(blind.latest().features)).all()
+    assert np.isfinite(model.with_adapter(trial.adapter).probabilities(unknown.latest().features)).all()
 
 
-def test_rows_that_are_not_labelled_yet_are_left_out(model: HybridModel, market: Window) -> None:
+def test_unlabelled_rows_are_ignored_in_fine_tuning(model: HybridModel, market: Window) -> None:
     rows = always_rising(market.rows, model.base.label_threshold)
     assert np.isnan(rows.forward_returns[-10:]).all()
     labelled, everything = (tune(model, item).adapter.leaf_values for item in (rows.labelled(), rows))
@@ -243,7 +237,7 @@ def test_rows_that_are_not_labelled_yet_are_left_out(model: HybridModel, market:
     np.testing.assert_array_equal(labelled, everything)
 
 
-def test_too_few_labelled_rows_are_refused(model: HybridModel, market: Window) -> None:
+def test_fine_tuning_with_too_few_rows_is_refused(model: HybridModel, market: Window) -> None:
     fewest = market.rows.labelled().last(MINIMUM_FINE_TUNE_ROWS)
     assert tune(model, fewest).adapter.rows == MINIMUM_FINE_TUNE_ROWS - JUDGING_ROWS - 10
     with pytest.raises(ValueError, match="needs 500 labelled rows, not 499"):
@@ -264,14 +258,14 @@ def test_too_few_labelled_rows_are_refused(model: HybridModel, market: Window) -
         (float("-inf"), float("nan"), 0.0),
     ],
 )
-def test_how_far_to_go_is_what_unseen_rows_say(gain: float, standard_error: float, step: float) -> None:
+def test_step_size_depends_on_gain_and_standard_error(gain: float, standard_error: float, step: float) -> None:
     assert choose_step(Comparison(gain, standard_error, 200)) == step
 
 
-def test_rows_that_the_base_has_seen_adopt_nothing(model: HybridModel, market: Window) -> None:
-    """The base is said to have seen the newest judging rows but one."""
+def test_judging_rows_seen_by_the_base_reject_the_adapter(model: HybridModel, market: Window) -> None:
+    """The base has seen all judging rows but one."""
     rows = always_rising(market.rows, model.base.label_threshold)
     judging = parts(rows, 1_000)[1]
-    knowing = HybridModel(replace(model.base, trained_until=judging.times[1].to_pydatetime()))
+    trained_later = HybridModel(replace(model.base, trained_until=judging.times[1].to_pydatetime()))
     assert tune(model, rows).adapter.step == 1.0
-    assert tune(knowing, rows).adapter.leaf_values is None
+    assert tune(trained_later, rows).adapter.leaf_values is None

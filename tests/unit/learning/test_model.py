@@ -1,4 +1,4 @@
-"""The model's answers, against LightGBM's own and against plain sums."""
+"""The model's probabilities compared with LightGBM and with plain sums."""
 
 from dataclasses import replace
 
@@ -14,55 +14,55 @@ from hybrid_ml.learning.rows import Rows, Window
 
 @pytest.fixture(scope="module")
 def rows(market: Window) -> Rows:
-    """Some rows with full windows and some of a session's first minutes, where most features are NaN."""
+    """Rows with full windows, and rows of a session's first minutes, where most features are NaN."""
     return market.rows.take(np.r_[0:60, 8_000:8_300])
 
 
-def test_raw_scores_are_those_of_the_booster(model: HybridModel, rows: Rows) -> None:
+def test_raw_scores_equal_the_booster(model: HybridModel, rows: Rows) -> None:
     expected = model.base.booster.predict(rows.features, raw_score=True, num_threads=1)
     np.testing.assert_allclose(model.raw_scores(model.leaves(rows.features)), expected, rtol=0, atol=1e-12)
 
 
-def test_probabilities_are_those_of_the_booster(model: HybridModel, rows: Rows) -> None:
+def test_probabilities_equal_the_booster(model: HybridModel, rows: Rows) -> None:
     assert np.isnan(rows.features).any()
     cold = HybridModel(replace(model.base, temperature=1.0))
     expected = model.base.booster.predict(rows.features, num_threads=1)
     np.testing.assert_allclose(cold.probabilities(rows.features), expected, rtol=0, atol=1e-12)
 
 
-def test_one_row_gets_the_same_answer_alone_as_among_others(adapted: HybridModel, rows: Rows) -> None:
-    together = adapted.probabilities(rows.features)
+def test_single_row_gets_the_same_probabilities_as_in_a_batch(adapted: HybridModel, rows: Rows) -> None:
+    batch = adapted.probabilities(rows.features)
     for position in (0, 100, len(rows) - 1):
-        alone = adapted.probabilities(rows.features[position : position + 1])
-        np.testing.assert_array_equal(alone, together[position : position + 1])
+        single = adapted.probabilities(rows.features[position : position + 1])
+        np.testing.assert_array_equal(single, batch[position : position + 1])
 
 
-def test_threads_change_no_answer(model: HybridModel, rows: Rows) -> None:
+def test_number_of_threads_does_not_change_probabilities(model: HybridModel, rows: Rows) -> None:
     np.testing.assert_array_equal(
         model.probabilities(rows.features, num_threads=2), model.probabilities(rows.features, num_threads=1)
     )
 
 
-def test_an_adapter_replaces_the_leaf_values_and_nothing_else(adapted: HybridModel, rows: Rows) -> None:
+def test_adapter_replaces_only_the_leaf_values(adapted: HybridModel, rows: Rows) -> None:
     assert adapted.adapter is not None
     assert adapted.adapter.leaf_values is not None
     leaves = adapted.base.booster.predict(rows.features[:5], pred_leaf=True, num_threads=1).astype(int)
-    for row, places in enumerate(leaves):
+    for row, row_leaves in enumerate(leaves):
         scores = [0.0, 0.0, 0.0]
-        for tree, leaf in enumerate(places):
+        for tree, leaf in enumerate(row_leaves):
             scores[tree % 3] += float(adapted.adapter.leaf_values[tree, leaf])
-        warmed = np.exp(np.array(scores) / adapted.base.temperature)
-        chances = warmed / warmed.sum()
-        np.testing.assert_allclose(adapted.probabilities(rows.features)[row], chances, atol=1e-9)
+        exponentials = np.exp(np.array(scores) / adapted.base.temperature)
+        probabilities = exponentials / exponentials.sum()
+        np.testing.assert_allclose(adapted.probabilities(rows.features)[row], probabilities, atol=1e-9)
 
 
-def test_the_base_can_be_asked_past_its_adapter(adapted: HybridModel, rows: Rows) -> None:
+def test_base_probabilities_ignore_the_adapter(adapted: HybridModel, rows: Rows) -> None:
     base = adapted.with_adapter(None)
     np.testing.assert_array_equal(adapted.base_probabilities(rows.features), base.probabilities(rows.features))
     assert np.abs(adapted.probabilities(rows.features) - base.probabilities(rows.features)).max() > 1e-4
 
 
-def test_the_temperature_flattens_the_answers_and_keeps_their_order(model: HybridModel, rows: Rows) -> None:
+def test_temperature_flattens_probabilities_and_keeps_their_order(model: HybridModel, rows: Rows) -> None:
     warm = HybridModel(replace(model.base, temperature=3.0))
     cool, flat = model.probabilities(rows.features), warm.probabilities(rows.features)
     np.testing.assert_array_equal(cool.argsort(axis=1), flat.argsort(axis=1))
@@ -70,7 +70,7 @@ def test_the_temperature_flattens_the_answers_and_keeps_their_order(model: Hybri
     np.testing.assert_allclose(flat, softmax(scores / 3.0), atol=1e-12)
 
 
-def test_answers_carry_the_version_of_the_part_that_gave_them(model: HybridModel, adapted: HybridModel) -> None:
+def test_version_is_that_of_the_adapter_if_there_is_one(model: HybridModel, adapted: HybridModel) -> None:
     adapter = adapted.adapter
     assert adapter is not None
     assert (model.version, model.kind, model.trained_until) == (model.base.version, "base", model.base.trained_until)
@@ -82,23 +82,25 @@ def test_answers_carry_the_version_of_the_part_that_gave_them(model: HybridModel
     assert adapter.trained_until > model.base.trained_until
 
 
-def test_a_trial_that_found_nothing_leaves_the_base_to_answer(
-    model: HybridModel, adapted: HybridModel, rows: Rows
-) -> None:
+def test_rejected_adapter_leaves_the_base_in_use(model: HybridModel, adapted: HybridModel, rows: Rows) -> None:
     assert adapted.adapter is not None
-    stayed: Adapter = replace(adapted.adapter, leaf_values=None, step=0.0)
-    staying = model.with_adapter(stayed)
-    assert not staying.adapted
-    assert (staying.version, staying.kind, staying.trained_until) == (model.version, model.kind, model.trained_until)
-    np.testing.assert_array_equal(staying.probabilities(rows.features), model.probabilities(rows.features))
+    rejected: Adapter = replace(adapted.adapter, leaf_values=None, step=0.0)
+    unadapted = model.with_adapter(rejected)
+    assert not unadapted.adapted
+    assert (unadapted.version, unadapted.kind, unadapted.trained_until) == (
+        model.version,
+        model.kind,
+        model.trained_until,
+    )
+    np.testing.assert_array_equal(unadapted.probabilities(rows.features), model.probabilities(rows.features))
 
 
-def test_a_model_is_never_changed_by_adapting_it(model: HybridModel, adapted: HybridModel) -> None:
+def test_with_adapter_does_not_change_the_model(model: HybridModel, adapted: HybridModel) -> None:
     assert model.adapter is None
     assert adapted.base is model.base
 
 
-def test_a_model_tells_what_it_is_in_one_line(model: HybridModel, adapted: HybridModel) -> None:
+def test_str_of_a_model_is_one_line(model: HybridModel, adapted: HybridModel) -> None:
     assert str(model).startswith(f"HybridModel {model.version} (base of DEMO): 6,000 rows until 2024-01-05")
     assert "900 trees" in str(model)
     assert f"hold-out accuracy {model.base.metrics['accuracy']:.3f}" in str(model)
@@ -107,16 +109,18 @@ def test_a_model_tells_what_it_is_in_one_line(model: HybridModel, adapted: Hybri
 
 
 @given(scores=arrays(np.float64, st.tuples(st.integers(1, 6), st.just(3)), elements=st.floats(-1e4, 1e4)))
-def test_softmax_gives_probabilities_of_any_scores(scores: np.ndarray) -> None:
-    chances = softmax(scores)
-    np.testing.assert_allclose(chances.sum(axis=1), 1.0, rtol=1e-12)
-    assert (chances >= 0).all()
-    assert (np.take_along_axis(chances, scores.argmax(axis=1)[:, None], axis=1)[:, 0] == chances.max(axis=1)).all()
-    np.testing.assert_allclose(softmax(scores + 100.0), chances, atol=1e-9)
+def test_softmax_gives_probabilities_for_any_scores(scores: np.ndarray) -> None:
+    probabilities = softmax(scores)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, rtol=1e-12)
+    assert (probabilities >= 0).all()
+    assert (
+        np.take_along_axis(probabilities, scores.argmax(axis=1)[:, None], axis=1)[:, 0] == probabilities.max(axis=1)
+    ).all()
+    np.testing.assert_allclose(softmax(scores + 100.0), probabilities, atol=1e-9)
 
 
 @given(seed=st.integers(0, 10_000), rounds=st.integers(1, 5), count=st.integers(1, 6), width=st.integers(1, 4))
-def test_leaf_values_are_added_up_by_class(seed: int, rounds: int, count: int, width: int) -> None:
+def test_leaf_values_are_summed_by_class(seed: int, rounds: int, count: int, width: int) -> None:
     random = np.random.default_rng(seed)
     values = random.normal(size=(3 * rounds, width))
     leaves = random.integers(0, width, (count, 3 * rounds))

@@ -1,4 +1,4 @@
-"""Rows and their splits: no judge may see a minute that a training label has seen."""
+"""Rows and their splits: no judging row shares a minute with a training label."""
 
 from datetime import timedelta
 
@@ -15,7 +15,7 @@ from hybrid_ml.market.features import FEATURE_NAMES, make_features
 from hybrid_ml.market.labels import HORIZON_MINUTES, forward_returns
 from tests.simulated import NOON, bars_at, bars_with_holes, rows_at, simulated_bars
 
-# Stretches of minutes with bars, each followed by a gap: a short one is filled, a long one ends the session.
+# Runs of minutes with bars followed by a gap: a short gap is filled, a long one ends the session.
 STRETCHES = st.tuples(st.integers(0, 70), st.sampled_from([1, 2, 9, 12, 31, 32, 300]))
 GRIDS = st.lists(STRETCHES, min_size=1, max_size=5).map(
     lambda stretches: [step for bars, gap in stretches for step in [*[1] * bars, gap]]
@@ -27,8 +27,8 @@ def at(minute: int) -> pd.Timestamp:
 
 
 def leaks(training: Rows, judging: Rows) -> bool:
-    """Whether a bar that a training label is made of (its own to the one ten minutes later) is a judging row's,
-    or is not yet closed when the first judging row opens; looked up minute by minute."""
+    """Whether a bar of a training label (its own until the one ten minutes later) is a judging row,
+    or is not closed when the first judging row opens; checked minute by minute."""
     if not len(training) or not len(judging):
         return False
     minutes = [time + pd.Timedelta(minutes=later) for time in training.times for later in range(HORIZON_MINUTES + 1)]
@@ -36,16 +36,14 @@ def leaks(training: Rows, judging: Rows) -> bool:
 
 
 def labelled_on(steps: list[int]) -> Rows:
-    """The labelled rows of a grid whose bars lie these many minutes apart."""
+    """The labelled rows of a grid with these distances between bars, in minutes."""
     grid = to_grid(bars_at(np.cumsum([0, *steps]).tolist()), MAX_GAP_MINUTES)
     features = np.zeros((len(grid), 1), dtype=np.float32)
     return Rows(features, forward_returns(grid), pd.DatetimeIndex(grid.index)).labelled()
 
 
 @given(steps=GRIDS, training_rows=st.integers(1, 150), hold_out=st.integers(1, 60))
-def test_no_label_of_the_training_rows_touches_the_judging_rows(
-    steps: list[int], training_rows: int, hold_out: int
-) -> None:
+def test_training_labels_do_not_overlap_judging_rows(steps: list[int], training_rows: int, hold_out: int) -> None:
     labelled = labelled_on(steps)
     training, judging = split_hold_out(labelled, training_rows, hold_out)
     assert not leaks(training, judging)
@@ -55,7 +53,7 @@ def test_no_label_of_the_training_rows_touches_the_judging_rows(
 
 
 @given(steps=GRIDS, hold_out=st.integers(1, 60))
-def test_no_row_is_given_away_without_need(steps: list[int], hold_out: int) -> None:
+def test_split_leaves_out_no_more_rows_than_necessary(steps: list[int], hold_out: int) -> None:
     labelled = labelled_on(steps)
     training, judging = split_hold_out(labelled, len(labelled) + 1, hold_out)
     left_out = len(labelled) - len(judging) - len(training)
@@ -64,14 +62,14 @@ def test_no_row_is_given_away_without_need(steps: list[int], hold_out: int) -> N
         assert leaks(one_more, judging)
 
 
-def test_an_embargo_one_minute_short_is_a_leak_and_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_embargo_one_minute_too_short_is_a_leak(monkeypatch: pytest.MonkeyPatch) -> None:
     labelled = labelled_on([1] * 100)
     assert not leaks(*split_hold_out(labelled, 50, 20))
     monkeypatch.setattr(rows_module, "EMBARGO_BARS", HORIZON_MINUTES - 1)
     assert leaks(*split_hold_out(labelled, 50, 20))
 
 
-def test_the_training_rows_are_the_most_recent_ones() -> None:
+def test_training_rows_are_the_newest_before_the_hold_out() -> None:
     labelled = rows_at(list(range(100)))
     training, judging = split_hold_out(labelled, 30, 20)
     assert judging.times.tolist() == [at(m) for m in range(80, 100)]
@@ -79,13 +77,13 @@ def test_the_training_rows_are_the_most_recent_ones() -> None:
     np.testing.assert_array_equal(training.features[:, 0], np.arange(40, 70))
 
 
-def test_a_split_counts_time_not_rows_over_a_session_break() -> None:
+def test_embargo_counts_minutes_not_rows() -> None:
     labelled = rows_at([*range(50), *range(500, 530)])
     training, judging = split_hold_out(labelled, 1_000, 30)
     assert (len(training), len(judging)) == (50, 30)
 
 
-def test_with_too_few_rows_both_parts_come_back_shorter() -> None:
+def test_split_of_too_few_rows_gives_shorter_parts() -> None:
     assert [len(part) for part in split_hold_out(rows_at(list(range(25))), 100, 20)] == [0, 20]
     assert [len(part) for part in split_hold_out(rows_at(list(range(5))), 100, 20)] == [0, 5]
     assert [len(part) for part in split_hold_out(rows_at([]), 100, 20)] == [0, 0]
@@ -97,7 +95,7 @@ def test_labels_are_known_when_the_bar_ten_minutes_later_has_closed() -> None:
         labels_known_at(rows_at([]))
 
 
-def test_a_row_is_as_new_as_the_opening_of_its_bar() -> None:
+def test_newer_than_compares_with_the_opening_of_the_bar() -> None:
     rows = rows_at([0, 1, 2, 10, 11])
     assert rows.newer_than(NOON + timedelta(minutes=2)).times.tolist() == [at(2), at(10), at(11)]
     assert rows.newer_than(NOON + timedelta(minutes=2, seconds=1)).times.tolist() == [at(10), at(11)]
@@ -106,16 +104,16 @@ def test_a_row_is_as_new_as_the_opening_of_its_bar() -> None:
 
 
 @pytest.mark.parametrize(("count", "minutes"), [(0, []), (2, [10, 11]), (5, [0, 1, 2, 10, 11]), (9, [0, 1, 2, 10, 11])])
-def test_the_last_rows_are_the_newest_or_all(count: int, minutes: list[int]) -> None:
+def test_last_returns_the_newest_rows_or_all(count: int, minutes: list[int]) -> None:
     assert rows_at([0, 1, 2, 10, 11]).last(count).times.tolist() == [at(m) for m in minutes]
 
 
-def test_the_latest_row_is_one_row_even_of_one() -> None:
+def test_latest_returns_one_row() -> None:
     assert rows_at([3, 8]).latest().times.tolist() == [at(8)]
     assert rows_at([3]).latest().features.shape == (1, 1)
 
 
-def test_only_rows_whose_outcome_is_known_are_labelled() -> None:
+def test_only_rows_with_known_outcome_are_labelled() -> None:
     rows = rows_at([0, 1, 2, 3])
     returns = np.array([0.1, np.nan, -0.1, np.nan])
     labelled = Rows(rows.features, returns, rows.times).labelled()
@@ -124,7 +122,7 @@ def test_only_rows_whose_outcome_is_known_are_labelled() -> None:
     assert labelled.labels(0.05).tolist() == [2, 0]
 
 
-def test_a_window_holds_the_row_of_every_bar_on_the_grid() -> None:
+def test_window_has_one_row_per_minute_of_the_grid() -> None:
     bars = bars_with_holes(900, {400: 50})
     window = make_window(bars, MAX_GAP_MINUTES)
     grid = to_grid(bars, MAX_GAP_MINUTES)
@@ -136,13 +134,13 @@ def test_a_window_holds_the_row_of_every_bar_on_the_grid() -> None:
     assert window.close == bars["close"].iloc[-1]
 
 
-def test_the_gap_that_ends_a_session_is_the_one_asked_for() -> None:
+def test_max_gap_decides_the_end_of_a_session() -> None:
     bars = bars_at([0, 6])
     assert make_window(bars, 5).grid["session"].nunique() == 1
     assert make_window(bars, 4).grid["session"].nunique() == 2
 
 
-def test_later_bars_change_no_labelled_row_of_an_earlier_window() -> None:
+def test_later_bars_do_not_change_earlier_labelled_rows() -> None:
     bars = simulated_bars(1_200)
     earlier = make_window(bars.iloc[:1_000], MAX_GAP_MINUTES).rows.labelled()
     later = make_window(bars, MAX_GAP_MINUTES).rows.take(slice(0, len(earlier)))

@@ -1,4 +1,4 @@
-"""Training: repeatable, from the rows it may see only, and honest about having too few."""
+"""Training: reproducible, on the training window only, and refused with too few rows."""
 
 import os
 import subprocess
@@ -24,15 +24,15 @@ from hybrid_ml.learning.training import (
     mirror_every_other,
     train_base,
 )
-from hybrid_ml.market.features import mirror
-from hybrid_ml.market.labels import DOWN, FLAT, UP, tercile_threshold
+from hybrid_ml.market.features import FEATURE_NAMES, mirror
+from hybrid_ml.market.labels import DOWN, FLAT, FLAT_SHARE, UP, flat_threshold
 from hybrid_ml.text.counts import counted
 from tests.simulated import NOON, moment, with_returns
 from tests.unit.conftest import ROW_LIMIT, TRAINING_MINUTES, Trained
 
 CALIBRATION_ROWS = ROW_LIMIT // 20
 ROOT = Path(__file__).resolve().parents[3]
-TRAIN_ELSEWHERE = """
+TRAINING_PROGRAM = """
 from hybrid_ml.learning.training import train_base
 from tests.simulated import moment, simulated_window
 rows = simulated_window({minutes}).rows
@@ -56,8 +56,8 @@ def changed(rows: Rows, where: np.ndarray) -> Rows:
     return Rows(features, returns, rows.times)
 
 
-def test_the_same_rows_give_the_same_bytes_and_version_in_another_process(trained: Trained) -> None:
-    script = TRAIN_ELSEWHERE.format(minutes=TRAINING_MINUTES, limit=ROW_LIMIT)
+def test_same_rows_give_the_same_version_in_another_process(trained: Trained) -> None:
+    script = TRAINING_PROGRAM.format(minutes=TRAINING_MINUTES, limit=ROW_LIMIT)
     done = subprocess.run(
         [sys.executable, "-c", script],
         cwd=ROOT,
@@ -69,8 +69,8 @@ def test_the_same_rows_give_the_same_bytes_and_version_in_another_process(traine
     assert done.stdout.strip() == trained.model.version
 
 
-def test_training_looks_neither_at_older_rows_than_it_may_nor_at_its_judges(trained: Trained) -> None:
-    """Everything outside the training window is changed; trees, threshold and prior must not be."""
+def test_training_ignores_rows_outside_of_its_window(trained: Trained) -> None:
+    """Changed rows outside of the training window must not change trees, threshold and prior."""
     base = trained.model.base
     times = trained.offered.times
     outside = (times < base.trained_from) | (times >= trained.hold_out.times[0])
@@ -81,14 +81,14 @@ def test_training_looks_neither_at_older_rows_than_it_may_nor_at_its_judges(trai
     assert model.base.metrics["log_loss"] != base.metrics["log_loss"]
 
 
-def test_one_other_training_row_is_another_model(trained: Trained) -> None:
+def test_one_changed_training_row_changes_the_model(trained: Trained) -> None:
     base = trained.model.base
     few = trained.offered.labelled().last(2_600)
     versions = {train(rows, 2_000)[0].version for rows in (few, changed(few, np.arange(len(few)) == 1_000))}
     assert len(versions | {base.version}) == 3
 
 
-def test_no_training_label_reaches_into_the_hold_out(trained: Trained) -> None:
+def test_training_labels_do_not_overlap_the_hold_out(trained: Trained) -> None:
     base = trained.model.base
     assert base.rows == ROW_LIMIT
     assert len(trained.hold_out) == 600
@@ -97,35 +97,36 @@ def test_no_training_label_reaches_into_the_hold_out(trained: Trained) -> None:
     assert base.data_until == moment(TRAINING_MINUTES) == base.as_of
 
 
-def test_threshold_and_prior_are_those_of_the_training_rows(trained: Trained) -> None:
+def test_threshold_and_prior_are_computed_on_the_training_rows(trained: Trained) -> None:
     base = trained.model.base
     times = trained.offered.times
     training = trained.offered.take(np.flatnonzero(times >= base.trained_from)).labelled().take(slice(0, ROW_LIMIT))
     last_label = training.times[-1] + pd.Timedelta(minutes=11)
     calibrated_from = base.trained_until - timedelta(minutes=11 + CALIBRATION_ROWS - 1)
     assert last_label <= calibrated_from
-    assert base.label_threshold == tercile_threshold(training.forward_returns)
+    assert base.label_threshold == flat_threshold(training.forward_returns, FLAT_SHARE)
+    assert base.flat_share == FLAT_SHARE
     shares = np.bincount(training.labels(base.label_threshold)) / ROW_LIMIT
     np.testing.assert_allclose(base.class_prior, shares, atol=1e-3)
     assert sum(base.class_prior) == pytest.approx(1.0)
 
 
-def test_the_metrics_are_those_on_the_hold_out(trained: Trained) -> None:
+def test_metrics_are_computed_on_the_hold_out(trained: Trained) -> None:
     base, hold_out = trained.model.base, trained.hold_out
     scores = base.booster.predict(hold_out.features, raw_score=True, num_threads=1)
-    chances = softmax(scores / base.temperature)
+    probabilities = softmax(scores / base.temperature)
     labels = hold_out.labels(base.label_threshold)
     assert base.metrics["rows"] == len(hold_out)
-    assert base.metrics["accuracy"] == np.mean(chances.argmax(axis=1) == labels)
-    assert base.metrics["log_loss"] == pytest.approx(log_loss(labels, chances, labels=[0, 1, 2]))
+    assert base.metrics["accuracy"] == np.mean(probabilities.argmax(axis=1) == labels)
+    assert base.metrics["log_loss"] == pytest.approx(log_loss(labels, probabilities, labels=[0, 1, 2]))
 
 
-def test_what_is_planted_in_the_market_is_learnt(trained: Trained) -> None:
+def test_simulated_momentum_is_learnt(trained: Trained) -> None:
     metrics = trained.model.base.metrics
     assert metrics["log_loss"] < metrics["prior_log_loss"] - 0.02
 
 
-def test_the_model_is_three_hundred_rounds_of_one_tree_a_class(trained: Trained) -> None:
+def test_model_has_300_rounds_of_one_tree_per_class(trained: Trained) -> None:
     base = trained.model.base
     assert base.booster.num_trees() == len(base.leaf_values) == 900
     assert base.booster.num_model_per_iteration() == 3
@@ -134,7 +135,7 @@ def test_the_model_is_three_hundred_rounds_of_one_tree_a_class(trained: Trained)
     assert base.parameters == {**PARAMETERS, "boosting_rounds": 300, "num_threads": 1}
 
 
-def test_leaf_values_are_the_outputs_lightgbm_knows(trained: Trained) -> None:
+def test_leaf_values_equal_lightgbm_outputs(trained: Trained) -> None:
     base = trained.model.base
     leaves = trained.model.leaves(trained.hold_out.features)
     for tree in range(0, 900, 37):
@@ -156,7 +157,7 @@ def test_leaf_values_are_padded_with_zero() -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1, 500, 2_469])
-def test_too_few_rows_are_refused_naming_the_minimum(trained: Trained, count: int) -> None:
+def test_training_with_too_few_rows_is_refused_with_the_minimum(trained: Trained, count: int) -> None:
     rows = trained.offered.labelled().last(count)
     with pytest.raises(DataUnavailable, match="DEMO") as raised:
         train(rows)
@@ -165,8 +166,8 @@ def test_too_few_rows_are_refused_naming_the_minimum(trained: Trained, count: in
     assert "hybrid-ml backfill" in str(raised.value)
 
 
-def test_just_enough_rows_are_trained_on_and_every_round_is_heard_of(trained: Trained) -> None:
-    heard: list[int] = []
+def test_minimum_number_of_rows_is_trained_with_progress_per_round(trained: Trained) -> None:
+    rounds: list[int] = []
     model, hold_out = train_base(
         trained.offered.labelled().last(2_470),
         symbol="DEMO",
@@ -175,14 +176,14 @@ def test_just_enough_rows_are_trained_on_and_every_round_is_heard_of(trained: Tr
         week=3,
         as_of=NOON,
         num_threads=1,
-        on_round=heard.append,
+        on_round=rounds.append,
     )
     assert (model.base.rows, len(hold_out)) == (2_000, 300)
     assert (model.base.row_limit, model.base.week, model.kind) == (23_000, 3, "scratch")
-    assert heard == list(range(1, 301))
+    assert rounds == list(range(1, 301))
 
 
-def test_fewer_rows_than_the_limit_are_all_trained_on(trained: Trained) -> None:
+def test_fewer_rows_than_the_limit_are_all_used(trained: Trained) -> None:
     offered = trained.offered.take(slice(0, 4_000))
     labelled = len(offered.labelled())
     model, hold_out = train(offered, 80_000)
@@ -191,43 +192,45 @@ def test_fewer_rows_than_the_limit_are_all_trained_on(trained: Trained) -> None:
     assert model.base.row_limit == 80_000
 
 
-def test_prices_that_never_moved_make_a_model_that_expects_no_move(trained: Trained) -> None:
-    still = with_returns(trained.offered, np.zeros(len(trained.offered)))
-    model, hold_out = train(still, 3_000)
+def test_constant_prices_give_a_model_that_predicts_flat(trained: Trained) -> None:
+    constant = with_returns(trained.offered, np.zeros(len(trained.offered)))
+    model, hold_out = train(constant, 3_000)
     assert model.base.label_threshold == 0.0
-    chances = model.probabilities(hold_out.features)
-    assert set(chances.argmax(axis=1)) == {FLAT}
-    assert np.isfinite(chances).all()
+    probabilities = model.probabilities(hold_out.features)
+    assert set(probabilities.argmax(axis=1)) == {FLAT}
+    assert np.isfinite(probabilities).all()
     assert min(model.base.class_prior) > 0.0
     assert np.isfinite(model.base.metrics["prior_log_loss"])
 
 
-def test_the_lean_text_gives_the_same_answers_bit_by_bit(trained: Trained) -> None:
+def test_lean_text_gives_identical_predictions(trained: Trained) -> None:
     rows = trained.offered.labelled().last(3_000)
     labels = rows.labels(trained.model.base.label_threshold)
-    whole = boost(rows.features, labels, {**PARAMETERS, "num_threads": 1})
-    text = whole.model_to_string()
+    full = boost(rows.features, labels, {**PARAMETERS, "num_threads": 1})
+    text = full.model_to_string()
     lean = lightgbm.Booster(model_str=lean_text(text))
     probes = trained.offered.features
-    assert np.array_equal(lean.predict(probes, num_threads=1), whole.predict(probes, num_threads=1))
-    assert lean.num_trees() == whole.num_trees() == 900
-    assert len(lean_text(text)) < 0.6 * len(text)
-    shares = importance(whole)
+    assert np.array_equal(lean.predict(probes, num_threads=1), full.predict(probes, num_threads=1))
+    assert lean.num_trees() == full.num_trees() == 900
+    assert len(lean_text(text)) < 0.66 * len(text)
+    explained = (booster.predict(probes[:50], pred_contrib=True, num_threads=1) for booster in (lean, full))
+    np.testing.assert_array_equal(*explained, strict=True)
+    shares = importance(full, FEATURE_NAMES)
     assert sum(shares.values()) == pytest.approx(1, abs=1e-3)
     assert list(shares.values()) == sorted(shares.values(), reverse=True)
 
 
-def test_every_other_row_is_seen_upside_down(trained: Trained) -> None:
+def test_every_second_row_is_mirrored(trained: Trained) -> None:
     features = trained.offered.labelled().features[-6:]
     labels = np.array([DOWN, DOWN, FLAT, FLAT, UP, UP])
-    seen, text = mirror_every_other(features, labels)
-    assert np.array_equal(seen[::2], features[::2], equal_nan=True)
-    assert np.array_equal(seen[1::2], mirror(features[1::2]), equal_nan=True)
+    mirrored, text = mirror_every_other(features, labels)
+    assert np.array_equal(mirrored[::2], features[::2], equal_nan=True)
+    assert np.array_equal(mirrored[1::2], mirror(features[1::2]), equal_nan=True)
     assert text.tolist() == [DOWN, UP, FLAT, FLAT, UP, DOWN]
     assert labels.tolist() == [DOWN, DOWN, FLAT, FLAT, UP, UP]
 
 
-def test_up_and_down_are_learnt_alike_whatever_the_drift(trained: Trained) -> None:
+def test_drift_of_the_window_does_not_bias_up_against_down(trained: Trained) -> None:
     labelled = trained.offered.labelled()
     rises = np.random.default_rng(0).random(len(labelled)) < 0.9
     drifting = with_returns(labelled, np.where(rises, 1, -1) * np.abs(labelled.forward_returns))
@@ -236,3 +239,13 @@ def test_up_and_down_are_learnt_alike_whatever_the_drift(trained: Trained) -> No
     both = np.concatenate([hold_out.features, mirror(hold_out.features)])
     down, _, up = model.probabilities(both).mean(axis=0)
     assert up == pytest.approx(down, abs=0.04)
+
+
+def test_threads_sleep_while_they_wait_unless_the_user_says_otherwise() -> None:
+    program = "import os, hybrid_ml; print(os.environ['OMP_WAIT_POLICY'])"
+    rest = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    for stated, expected in (({}, "passive"), ({"OMP_WAIT_POLICY": "active"}, "active")):
+        done = subprocess.run(
+            [sys.executable, "-c", program], env=rest | stated, capture_output=True, text=True, check=False
+        )
+        assert done.stdout.strip() == expected, done.stderr

@@ -1,4 +1,4 @@
-"""Features: causal, bounded in their look-back, inside one session, and what their names say."""
+"""Features: causal, with a bounded look-back, within one session, and equal to plain formulas."""
 
 from collections.abc import Callable
 from math import cos, isnan, log, nan, pi, sin, sqrt
@@ -14,10 +14,10 @@ from hybrid_ml.market.features import FEATURE_NAMES, LOOK_BACK_BARS, make_featur
 from tests.simulated import bars_with_holes, hand_made_bars, perturbed, simulated_bars, wavy_grid
 
 MARKETS: dict[str, Callable[[], pd.DataFrame]] = {
-    "never sleeping": lambda: simulated_bars(3_600),
+    "without breaks": lambda: simulated_bars(3_600),
     "with sessions": lambda: simulated_bars(11_500, sessions=True),
-    "with long holes": lambda: bars_with_holes(4_200, {1_300: 45, 2_900: 31, 3_950: 90}),
-    "with short holes": lambda: bars_with_holes(3_800, {at: 1 + at % 30 for at in range(200, 3_700, 70)}),
+    "with long gaps": lambda: bars_with_holes(4_200, {1_300: 45, 2_900: 31, 3_950: 90}),
+    "with short gaps": lambda: bars_with_holes(3_800, {at: 1 + at % 30 for at in range(200, 3_700, 70)}),
 }
 
 
@@ -36,11 +36,11 @@ def features(grid: pd.DataFrame) -> np.ndarray:
     return make_features(grid).to_numpy()
 
 
-def assert_same_bits(found: np.ndarray, expected: np.ndarray) -> None:
-    np.testing.assert_array_equal(found, expected, strict=True)
+def assert_same_bits(actual: np.ndarray, expected: np.ndarray) -> None:
+    np.testing.assert_array_equal(actual, expected, strict=True)
 
 
-def test_between_35_and_60_features_are_made_and_named_in_order(grid: pd.DataFrame) -> None:
+def test_features_are_35_to_60_named_float32_columns(grid: pd.DataFrame) -> None:
     made = make_features(grid)
     assert 35 <= len(FEATURE_NAMES) <= 60
     assert tuple(made.columns) == FEATURE_NAMES
@@ -49,7 +49,7 @@ def test_between_35_and_60_features_are_made_and_named_in_order(grid: pd.DataFra
     pd.testing.assert_index_equal(made.index, grid.index)
 
 
-def test_every_feature_is_known_somewhere_and_tells_bars_apart() -> None:
+def test_every_feature_has_values_and_varies() -> None:
     made = make_features(to_grid(simulated_bars(1_600)))
     for name in FEATURE_NAMES:
         assert made[name].iloc[LOOK_BACK_BARS:].notna().any(), name
@@ -57,7 +57,7 @@ def test_every_feature_is_known_somewhere_and_tells_bars_apart() -> None:
 
 
 @pytest.mark.parametrize("cut", [5, 481, 1_700, -2])
-def test_what_comes_later_changes_no_feature(grid: pd.DataFrame, features: np.ndarray, cut: int) -> None:
+def test_later_bars_change_no_feature(grid: pd.DataFrame, features: np.ndarray, cut: int) -> None:
     cut %= len(grid)
     later = perturbed(grid, slice(cut + 1, None))
     assert not np.array_equal(make_features(later).to_numpy()[cut + 1 :], features[cut + 1 :], equal_nan=True)
@@ -65,49 +65,47 @@ def test_what_comes_later_changes_no_feature(grid: pd.DataFrame, features: np.nd
     assert_same_bits(make_features(grid.iloc[: cut + 1]).to_numpy(), features[: cut + 1])
 
 
-def test_a_break_that_comes_later_changes_no_feature(bars: pd.DataFrame, features: np.ndarray) -> None:
-    """Bars lost after the cut would carry, break or end the session; no row before may know."""
+def test_later_session_break_changes_no_feature(bars: pd.DataFrame, features: np.ndarray) -> None:
+    """Bars missing after the cut must not change any row before it."""
     cut = 1_000
-    holed = to_grid(bars.drop(index=bars.index[cut + 1 : cut + 60]))
-    known = int((holed.index <= bars["time"].iloc[cut]).sum())
-    assert_same_bits(make_features(holed).to_numpy()[:known], features[:known])
+    with_gap = to_grid(bars.drop(index=bars.index[cut + 1 : cut + 60]))
+    rows_before = int((with_gap.index <= bars["time"].iloc[cut]).sum())
+    assert_same_bits(make_features(with_gap).to_numpy()[:rows_before], features[:rows_before])
 
 
-def test_the_last_1500_bars_give_the_same_row_as_the_whole_history(bars: pd.DataFrame) -> None:
+def test_last_1500_bars_give_the_same_row_as_the_full_history(bars: pd.DataFrame) -> None:
     for end in range(len(bars) - 17, len(bars) + 1):
         history = bars.iloc[:end]
-        whole = make_features(to_grid(history)).to_numpy()
+        full = make_features(to_grid(history)).to_numpy()
         recent = make_features(to_grid(history.tail(1_500).reset_index(drop=True))).to_numpy()
-        assert_same_bits(recent[-1], whole[-1])
+        assert_same_bits(recent[-1], full[-1])
 
 
-def test_every_row_with_a_full_look_back_is_the_same_wherever_history_starts(
-    grid: pd.DataFrame, features: np.ndarray
-) -> None:
+def test_rows_with_full_look_back_do_not_depend_on_the_start(grid: pd.DataFrame, features: np.ndarray) -> None:
     for start in (1, 7, 64, 500, 1_021):
         part = make_features(grid.iloc[start:]).to_numpy()
         assert_same_bits(part[LOOK_BACK_BARS:], features[start + LOOK_BACK_BARS :])
 
 
 @pytest.mark.parametrize("row", [480, 777, 1_500, -1])
-def test_nothing_older_than_480_bars_is_looked_at(grid: pd.DataFrame, features: np.ndarray, row: int) -> None:
+def test_bars_older_than_480_change_no_feature(grid: pd.DataFrame, features: np.ndarray, row: int) -> None:
     row %= len(grid)
     older = perturbed(grid, slice(0, row - LOOK_BACK_BARS + 1))
     older["session"] = grid["session"] + (np.arange(len(grid)) > row - LOOK_BACK_BARS)
     assert_same_bits(make_features(older).to_numpy()[row], features[row])
 
 
-def test_the_look_back_is_used_to_its_end() -> None:
+def test_oldest_bar_of_the_look_back_is_used() -> None:
     grid = to_grid(simulated_bars(1_200))
     row = 1_000
     oldest = row - LOOK_BACK_BARS + 1
-    touched = make_features(perturbed(grid, slice(oldest, oldest + 1))).iloc[row]
-    changed = [name for name in FEATURE_NAMES if touched[name] != make_features(grid).iloc[row][name]]
+    perturbed_row = make_features(perturbed(grid, slice(oldest, oldest + 1))).iloc[row]
+    changed = [name for name in FEATURE_NAMES if perturbed_row[name] != make_features(grid).iloc[row][name]]
     assert changed == ["log_volatility_479", "volatility_ratio_60_479"]
 
 
-@pytest.mark.parametrize("market", ["with sessions", "with long holes"])
-def test_no_window_crosses_a_session_break(market: str) -> None:
+@pytest.mark.parametrize("market", ["with sessions", "with long gaps"])
+def test_no_feature_window_crosses_a_session_break(market: str) -> None:
     grid = to_grid(MARKETS[market]())
     features = make_features(grid).to_numpy()
     starts = np.flatnonzero(np.diff(grid["session"]) != 0) + 1
@@ -117,7 +115,7 @@ def test_no_window_crosses_a_session_break(market: str) -> None:
         assert_same_bits(make_features(grid.iloc[start:]).to_numpy(), features[start:])
 
 
-def test_a_window_is_nan_until_the_session_has_filled_it() -> None:
+def test_feature_is_nan_until_its_window_is_full() -> None:
     grid = to_grid(bars_with_holes(1_600, {700: 40}))
     made = make_features(grid)
     starts = [0, int(np.flatnonzero(np.diff(grid["session"]))[0]) + 1]
@@ -141,28 +139,28 @@ def test_a_window_is_nan_until_the_session_has_filled_it() -> None:
     }
     for start in starts:
         for name, bars_before in bars_needed.items():
-            known = made[name].iloc[start : start + 481].notna().to_numpy()
-            assert not known[: bars_before - 1].any(), name
-            assert known[bars_before - 1 :].all(), name
+            is_known = made[name].iloc[start : start + 481].notna().to_numpy()
+            assert not is_known[: bars_before - 1].any(), name
+            assert is_known[bars_before - 1 :].all(), name
 
 
-def test_bars_of_the_session_are_counted_up_to_the_look_back() -> None:
+def test_session_bars_are_counted_up_to_the_look_back() -> None:
     grid = to_grid(bars_with_holes(1_500, {600: 40}))
-    counted = make_features(grid)["session_bars"]
+    session_bars = make_features(grid)["session_bars"]
     start = int(np.flatnonzero(np.diff(grid["session"]))[0]) + 1
-    assert counted.iloc[:481].tolist() == [*range(480), 479]
-    assert counted.iloc[start : start + 3].tolist() == [0, 1, 2]
+    assert session_bars.iloc[:481].tolist() == [*range(480), 479]
+    assert session_bars.iloc[start : start + 3].tolist() == [0, 1, 2]
 
 
 class ByHand:
-    """Some features of a grid, one bar at a time with nothing but `math`."""
+    """Some features of a grid, computed bar by bar with `math` only."""
 
     def __init__(self, grid: pd.DataFrame) -> None:
         self.open, self.high, self.low, self.close = (grid[column].tolist() for column in PRICE_COLUMNS)
         self.volume, self.session, self.times = grid["volume"].tolist(), grid["session"].tolist(), list(grid.index)
 
     def inside(self, row: int, bars: int) -> bool:
-        """Whether `bars` bars up to `row` lie in its session."""
+        """Whether the `bars` bars up to `row` are in its session."""
         return row - bars + 1 >= 0 and self.session[row - bars + 1] == self.session[row]
 
     def change(self, row: int) -> float:
@@ -231,7 +229,7 @@ class ByHand:
         return 2 * pi * (self.times[row].hour * 60 + self.times[row].minute) / 1440
 
     def all(self, row: int) -> dict[str, float]:
-        """Every feature that is checked here, NaN where its window is not full."""
+        """All features checked here, NaN if the window is not full."""
         spread = log(self.high[row] / self.low[row])
         levels, log_volume = [log(c) for c in self.close], [log(1 + v) for v in self.volume]
         return {
@@ -263,8 +261,8 @@ class ByHand:
 
 
 @pytest.mark.parametrize("row", [485, 600, 701, 725, 1_000, 1_300, 1_399])
-def test_features_are_what_plain_loops_give(row: int) -> None:
-    """The hole starts a session at row 701, so windows are full, half full and empty among these rows."""
+def test_features_equal_plain_loops(row: int) -> None:
+    """The gap starts a session at row 701, so these rows have full, partly full and empty windows."""
     grid = to_grid(bars_with_holes(1_500, {699: 60}))
     assert grid["session"].iloc[[690, 725]].tolist() == [0, 1]
     made = make_features(grid).iloc[row]
@@ -302,11 +300,11 @@ FROZEN = {
 
 
 @pytest.mark.parametrize("name", FROZEN)
-def test_features_of_a_fixed_market_stay_what_they_were(name: str) -> None:
+def test_features_of_a_fixed_grid_equal_frozen_values(name: str) -> None:
     assert make_features(wavy_grid(600))[name].iloc[-1] == pytest.approx(FROZEN[name], rel=2e-5)
 
 
-def test_constant_prices_leave_ratios_open_and_nothing_infinite() -> None:
+def test_constant_prices_give_nan_ratios_and_no_infinity() -> None:
     made = make_features(to_grid(hand_made_bars([100.0] * 700, volume=0.0)))
     unknown = {name for name in FEATURE_NAMES if made[name].isna().all()}
     assert {"log_volatility_60", "return_10", "stochastic_15", "zscore_20", "volume_zscore_60"} <= unknown
@@ -318,46 +316,46 @@ def test_constant_prices_leave_ratios_open_and_nothing_infinite() -> None:
     closes=st.lists(st.sampled_from([1e-8, 1.0, 1.0000001, 3.0, 1e7]), min_size=20, max_size=90),
     volume=st.sampled_from([0.0, 1e-9, 5.0, 1e15]),
 )
-def test_no_feature_is_ever_infinite(closes: list[float], volume: float) -> None:
+def test_features_are_never_infinite(closes: list[float], volume: float) -> None:
     assert not np.isinf(make_features(to_grid(hand_made_bars(closes, volume=volume))).to_numpy()).any()
 
 
-def test_the_price_level_does_not_matter() -> None:
+def test_price_level_does_not_change_features() -> None:
     grid = to_grid(simulated_bars(1_000))
-    dearer = grid.copy()
-    dearer[PRICE_COLUMNS] *= 4_096.0
+    scaled = grid.copy()
+    scaled[PRICE_COLUMNS] *= 4_096.0
     np.testing.assert_allclose(
-        make_features(dearer).to_numpy(), make_features(grid).to_numpy(), rtol=1e-4, atol=1e-5, equal_nan=True
+        make_features(scaled).to_numpy(), make_features(grid).to_numpy(), rtol=1e-4, atol=1e-5, equal_nan=True
     )
 
 
-def test_the_clock_is_that_of_utc() -> None:
+def test_time_features_use_utc() -> None:
     made = make_features(to_grid(hand_made_bars([100.0, 101.0])))
     assert made["day_cosine"].iloc[0] == pytest.approx(-1.0)
     assert made["day_sine"].iloc[1] == pytest.approx(sin(pi + 2 * pi / 1440), abs=1e-6)
     assert made["weekday"].tolist() == [1.0, 1.0]  # 5 March 2024 was a Tuesday
 
 
-def test_making_features_leaves_the_grid_alone() -> None:
+def test_making_features_does_not_change_the_grid() -> None:
     grid = to_grid(simulated_bars(600))
     before = grid.copy(deep=True)
     make_features(grid)
     pd.testing.assert_frame_equal(grid, before)
 
 
-def test_a_mirrored_row_is_the_row_of_reciprocal_prices(grid: pd.DataFrame, features: np.ndarray) -> None:
-    upside_down = grid.copy()
-    upside_down[["open", "close"]] = 1 / grid[["open", "close"]]
-    upside_down["high"], upside_down["low"] = 1 / grid["low"], 1 / grid["high"]
-    found = make_features(upside_down).to_numpy()
-    np.testing.assert_allclose(mirror(features), found, rtol=2e-3, atol=2e-3)
+def test_mirrored_row_equals_features_of_reciprocal_prices(grid: pd.DataFrame, features: np.ndarray) -> None:
+    inverted = grid.copy()
+    inverted[["open", "close"]] = 1 / grid[["open", "close"]]
+    inverted["high"], inverted["low"] = 1 / grid["low"], 1 / grid["high"]
+    reciprocal = make_features(inverted).to_numpy()
+    np.testing.assert_allclose(mirror(features), reciprocal, rtol=2e-3, atol=2e-3)
     assert mirror(features).dtype == np.float32
-    changes = np.nanmax(np.abs(found - features), axis=0) > 0.1
+    changes = np.nanmax(np.abs(reciprocal - features), axis=0) > 0.1
     directed = ("return", "body", "close_in", "stoch", "relative", "effic", "zscore", "signed", "skew")
     assert [name for name, changed in zip(FEATURE_NAMES, changes, strict=True) if changed] == [
         name for name in FEATURE_NAMES if name.startswith(directed)
     ]
 
 
-def test_a_row_mirrored_twice_is_itself(features: np.ndarray) -> None:
+def test_mirroring_twice_restores_the_row(features: np.ndarray) -> None:
     np.testing.assert_allclose(mirror(mirror(features)), features, rtol=1e-5, atol=1e-6)

@@ -1,4 +1,4 @@
-"""Files that are no bars, or more than a file of bars can be: refused early, and nothing of them repeated."""
+"""Files without bars, or too large: refused early, without repeating their content."""
 
 import bz2
 import gzip
@@ -29,7 +29,7 @@ from tests.simulated import simulated_bars
 HEADER = b"time,open,high,low,close,volume\n"
 SECRET = "S3cretS3cret"
 PEAK_BYTES = 700 * 2**20
-"""Of a process that has imported pandas and pyarrow, 180 MB, and read 16 MB of an archive; it took 2 GB."""
+"""Limit for a process with pandas and pyarrow (180 MB) that reads 16 MB of an archive; without a limit it took 2 GB."""
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def refusal(path: Path, limits: FileLimits = FileLimits()) -> str:  # noqa: B008
     ],
 )
 @pytest.mark.parametrize("name", ["bars.csv", "shadow", ".env", "bars.parquet", "bars.csv.gz", "bars.zip"])
-def test_nothing_of_a_file_that_is_no_table_is_repeated(tmp_path: Path, name: str, content: str) -> None:
+def test_error_of_a_file_without_bars_does_not_repeat_its_content(tmp_path: Path, name: str, content: str) -> None:
     path = tmp_path / name
     path.write_text(content)
     assert SECRET not in refusal(path)
@@ -65,7 +65,7 @@ def test_nothing_of_a_file_that_is_no_table_is_repeated(tmp_path: Path, name: st
     assert SECRET not in refusal(tmp_path / "in.csv.gz")
 
 
-def test_names_beside_those_of_bars_are_shortened(tmp_path: Path) -> None:
+def test_long_column_names_are_shortened_in_the_error(tmp_path: Path) -> None:
     path = tmp_path / "bars.csv"
     path.write_text(f"time,open,high,{'x' * 500}\n1,2,3,4\n")
     text = refusal(path)
@@ -73,13 +73,13 @@ def test_names_beside_those_of_bars_are_shortened(tmp_path: Path) -> None:
     assert len(text) < 400 + len(str(path))
 
 
-def test_what_is_kept_of_a_row_set_aside_is_short(tmp_path: Path) -> None:
+def test_stored_text_of_a_rejected_row_is_limited(tmp_path: Path) -> None:
     path = tmp_path / "bars.csv"
     path.write_bytes(HEADER + b"x" * 5_000 + b",1,1,1,1,1\n" + b"1," * 5_000 + b"\n")
-    assert read_bar_file(path).set_aside["raw"].str.len().max() <= 500
+    assert read_bar_file(path).rejected["raw"].str.len().max() <= 500
 
 
-def packed(folder: Path, kind: str, content: bytes) -> Path:
+def compressed(folder: Path, kind: str, content: bytes) -> Path:
     path = folder / f"bars.csv.{kind}"
     if kind == "zip":
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -90,19 +90,19 @@ def packed(folder: Path, kind: str, content: bytes) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["gz", "bz2", "xz", "zip"])
-def test_archives_are_read_and_no_further_than_they_may_expand(
+def test_archives_are_read_up_to_the_expansion_limit(
     tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(file_limits, "EXPANSION_FREE_BYTES", 100_000)
     bars = simulated_bars(300)
     text = io.StringIO()
     bars.to_csv(text, index=False)
-    pd.testing.assert_frame_equal(read_bar_file(packed(tmp_path, kind, text.getvalue().encode())).bars, bars)
-    message = refusal(packed(tmp_path, kind, HEADER + b"1,1,1,1,1,1\n" * 60_000))
+    pd.testing.assert_frame_equal(read_bar_file(compressed(tmp_path, kind, text.getvalue().encode())).bars, bars)
+    message = refusal(compressed(tmp_path, kind, HEADER + b"1,1,1,1,1,1\n" * 60_000))
     assert "expands to more than 100 times its size" in message
 
 
-def test_an_archive_of_a_hundred_kilobytes_costs_no_gigabytes(tmp_path: Path, faults: FaultRows) -> None:
+def test_decompression_bomb_is_refused_with_limited_memory(tmp_path: Path, faults: FaultRows) -> None:
     path = tmp_path / "bars.csv.gz"
     with gzip.open(path, "wb") as file:
         file.write(HEADER)
@@ -124,7 +124,7 @@ def test_an_archive_of_a_hundred_kilobytes_costs_no_gigabytes(tmp_path: Path, fa
     )
 
 
-def test_bytes_rows_and_columns_have_a_limit(tmp_path: Path) -> None:
+def test_bytes_rows_and_columns_are_limited(tmp_path: Path) -> None:
     small = FileLimits(1)
     path = tmp_path / "bars.csv"
     path.write_bytes(HEADER + b"1527811200,1,1,1,1,1\n" * 60_000)
@@ -139,7 +139,7 @@ def test_bytes_rows_and_columns_have_a_limit(tmp_path: Path) -> None:
     assert "cannot be read" in refusal(path)
 
 
-def test_too_many_rows_that_cannot_be_used_are_no_bars(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_with_too_many_bad_rows_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bars_module, "MOST_SET_ASIDE", 100)
     path = tmp_path / "bars.csv"
     path.write_bytes(HEADER + b"x,1,1,1,1,1\n" * 101)
@@ -150,12 +150,12 @@ def test_too_many_rows_that_cannot_be_used_are_no_bars(tmp_path: Path, monkeypat
     ("columns", "text"),
     [
         ({"time": pa.array([0] * 2_000_000)}, "more than 10,000 rows"),
-        ({"time": pa.array(["x" * 5_000] * 100)}, "holds a text of 5,000 bytes"),
-        ({"time": pa.array([[1, 2]] * 100)}, "holds lists or records"),
+        ({"time": pa.array(["x" * 5_000] * 100)}, "contains a text of 5,000 bytes"),
+        ({"time": pa.array([[1, 2]] * 100)}, "contains lists or records"),
         ({"time": None}, "columns time are missing"),
     ],
 )
-def test_parquet_has_the_same_limits(tmp_path: Path, columns: dict[str, pa.Array], text: str) -> None:
+def test_parquet_files_have_the_same_limits(tmp_path: Path, columns: dict[str, pa.Array], text: str) -> None:
     count = len(columns["time"] or [0])
     values = {name: pa.array(np.ones(count)) for name in ("open", "high", "low", "close", "volume")}
     path = tmp_path / "bars.parquet"
@@ -163,7 +163,7 @@ def test_parquet_has_the_same_limits(tmp_path: Path, columns: dict[str, pa.Array
     assert text in refusal(path, FileLimits(1))
 
 
-def test_text_and_categories_in_parquet_are_read(tmp_path: Path) -> None:
+def test_text_and_categories_in_parquet_are_accepted(tmp_path: Path) -> None:
     bars = simulated_bars(300)
     path = tmp_path / "bars.parquet"
     bars.assign(time=bars["time"].astype(str).astype("category"), open=bars["open"].astype(str)).to_parquet(path)
@@ -173,7 +173,7 @@ def test_text_and_categories_in_parquet_are_read(tmp_path: Path) -> None:
 @settings(max_examples=60, derandomize=True, deadline=None)
 @given(st.binary(max_size=300), st.sampled_from(["csv", "csv.gz", "zip", "parquet", "csv.xz"]), st.booleans())
 @example(b"\xff\xfe\x00", "csv", True)
-def test_whatever_a_file_holds_it_is_bars_or_one_line(
+def test_arbitrary_content_gives_bars_or_a_one_line_error(
     tmp_path_factory: pytest.TempPathFactory, content: bytes, kind: str, with_header: bool
 ) -> None:
     path = tmp_path_factory.getbasetemp() / f"any.{kind}"

@@ -1,4 +1,4 @@
-"""Counts over a stretch of bars, and the warnings a person can act on."""
+"""Data quality: counts over a range of bars, and warnings."""
 
 from datetime import timedelta
 
@@ -16,7 +16,7 @@ def grid_of(closes: list[float], carried: int = 0) -> pd.DataFrame:
     return grid
 
 
-def test_the_counts_are_those_of_the_bars() -> None:
+def test_quality_counts_equal_the_bars() -> None:
     bars = bars_at([0, 1, 2, 5, 60])
     bars.loc[1, "volume"] = 0.0
     quality = measure_quality(to_grid(bars), NOON + timedelta(minutes=71))
@@ -28,36 +28,36 @@ def test_the_counts_are_those_of_the_bars() -> None:
     assert quality.warnings == []
 
 
-def test_a_good_market_gives_no_warning() -> None:
+def test_good_bars_give_no_warning() -> None:
     grid = to_grid(simulated_bars(2_000))
     assert measure_quality(grid, grid.index[-1].to_pydatetime() + timedelta(minutes=5)).warnings == []
 
 
-def test_one_bar_can_be_measured() -> None:
+def test_quality_of_a_single_bar_can_be_measured() -> None:
     quality = measure_quality(grid_of([100.0]), NOON + timedelta(minutes=1))
     assert (quality.bars, quality.unchanged_share, quality.warnings) == (1, 0.0, [])
 
 
-@pytest.mark.parametrize(("hours", "warned"), [(24, False), (25, True), (24 * 100, True)])
-def test_old_bars_are_warned_of_after_a_day(hours: int, warned: bool) -> None:
+@pytest.mark.parametrize(("hours", "has_warning"), [(24, False), (25, True), (24 * 100, True)])
+def test_bars_older_than_a_day_give_a_warning(hours: int, has_warning: bool) -> None:
     quality = measure_quality(grid_of([100.0, 101.0]), NOON + timedelta(hours=hours, minutes=2))
-    assert quality.warnings == ([f"the newest bar is {hours / 24:,.1f} days old"] if warned else [])
+    assert quality.warnings == ([f"the newest bar is {hours / 24:,.1f} days old"] if has_warning else [])
 
 
-@pytest.mark.parametrize(("carried", "warned"), [(6, False), (7, True)])
-def test_a_market_that_hardly_trades_is_warned_of(carried: int, warned: bool) -> None:
+@pytest.mark.parametrize(("carried", "has_warning"), [(6, False), (7, True)])
+def test_mostly_missing_minutes_give_a_warning(carried: int, has_warning: bool) -> None:
     warnings = measure_quality(grid_of([100.0 + n for n in range(10)], carried), NOON).warnings
-    assert warnings == (["70% of the minutes had no trade and carry the last close"] if warned else [])
+    assert warnings == (["70% of the minutes had no trade and repeat the last close"] if has_warning else [])
 
 
-@pytest.mark.parametrize(("unchanged", "warned"), [(7, False), (8, True)])
-def test_a_price_that_hardly_moves_is_warned_of(unchanged: int, warned: bool) -> None:
+@pytest.mark.parametrize(("unchanged", "has_warning"), [(7, False), (8, True)])
+def test_mostly_unchanged_prices_give_a_warning(unchanged: int, has_warning: bool) -> None:
     closes = [100.0] * (unchanged + 1) + [101.0 + n for n in range(10 - unchanged)]
     warnings = measure_quality(grid_of(closes), NOON).warnings
-    assert warnings == (["the price did not move in 80% of the minutes"] if warned else [])
+    assert warnings == (["the price did not move in 80% of the minutes"] if has_warning else [])
 
 
-def test_every_warning_that_applies_is_given_and_none_twice() -> None:
+def test_every_applicable_warning_is_given_once() -> None:
     grid = grid_of([100.0] * 10, carried=10)
     for _ in range(2):
         assert len(measure_quality(grid, NOON + timedelta(days=9)).warnings) == 3

@@ -1,4 +1,4 @@
-"""Rolling statistics: right by pandas' account, and the same to the last bit wherever history starts."""
+"""Rolling statistics: equal to pandas, and bit-identical wherever the history starts."""
 
 from collections.abc import Callable
 
@@ -23,7 +23,7 @@ STATISTICS: dict[str, Callable[[Rolling, int], FloatArray]] = {
 
 def by_pandas(values: FloatArray, name: str, window: int) -> FloatArray:
     rolling = pd.Series(values).rolling(window)
-    found = {
+    result = {
         "sum": rolling.sum,
         "mean": rolling.mean,
         "maximum": rolling.max,
@@ -31,7 +31,7 @@ def by_pandas(values: FloatArray, name: str, window: int) -> FloatArray:
         "mean again": rolling.mean,
         "deviation": lambda: rolling.std(ddof=0),
     }[name]()
-    return found.to_numpy()
+    return result.to_numpy()
 
 
 def series(count: int = 1_500, seed: int = 5) -> FloatArray:
@@ -40,7 +40,7 @@ def series(count: int = 1_500, seed: int = 5) -> FloatArray:
 
 @pytest.mark.parametrize("name", STATISTICS)
 @pytest.mark.parametrize("window", WINDOWS)
-def test_every_statistic_agrees_with_pandas(name: str, window: int) -> None:
+def test_statistics_equal_pandas(name: str, window: int) -> None:
     values = series()
     np.testing.assert_allclose(
         STATISTICS[name](Rolling(values), window), by_pandas(values, name, window), rtol=1e-9, atol=1e-7
@@ -52,24 +52,24 @@ def test_every_statistic_agrees_with_pandas(name: str, window: int) -> None:
     window=st.integers(1, 70),
     name=st.sampled_from(sorted(STATISTICS)),
 )
-def test_every_window_holds_what_its_own_values_give(values: list[float], window: int, name: str) -> None:
-    plain = {"sum": np.sum, "maximum": np.max, "minimum": np.min, "deviation": np.std}.get(name, np.mean)
-    found = STATISTICS[name](Rolling(np.array(values)), window)
-    for bar, value in enumerate(found):
+def test_every_window_equals_the_statistic_of_its_values(values: list[float], window: int, name: str) -> None:
+    function = {"sum": np.sum, "maximum": np.max, "minimum": np.min, "deviation": np.std}.get(name, np.mean)
+    result = STATISTICS[name](Rolling(np.array(values)), window)
+    for bar, value in enumerate(result):
         if bar + 1 < window:
             assert np.isnan(value)
         else:
-            assert value == pytest.approx(plain(values[bar + 1 - window : bar + 1]), rel=1e-9, abs=1e-6)
+            assert value == pytest.approx(function(values[bar + 1 - window : bar + 1]), rel=1e-9, abs=1e-6)
 
 
 @pytest.mark.parametrize("name", STATISTICS)
 @pytest.mark.parametrize("window", WINDOWS)
-def test_a_window_has_the_same_bits_wherever_history_starts(name: str, window: int) -> None:
+def test_window_is_bit_identical_wherever_history_starts(name: str, window: int) -> None:
     values = series()
-    whole = STATISTICS[name](Rolling(values), window)
+    full = STATISTICS[name](Rolling(values), window)
     for start in (1, 2, 3, 63, 500, 1_019):
         part = STATISTICS[name](Rolling(values[start:]), window)
-        np.testing.assert_array_equal(part[window - 1 :], whole[start + window - 1 :])
+        np.testing.assert_array_equal(part[window - 1 :], full[start + window - 1 :])
 
 
 @given(
@@ -78,46 +78,46 @@ def test_a_window_has_the_same_bits_wherever_history_starts(name: str, window: i
     window=st.integers(1, 20),
     name=st.sampled_from(sorted(STATISTICS)),
 )
-def test_no_value_before_the_window_changes_a_bit(values: list[float], start: int, window: int, name: str) -> None:
+def test_values_before_the_window_change_no_bit(values: list[float], start: int, window: int, name: str) -> None:
     start = min(start, len(values) - 1)
     with np.errstate(over="ignore", invalid="ignore"):
-        whole = STATISTICS[name](Rolling(np.array(values)), window)
+        full = STATISTICS[name](Rolling(np.array(values)), window)
         part = STATISTICS[name](Rolling(np.array(values[start:])), window)
-    np.testing.assert_array_equal(part[window - 1 :], whole[start + window - 1 :])
+    np.testing.assert_array_equal(part[window - 1 :], full[start + window - 1 :])
 
 
 @pytest.mark.parametrize("name", STATISTICS)
-def test_a_giant_that_has_left_the_window_leaves_nothing_behind(name: str) -> None:
+def test_outlier_before_the_window_has_no_effect(name: str) -> None:
     values = series(200)
-    giant = values.copy()
-    giant[50] = 1e18
+    with_outlier = values.copy()
+    with_outlier[50] = 1e18
     window = 30
     after = slice(50 + window, None)
     np.testing.assert_array_equal(
-        STATISTICS[name](Rolling(giant), window)[after], STATISTICS[name](Rolling(values), window)[after]
+        STATISTICS[name](Rolling(with_outlier), window)[after], STATISTICS[name](Rolling(values), window)[after]
     )
 
 
 @pytest.mark.parametrize("name", STATISTICS)
 @pytest.mark.parametrize("window", [1, 6, 7, 8])
-def test_a_window_that_holds_a_nan_is_nan_and_no_other(name: str, window: int) -> None:
+def test_only_windows_with_nan_are_nan(name: str, window: int) -> None:
     values = series(60)
     values[30] = np.nan
-    found = np.isnan(STATISTICS[name](Rolling(values), window))
+    result = np.isnan(STATISTICS[name](Rolling(values), window))
     expected = np.zeros(60, dtype=bool)
     expected[: window - 1] = expected[30 : 30 + window] = True
-    assert found.tolist() == expected.tolist()
+    assert result.tolist() == expected.tolist()
 
 
 @pytest.mark.parametrize("constant", [0.0, 0.1, 1 / 3, 1e-9, 123456.789, -7e12])
 @pytest.mark.parametrize("window", [2, 20, 60, 240])
-def test_a_constant_window_deviates_by_exactly_nothing(constant: float, window: int) -> None:
+def test_deviation_of_a_constant_window_is_zero(constant: float, window: int) -> None:
     mean, deviation = Rolling(np.full(300, constant)).mean_and_deviation(window)
     assert set(deviation[window - 1 :]) == {0.0}
     assert set(mean[window - 1 :]) == {constant}
 
 
-def test_deviation_survives_a_large_mean() -> None:
+def test_deviation_is_exact_with_a_large_mean() -> None:
     values = series(400)
     _, deviation = Rolling(values + 1e9).mean_and_deviation(60)
     expected = [np.std(values[end - 60 : end]) for end in range(60, 401)]
@@ -125,18 +125,18 @@ def test_deviation_survives_a_large_mean() -> None:
 
 
 @pytest.mark.parametrize("name", STATISTICS)
-def test_a_window_longer_than_the_series_is_nan_throughout(name: str) -> None:
+def test_window_longer_than_the_series_is_nan(name: str) -> None:
     assert np.isnan(STATISTICS[name](Rolling(series(10)), 11)).all()
 
 
 @pytest.mark.parametrize("name", ["sum", "mean", "mean again", "deviation"])
 @pytest.mark.parametrize("window", [0, -3])
-def test_a_window_of_no_bars_is_refused(name: str, window: int) -> None:
+def test_window_of_no_bars_is_refused(name: str, window: int) -> None:
     with pytest.raises(ValueError, match=f"at least one bar, not {window}"):
         STATISTICS[name](Rolling(series(10)), window)
 
 
-def test_asking_for_one_window_does_not_change_another() -> None:
+def test_computing_one_window_does_not_change_another() -> None:
     values = series(300)
     fresh = Rolling(values).sum(37)
     used = Rolling(values)

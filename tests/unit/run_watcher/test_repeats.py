@@ -1,4 +1,4 @@
-"""Which crashed runs are worth repeating: slots with minutes left, never runs by hand."""
+"""Crashed runs that are repeated: slots with time left, never runs by hand."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -20,7 +20,7 @@ def run_of(tag: str, minutes_ago: float, *, by_schedule: bool = True) -> FlowRun
 
 
 @pytest.mark.parametrize(
-    "tag, minutes_ago, worth",
+    "tag, minutes_ago, repeated",
     [
         ("analysis", 0.5, True),
         ("analysis", 8.9, True),
@@ -32,15 +32,13 @@ def run_of(tag: str, minutes_ago: float, *, by_schedule: bool = True) -> FlowRun
         ("bars", 0.5, False),
     ],
 )
-def test_a_slot_is_repeated_while_it_is_worth_something(tag: str, minutes_ago: float, worth: bool) -> None:
-    assert is_worth_repeating(run_of(tag, minutes_ago), NOW) is worth
+def test_slot_is_repeated_only_within_its_time(tag: str, minutes_ago: float, repeated: bool) -> None:
+    assert is_worth_repeating(run_of(tag, minutes_ago), NOW) is repeated
     assert not is_worth_repeating(run_of(tag, minutes_ago, by_schedule=False), NOW)
 
 
 @pytest.mark.parametrize("message, stale", [(REPEATED, True), ("Retried via CLI", False)])
-def test_a_repeat_that_nobody_took_in_time_is_set_aside_and_one_that_a_person_wants_is_not(
-    message: str, stale: bool
-) -> None:
+def test_late_automatic_repeat_is_stale_and_manual_retry_is_not(message: str, stale: bool) -> None:
     again = AwaitingRetry(scheduled_time=NOW, message=message)
     in_time, too_late = (run_of("analysis", ago).model_copy(update={"state": again}) for ago in (9.5, 10.5))
     assert not is_stale_repeat(in_time, NOW)
@@ -48,7 +46,7 @@ def test_a_repeat_that_nobody_took_in_time_is_set_aside_and_one_that_a_person_wa
 
 
 class OneCrashedRun:
-    """In the place of the client of a server that has one crashed run, and no later one."""
+    """A fake client of a server with a single crashed run."""
 
     def __init__(self, run: FlowRun) -> None:
         self.run = run
@@ -68,9 +66,7 @@ class OneCrashedRun:
 
 
 @pytest.mark.parametrize("minutes_ago, begins_minutes_ago", [(2, 0), (-0.2, -0.2)])
-def test_a_run_that_crashed_before_it_was_due_is_not_repeated_before_its_time(
-    minutes_ago: float, begins_minutes_ago: float
-) -> None:
+def test_run_crashed_before_its_slot_is_repeated_on_time(minutes_ago: float, begins_minutes_ago: float) -> None:
     client = OneCrashedRun(
         run_of("analysis", minutes_ago).model_copy(update={"state": Crashed(), "deployment_id": uuid4()})
     )

@@ -1,4 +1,4 @@
-"""Quiet hours in local time: at their edges, across midnight, and on the days the clock changes."""
+"""Quiet hours in local time: at their bounds, across midnight, and at clock changes."""
 
 from datetime import UTC, datetime, time, timedelta, timezone
 from zoneinfo import ZoneInfo
@@ -31,7 +31,7 @@ def utc(text: str) -> datetime:
         ("2024-03-05T12:00:00", False),  # 17:30
     ],
 )
-def test_the_night_in_india_is_quiet(moment: str, quiet: bool) -> None:
+def test_default_window_covers_the_night_in_india(moment: str, quiet: bool) -> None:
     assert INDIA.covers(utc(moment)) is quiet
 
 
@@ -56,7 +56,7 @@ def test_the_night_in_india_is_quiet(moment: str, quiet: bool) -> None:
         ("2024-10-27T12:00:00", False),
     ],
 )
-def test_a_night_across_midnight_follows_the_clock_when_it_changes(moment: str, quiet: bool) -> None:
+def test_window_across_midnight_follows_clock_changes(moment: str, quiet: bool) -> None:
     assert NIGHT.covers(utc(moment)) is quiet
 
 
@@ -66,7 +66,7 @@ def test_a_night_across_midnight_follows_the_clock_when_it_changes(moment: str, 
         # In spring there is no time between 02:00 and 03:00.
         ("2024-03-31T00:59:59", False),
         ("2024-03-31T01:00:00", False),
-        # In autumn it comes twice.
+        # In autumn this hour occurs twice.
         ("2024-10-26T23:59:59", False),
         ("2024-10-27T00:00:00", True),
         ("2024-10-27T00:59:59", True),
@@ -79,39 +79,37 @@ def test_a_night_across_midnight_follows_the_clock_when_it_changes(moment: str, 
         ("2024-12-10T01:00:00", True),
     ],
 )
-def test_an_hour_that_is_skipped_or_repeated_is_quiet_never_or_twice(moment: str, quiet: bool) -> None:
+def test_skipped_hour_is_never_quiet_and_repeated_hour_twice(moment: str, quiet: bool) -> None:
     assert CHANGE.covers(utc(moment)) is quiet
 
 
 @pytest.mark.parametrize("offset", [-12, -5, 0, 5.5, 14])
-def test_the_zone_a_moment_is_given_in_does_not_matter(offset: float) -> None:
-    elsewhere = timezone(timedelta(hours=offset))
+def test_zone_of_the_given_time_does_not_matter(offset: float) -> None:
+    other_zone = timezone(timedelta(hours=offset))
     for minute in range(0, 1440, 30):
         moment = utc("2024-07-01T00:00:00") + timedelta(minutes=minute)
-        assert LUNCH.covers(moment.astimezone(elsewhere)) is LUNCH.covers(moment)
+        assert LUNCH.covers(moment.astimezone(other_zone)) is LUNCH.covers(moment)
 
 
 @given(
-    moment=st.datetimes(datetime(2023, 1, 1), datetime(2026, 1, 1)),  # noqa: DTZ001  # the zone is added below
+    moment=st.datetimes(datetime(2023, 1, 1), datetime(2026, 1, 1)),  # noqa: DTZ001  # the time zone is added below
     start=st.integers(0, 1439),
     end=st.integers(0, 1439),
     zone=st.sampled_from(["Europe/Berlin", "Asia/Kolkata", "America/New_York", "UTC", "Australia/Lord_Howe"]),
 )
-def test_quiet_is_what_lies_less_than_the_length_after_the_start(
-    moment: datetime, start: int, end: int, zone: str
-) -> None:
+def test_time_is_quiet_within_the_length_after_the_start(moment: datetime, start: int, end: int, zone: str) -> None:
     quiet = QuietHours(time(*divmod(start, 60)), time(*divmod(end, 60)), zone)
-    local = pd.Timestamp(moment, tz="UTC").tz_convert(zone)
-    since_start = (local.hour * 60 + local.minute - start) % 1440
+    local_time = pd.Timestamp(moment, tz="UTC").tz_convert(zone)
+    since_start = (local_time.hour * 60 + local_time.minute - start) % 1440
     assert quiet.covers(moment.replace(tzinfo=UTC)) is (since_start < (end - start) % 1440)
 
 
-def test_quiet_hours_without_length_are_never() -> None:
-    never = QuietHours(time(5), time(5), "UTC")
-    assert not any(never.covers(utc("2024-03-05T00:00:00") + timedelta(minutes=m)) for m in range(0, 1440, 5))
+def test_empty_window_is_never_quiet() -> None:
+    empty = QuietHours(time(5), time(5), "UTC")
+    assert not any(empty.covers(utc("2024-03-05T00:00:00") + timedelta(minutes=m)) for m in range(0, 1440, 5))
 
 
-def test_quiet_hours_are_told_in_words() -> None:
+def test_quiet_hours_are_formatted_with_their_zone() -> None:
     assert QuietHours(time(1), time(9), "Asia/Kolkata") == INDIA
     assert str(INDIA) == "01:00-09:00 Asia/Kolkata"
     assert str(LUNCH) == "12:15-12:45 America/New_York"
@@ -141,7 +139,7 @@ def window(edges: tuple[int, int], zone: str) -> QuietHours:
 
 @given(now=NEAR_A_CHANGE | ANY_TIME, edges=WINDOWS, zone=st.sampled_from(ZONES))
 @settings(max_examples=300)
-def test_the_end_is_the_first_moment_that_is_not_quiet(now: datetime, edges: tuple[int, int], zone: str) -> None:
+def test_end_after_is_the_first_time_that_is_not_quiet(now: datetime, edges: tuple[int, int], zone: str) -> None:
     quiet = window(edges, zone)
     ends = quiet.end_after(now)
     assert not quiet.covers(ends)
@@ -157,17 +155,15 @@ def test_the_end_is_the_first_moment_that_is_not_quiet(now: datetime, edges: tup
 
 @given(now=NEAR_A_CHANGE | ANY_TIME, edges=WINDOWS, zone=st.sampled_from(ZONES), minutes=st.integers(0, 2_000))
 @settings(max_examples=300)
-def test_the_beginning_is_the_first_quiet_moment(
-    now: datetime, edges: tuple[int, int], zone: str, minutes: int
-) -> None:
+def test_begin_after_is_the_first_quiet_time(now: datetime, edges: tuple[int, int], zone: str, minutes: int) -> None:
     quiet, within = window(edges, zone), timedelta(minutes=minutes)
     begins = quiet.begin_after(now, within)
     if quiet.covers(now):
         assert begins == now
         return
     until = now + within if begins is None else begins
-    awake = pd.date_range(now, until, freq="min", inclusive="both" if begins is None else "left")
-    assert not any(quiet.covers(moment.to_pydatetime()) for moment in awake)
+    outside = pd.date_range(now, until, freq="min", inclusive="both" if begins is None else "left")
+    assert not any(quiet.covers(moment.to_pydatetime()) for moment in outside)
     if begins is not None:
         assert now < begins <= now + within
         assert quiet.covers(begins)
@@ -175,7 +171,7 @@ def test_the_beginning_is_the_first_quiet_moment(
 
 
 @pytest.mark.parametrize(
-    ("edges", "zone", "now", "ends", "local"),
+    ("edges", "zone", "now", "ends", "local_time"),
     [
         ("22:00-06:00", "America/New_York", "2024-03-10T04:00", "2024-03-10T10:00", "2024-03-10 06:00"),
         ("22:00-06:00", "America/New_York", "2024-11-03T04:00", "2024-11-03T11:00", "2024-11-03 06:00"),
@@ -184,13 +180,13 @@ def test_the_beginning_is_the_first_quiet_moment(
         ("22:00-06:00", "Pacific/Apia", "2011-12-30T08:30", "2011-12-30T16:00", "2011-12-31 06:00"),
     ],
 )
-def test_quiet_hours_end_by_the_clock_on_the_wall(edges: str, zone: str, now: str, ends: str, local: str) -> None:
-    found = QuietHours.parse(edges, zone).end_after(utc(now))
-    assert found == utc(ends)
-    assert f"{found.astimezone(ZoneInfo(zone)):%Y-%m-%d %H:%M}" == local
+def test_quiet_hours_end_by_local_time(edges: str, zone: str, now: str, ends: str, local_time: str) -> None:
+    end = QuietHours.parse(edges, zone).end_after(utc(now))
+    assert end == utc(ends)
+    assert f"{end.astimezone(ZoneInfo(zone)):%Y-%m-%d %H:%M}" == local_time
 
 
-def test_a_window_of_all_but_a_minute_ends_a_day_later_where_the_clock_skips_that_minute() -> None:
+def test_window_without_one_minute_ends_a_day_later_if_that_minute_is_skipped() -> None:
     quiet = QuietHours.parse("00:31-00:30", "America/Havana")  # on 10 March 2024 the clock goes from 00:00 to 01:00
     assert quiet.end_after(utc("2024-03-09T06:00")) == utc("2024-03-11T04:30")
 
@@ -199,13 +195,13 @@ def test_a_window_of_all_but_a_minute_ends_a_day_later_where_the_clock_skips_tha
     "text",
     ["", "9-17", "1:00-9:00", "24:00-06:00", "12:60-13:00", "01:00", "01:00–09:00", "٠١:٠٠-٠٩:٠٠", "01:00-09:00x"],
 )
-def test_what_is_no_window_is_refused_with_an_example(text: str) -> None:
+def test_invalid_window_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(ValueError, match=r"--sleep_window .* is no window; write it HH:MM-HH:MM") as raised:
         QuietHours.parse(text, "UTC")
     assert repr(text) in str(raised.value)
 
 
-def test_an_empty_window_is_refused_and_points_to_the_flag_that_means_it() -> None:
+def test_empty_window_is_refused_with_the_flag_to_use() -> None:
     with pytest.raises(ValueError, match=r"--sleep_window '09:00-09:00' is empty; .*--disable_sleep_window"):
         QuietHours.parse("09:00-09:00", "UTC")
 
@@ -225,7 +221,7 @@ def test_an_empty_window_is_refused_and_points_to_the_flag_that_means_it() -> No
         ("x" * 5_000, "give an IANA name like Europe/Berlin"),
     ],
 )
-def test_what_is_no_zone_is_refused_with_those_that_look_like_it(zone: str, remedy: str) -> None:
+def test_unknown_zone_is_refused_with_suggestions(zone: str, remedy: str) -> None:
     with pytest.raises(ValueError, match=r"--sleep_timezone .* is no time zone") as raised:
         QuietHours.parse("01:00-09:00", zone)
     assert remedy in str(raised.value)

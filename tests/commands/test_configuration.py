@@ -2,7 +2,6 @@
 
 import os
 import socket
-import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -21,8 +20,6 @@ from tests.conftest import Command
 from tests.flows.running import AS_OF
 
 SECRET = "s3cr3t-of-the-block"
-IN_TIME_SECONDS = 45
-"""Time to import Prefect on a busy machine and a timeout of five seconds; far below a minute of retries."""
 
 
 @pytest.fixture
@@ -82,11 +79,9 @@ def test_unreachable_or_silent_server_is_an_error_and_no_other_database_is_used(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         for url in ("http://127.0.0.1:1/api", f"http://127.0.0.1:{silent.getsockname()[1]}/api"):
-            begun = time.monotonic()
             done = command(
                 "models", "list", NEON_CONN_STR="", HYBRID_ML_DATA_DIR=str(tmp_path / "data"), PREFECT_API_URL=url
             )
-            assert time.monotonic() - begun < IN_TIME_SECONDS
             assert done.returncode == 1
             assert f"cannot read blocks and variable hybrid_ml_thresholds of the Prefect server at {url}" in done.stderr
             assert "HYBRID_ML_BLOCKS=false" in done.stderr

@@ -37,7 +37,7 @@ lint: $(VENV)/.installed-dev  ## Style, types and allowed imports
 	$(BIN)/lint-imports
 
 faults: $(VENV)/.installed-dev  ## Cause every fault, of which `make test` causes a sample, and print the results
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES) -m "" tests/faults tests/pauses tests/operating
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) -m "" tests/faults tests/pauses tests/operating tests/commands/test_bot.py
 
 bench: $(VENV)/.installed-dev  ## Measure the cost of each part, as ratios (BENCH_FLAGS=--smallest: only whether it runs)
 	@for benchmark in $$(grep -l __main__ bench/*.py); do $(BIN)/python $$benchmark $(BENCH_FLAGS) || exit 1; echo; done

@@ -61,6 +61,7 @@ TOGETHER = {
     "tests/operating/test_illness.py": "illness",
     "tests/operating/test_trouble.py": "trouble",
     "tests/operating/test_live_bars.py": "live bars",
+    "tests/operating/test_stop.py": "stop",
     "tests/operating/": "up",
     "tests/commands/test_configuration.py": "own server",
     "tests/commands/test_monitor.py": "own server",

@@ -237,12 +237,17 @@ def stop(up: Up) -> None:
             raise
 
 
+def make_accessible(folder: Path) -> Path:
+    """`folder`, which others may enter: PostgreSQL runs as another user if the tests run as root."""
+    for path in (folder, folder.parent, folder.parent.parent):
+        path.chmod(0o755)
+    return folder
+
+
 @contextmanager
 def everything_up(folder: Path, **variables: str) -> Iterator[Up]:
     """Everything up, with simulated bars until now; the schedules of prefect.yaml are off, see `schedules_on`."""
-    for path in (folder, folder.parent, folder.parent.parent):
-        path.chmod(0o755)  # PostgreSQL runs as another user if the tests run as root
-    running = start_up(folder, free_port(), **variables)
+    running = start_up(make_accessible(folder), free_port(), **variables)
     try:
         set_schedules(running, active=False)
         wait_for("the end of a slot that came before", lambda: not running.flow_processes())

@@ -131,6 +131,7 @@ def read_as_of(up: Up, run_id: UUID) -> datetime:
         return connection.execute(statement, {"run_id": str(run_id)}).scalar_one()
 
 
+@matrix
 def test_runs_recover_after_server_worker_and_flow_processes_are_killed(up: Up) -> None:
     """The next run begins at once, states become correct, and the slot's run has its second attempt."""
     with symbol_locked(up) as held, runs_every(up, **AWAKE) as slot:
@@ -232,6 +233,7 @@ def _six_future_runs(up: Up) -> list[tuple[UUID, datetime]] | None:
     return runs if len(runs) == 6 else None
 
 
+@matrix
 def test_failed_run_is_retried_from_the_command_line(up: Up) -> None:
     with without_bars(up):
         run_id = up.trigger(symbols=["DEMO"], **AWAKE)

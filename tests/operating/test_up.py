@@ -2,46 +2,28 @@
 
 import json
 import os
-import pty
-import signal
-import socket
-import subprocess
-import time
-from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
 import psutil
 import pytest
-import yaml
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.filters import FlowRunFilter
 from prefect.events.actions import DoNothing
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 
 from deployments.provision.automations import FORMER_AUTOMATION
-from deployments.provision.deploy import check_pool, reschedule_runs, set_up, stated_deployments
+from deployments.provision.deploy import check_pool, reschedule_runs, set_up
 from deployments.provision.names import POOL
-from deployments.provision.server_api import server_problem
-from deployments.service.server import check_browsers
 from deployments.service.supervisor import SupervisedProcess, Supervisor
-from deployments.service.up import INTERRUPT_SECONDS, Stop
 from deployments.status.collect import collect_status
 from hybrid_ml.errors import BadInput, ServiceUnavailable
-from tests.ports import free_port
 from tests.up import (
     AWAKE,
-    PROGRAM,
-    ROOT,
     Up,
-    environment_of,
     is_slot,
     runs_every,
     schedules_on,
-    start_up,
-    stop,
     wait_for,
 )
 
@@ -211,163 +193,6 @@ def test_failed_restart_is_tried_again_later() -> None:
     ]
 
 
-def test_swallowed_interrupt_is_raised_again() -> None:
-    stop = Stop()
-    with pytest.raises(KeyboardInterrupt):
-        stop(signal.SIGTERM)
-    stop(signal.SIGTERM)  # too early: the first interrupt is still pending
-    with pytest.raises(KeyboardInterrupt):
-        stop.check()
-    stop.requested_at -= INTERRUPT_SECONDS + 1
-    with pytest.raises(KeyboardInterrupt):
-        stop(signal.SIGTERM)
-    stop.is_stopping = True
-    assert not stop.stop_at_once
-    stop(signal.SIGTERM)
-    assert stop.stop_at_once
-
-
-def test_up_stops_without_leftovers_and_starts_again(tmp_path: Path) -> None:
-    folder, port = _make_accessible(tmp_path), free_port()
-    secret = "somebody:something"
-    first = start_up(folder, port, PREFECT_SERVER_API_AUTH_STRING=secret)
-    assert first.authentication == secret, "the user's own string is used, and saved for commands in other shells"
-    text = first.command("status")
-    assert "analysis" in text.stdout, text.stderr
-    assert secret not in first.log.read_text() + text.stdout + text.stderr
-    children = psutil.Process(first.process.pid).children(recursive=True)
-    first.process.send_signal(signal.SIGINT)
-    first.process.send_signal(signal.SIGINT)  # a second interrupt has no effect
-    assert first.process.wait(60) == 0
-    assert not [process for process in children if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
-    assert not list((folder / "data" / "postgres").glob("postmaster.pid"))
-    second = start_up(folder, port, PREFECT_SERVER_API_AUTH_STRING=secret)
-    stop(second)
-    assert "Traceback" not in second.log.read_text()
-
-
-def test_closed_terminal_stops_up_cleanly(tmp_path: Path) -> None:
-    folder, cleanup = _make_accessible(tmp_path), ExitStack()
-    (folder / "home").mkdir()
-    terminal, terminal_end = pty.openpty()
-    command = [PROGRAM, "up", "--port", str(free_port())]
-    process = subprocess.Popen(
-        command,
-        cwd=ROOT,
-        env=environment_of(folder),
-        stdin=terminal_end,
-        stdout=terminal_end,
-        stderr=terminal_end,
-        start_new_session=True,
-        preexec_fn=_accept_hangup,  # noqa: PLW1509  # there is one thread
-    )
-    cleanup.callback(process.kill)
-    os.close(terminal_end)
-    text = b""
-    with cleanup:
-        while b"Ctrl-C stops" not in text:
-            text += os.read(terminal, 4096)
-        children = psutil.Process(process.pid).children(recursive=True)
-        os.close(terminal)
-        process.send_signal(signal.SIGHUP)
-        assert process.wait(60) == 0
-    assert not [process for process in children if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
-    assert not list((folder / "data" / "postgres").glob("postmaster.pid"))
-
-
-def _accept_hangup() -> None:
-    """The tests may run under nohup, whose children ignore SIGHUP."""
-    signal.signal(signal.SIGHUP, signal.SIG_DFL)
-
-
-def _make_accessible(folder: Path) -> Path:
-    for path in (folder, folder.parent, folder.parent.parent):
-        path.chmod(0o755)
-    return folder
-
-
-def refused(tmp_path: Path, *arguments: str, **variables: str) -> str:
-    """The message of a `hybrid-ml up` that does not start."""
-    (tmp_path / "home").mkdir(exist_ok=True)
-    not_running = Up(None, environment_of(_make_accessible(tmp_path), **variables), tmp_path / "log", "")
-    done = not_running.command("up", *arguments)
-    assert done.returncode in (1, 2), done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stderr
-
-
-@pytest.mark.parametrize("string", ["no-colon", ":", "user:"])
-def test_incomplete_authentication_string_is_refused_before_anything_starts(tmp_path: Path, string: str) -> None:
-    refusal = refused(tmp_path, PREFECT_SERVER_API_AUTH_STRING=string)
-    assert "PREFECT_SERVER_API_AUTH_STRING is not USER:PASSWORD" in refusal
-    assert not (tmp_path / "data" / "postgres").exists()
-
-
-def test_wildcard_host_requires_an_address_for_browsers(tmp_path: Path) -> None:
-    text = refused(tmp_path, "--host", "::", PREFECT_SERVER_API_AUTH_STRING="user:password")
-    assert "PREFECT_UI_API_URL=http://ADDRESS:4200/api" in text
-
-
-def test_address_for_browsers_may_be_set_by_the_server_variable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PREFECT_SERVER_UI_API_URL", "http://192.0.2.1:4200/api")
-    check_browsers("::", 4200)
-
-
-def test_invalid_connection_string_is_refused_before_anything_starts(tmp_path: Path) -> None:
-    text = refused(tmp_path, NEON_CONN_STR="nonsense")
-    assert "NEON_CONN_STR is not a connection string" in text
-    assert "server" not in text
-    assert not (tmp_path / "data" / "postgres").exists()
-
-
-def test_port_in_use_is_refused_with_remedy(tmp_path: Path) -> None:
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
-        other.listen()
-        port = str(other.getsockname()[1])
-        text = refused(tmp_path, "--port", port)
-    assert port in text
-    assert "--port" in text
-    assert "--port 0" in refused(tmp_path, "--port", "0")
-
-
-def test_configured_server_that_does_not_answer_is_named(tmp_path: Path) -> None:
-    address = f"http://127.0.0.1:{free_port()}/api"
-    started = time.monotonic()
-    assert address in refused(tmp_path, PREFECT_API_URL=address)
-    assert time.monotonic() - started < 60
-
-
-class OtherServer(BaseHTTPRequestHandler):
-    """A server that answers everything with a page."""
-
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", "text/html")
-        self.end_headers()
-        self.wfile.write(b"<h1>hello</h1>")
-
-    def log_message(self, *_: object) -> None:
-        """No log."""
-
-
-def test_other_http_server_is_not_taken_for_prefect() -> None:
-    with ThreadingHTTPServer(("127.0.0.1", 0), OtherServer) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        assert server_problem(f"http://127.0.0.1:{server.server_port}/api") == "the server there is no Prefect server"
-        server.shutdown()
-
-
-@pytest.mark.parametrize(
-    "content", ["deployments:\n  - name: [", "name: x", "deployments: 7", "deployments:\n  - name: x", ""]
-)
-def test_invalid_prefect_yaml_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str) -> None:
-    (tmp_path / "prefect.yaml").write_text(content)
-    monkeypatch.setattr("deployments.provision.deploy.project_folder", lambda: tmp_path)
-    with pytest.raises(BadInput, match=r"prefect\.yaml must list deployments"):
-        stated_deployments()
-
-
 def test_missing_or_wrong_work_pool_is_refused(up: Up) -> None:
     with up.client() as client:
         pool = client.read_work_pool(POOL)
@@ -381,18 +206,3 @@ def test_missing_or_wrong_work_pool_is_refused(up: Up) -> None:
             patch.setattr("deployments.provision.deploy.POOL", "other")
             check_pool()
     assert pool.type == "process"
-
-
-def test_status_without_server_names_next_commands(tmp_path: Path) -> None:
-    (tmp_path / "home").mkdir()
-    done = Up(None, environment_of(_make_accessible(tmp_path)), tmp_path / "log", "").command("status")
-    assert done.returncode == 1
-    assert "hybrid-ml up" in done.stdout
-    assert "hybrid-ml backfill" in done.stdout
-
-
-def test_deployments_have_the_version_of_the_project() -> None:
-    deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
-    project = (ROOT / "pyproject.toml").read_text()
-    assert all(f'version = "{item["version"]}"' in project for item in deployments)
-    assert all("hybrid-ml" in item["tags"] and item["description"] for item in deployments)

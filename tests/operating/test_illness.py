@@ -106,6 +106,7 @@ def small_disk(folder: Path) -> Iterator[None]:
         subprocess.run([*sudo, "umount", "--lazy", folder], check=True)
 
 
+@matrix
 def test_completed_slot_requests_heartbeat_url_and_failed_slot_its_fail_url(
     monitored: MonitoredUp, faults: FaultRows
 ) -> None:
@@ -167,6 +168,7 @@ def _is_below(process: psutil.Process, folder: Path) -> bool:
     return False
 
 
+@matrix
 def test_unresponsive_server_worker_and_bot_are_replaced(monitored: MonitoredUp, faults: FaultRows) -> None:
     """Server, worker and bot are suspended: their processes exist, but do not respond."""
     hung = [monitored.up.child(words) for words in (SERVER, "hybrid_ml.cli worker", "hybrid_ml.cli bot")]
@@ -253,6 +255,7 @@ def test_full_disk_is_reported_once_and_repeated_lines_are_counted(monitored: Mo
     faults.add("the disk is full for 75 s", f"{text.splitlines()[0][:80]}…; {len(lines)} lines, {count_line}", 0.0)
 
 
+@matrix
 def test_embedded_postgresql_keeps_all_rows(monitored: MonitoredUp) -> None:
     """After all faults above."""
     with closing(psycopg2.connect(start_embedded(monitored.up.data_dir))) as connection, connection.cursor() as cursor:

@@ -20,7 +20,7 @@ from hybrid_ml.text.counts import counted
 ARROWS = {"down": "▼", "flat": "■", "up": "▲"}
 SIGNS = {"down": -1, "flat": 1, "up": 1}
 KINDS: dict[Kind, str] = {"base": "weekly model", "scratch": "model from scratch"}
-SHOWN_GATES = {"confidence": "≥", "margin": "≥", "entropy": "≤", "recent_accuracy": "≥"}
+SHOWN_GATES = {"confidence": "≥", "margin": "≥", "entropy": "≤"}
 LINE_LENGTH = 44
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 PLAIN_PRICES = (1e-9, 1e13)

@@ -4,12 +4,12 @@ Reads the answers of replays (`hybrid-ml replay --predictions_path`); with --csv
 of some Sundays answers every ten minutes of its week, without fine-tuning, in a small part of the time of a replay; the
 gates are those on the answer alone then. Measured, for each rule and series: of the answers that pass every gate those
 it would have silenced and those that remain, the share that was right, the mean return from the entry and its t over
-days (before any fee), and what silencing adds to both figures, with a 90 % interval that resamples days. How to read it:
-a rule earns its place where it adds something beyond chance; else it silences good answers with the bad. Every rule
+days (before any fee), and what silencing adds to both figures, with a 90 % interval that resamples days. How to read
+it: a rule earns its place where it adds something beyond chance; else it silences good answers with the bad. Every rule
 goes by what was known when the answer was made. Accuracy is that of the model on 200 recent rows, whose ten minutes
 overlap. The log loss is that of the last 200 answers with a known outcome, which are ten minutes apart and share none,
-compared with that of the class prior stated with each; "beyond doubt" is worse by 1.645 standard errors. Without either:
-made-up answers of a model that knows something in the first half of the time and nothing in the second, which the
+compared with that of the class prior stated with each; "beyond doubt" is worse by 1.645 standard errors. Without
+either: made-up answers of a model that knows something in the first half of the time and nothing in the second, which the
 rules must tell apart.
 """
 
@@ -127,7 +127,7 @@ def measure(name: str, series: list[pd.DataFrame], report: Report) -> None:
 
 
 def of_bases(past: Past, variant: Variant, sundays: list[pd.Timestamp], rows: int, threads: int) -> list[pd.DataFrame]:
-    """For each Sunday the answers of its base, as those of a replay; those before it, to its hold-out, are no signals."""
+    """For each Sunday the answers of its base, as of a replay; those to its hold-out, before it, are no signals."""
     found = []
     for number, sunday in enumerate(sundays, start=1):
         show_progress(f"{variant}: week {number} of {len(sundays)}")
@@ -137,8 +137,7 @@ def of_bases(past: Past, variant: Variant, sundays: list[pd.Timestamp], rows: in
 
 
 def of_base(past: Past, model: HybridModel, sunday: pd.Timestamp) -> pd.DataFrame:
-    asked, entries = zip(*(cycles(past, begins) for begins in (sunday - WEEK, sunday)), strict=True)
-    entered = pd.concat(entries, ignore_index=True)
+    entered = pd.concat([cycles(past, begins)[1] for begins in (sunday - WEEK, sunday)], ignore_index=True)
     entered = entered[entered["bar_time"] >= model.trained_until]
     rows = past.rows.take(past.rows.times.get_indexer(pd.DatetimeIndex(entered["bar_time"])))
     chances, threshold = model.base_probabilities_of(rows), model.base.label_threshold
@@ -163,10 +162,8 @@ def recent(
     unseen = past.rows.labelled().newer_than(model.trained_until)
     unseen = unseen.take(slice(0, int(unseen.times.searchsorted(end))))
     right = model.base_probabilities_of(unseen).argmax(axis=1) == unseen.labels(model.base.label_threshold)
-    total, stop = (
-        np.append(0, right.cumsum()),
-        np.asarray((unseen.times + KNOWN_AFTER).searchsorted(as_of, side="right")),
-    )
+    total = np.append(0, right.cumsum())
+    stop = np.asarray((unseen.times + KNOWN_AFTER).searchsorted(as_of, side="right"))
     start = np.maximum(0, stop - RECENT_ROWS)
     return stop - start, (total[stop] - total[start]) / np.maximum(1, stop - start)
 
@@ -225,11 +222,13 @@ def main() -> None:
     chosen = parser.parse_args()
     report = Report("silence: rules that would silence alerts", tables={"parts": [], "what silencing adds": []})
     if chosen.csv_path:
-        own, lead = (some_bars(10**9, path) if path else None for path in (chosen.csv_path, chosen.leader_path))
-        leaders = {} if lead is None else {LEADER: make_leader_bars(to_grid(lead, MAX_GAP_MINUTES))}
+        leaders = {}
+        if chosen.leader_path:
+            leaders[LEADER] = make_leader_bars(to_grid(some_bars(10**9, chosen.leader_path), MAX_GAP_MINUTES))
         first = pd.Timestamp(chosen.start, tz="UTC")
         sundays = [first + number * chosen.every * WEEK for number in range(chosen.sundays)]
-        past, variant = Past(own, MAX_GAP_MINUTES, leaders=leaders), Variant(FLAT_SHARE, tuple(leaders))
+        past = Past(some_bars(10**9, chosen.csv_path), MAX_GAP_MINUTES, leaders=leaders)
+        variant = Variant(FLAT_SHARE, tuple(leaders))
         measure(chosen.csv_path.stem, of_bases(past, variant, sundays, chosen.rows, chosen.threads), report)
     elif not chosen.predictions_path:
         answers = made_up(chosen.days)

@@ -9,8 +9,8 @@ it: a rule earns its place where it adds something beyond chance; else it silenc
 goes by what was known when the answer was made. Accuracy is that of the model on 200 recent rows, whose ten minutes
 overlap. The log loss is that of the last 200 answers with a known outcome, which are ten minutes apart and share none,
 compared with that of the class prior stated with each; "beyond doubt" is worse by 1.645 standard errors. Without
-either: made-up answers of a model that knows something in the first half of the time and nothing in the second, which the
-rules must tell apart.
+either: made-up answers of a model that knows something in the first half of the time and nothing in the second, which
+the rules must tell apart.
 """
 
 from collections.abc import Callable

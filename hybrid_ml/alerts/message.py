@@ -185,10 +185,7 @@ def _why(verdicts: list[Verdict]) -> list[str]:
 
 
 def _passed(verdict: Verdict) -> list[str]:
-    name = verdict.gate.replace("_", " ")
-    if verdict.value is None or verdict.bound is None:
-        return [f"{name} not judged yet"]
-    line = f"{name} {verdict.value:z.2f} {SHOWN_GATES[verdict.gate]} {verdict.bound:.2f}"
+    line = f"{verdict.gate} {verdict.value:z.2f} {SHOWN_GATES[verdict.gate]} {verdict.bound:.2f}"
     if verdict.asked is None:
         return [line]
     raised = verdict.meaning.partition(" (")[2].removesuffix(")")

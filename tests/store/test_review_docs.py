@@ -10,7 +10,6 @@ import pytest
 from sqlalchemy import Engine
 
 from hybrid_ml.evaluation.threshold_search import advise
-from hybrid_ml.learning.fallback import RecentRecord
 from hybrid_ml.market.labels import CLASSES
 from hybrid_ml.review.ledger_metrics import measures
 from hybrid_ml.signals.gates import Answer, GateContext, evaluate_gates
@@ -79,7 +78,7 @@ def test_sql_for_another_margin_equals_gates_and_advice(engine: Engine, now: dat
 
 
 def _passes(answers: pd.DataFrame, bounds: Bounds) -> np.ndarray:
-    context = GateContext(bounds, NO_PENALTY, RecentRecord(200, 0.9, 0.5), 0.0, 15.0)
+    context = GateContext(bounds, NO_PENALTY, 0.0, 15.0)
     probabilities = answers[[f"p_{name}" for name in CLASSES]].to_numpy()
     return np.array(
         [all(verdict.passed for verdict in evaluate_gates(Answer.of(row), context)) for row in probabilities]

@@ -56,7 +56,7 @@ def test_status_reply_lists_bar_model_answer_and_deliveries() -> None:
         "BTCUSD",
         "newest bar 11:58, closed 1 min ago",
         "model 20240428T000000Z-base-1a2b3c4d, trained until 3 days ago",
-        "last answer 11:58 ▲ UP 62%: no signal (confidence, recent accuracy)",
+        "last answer 11:58 ▲ UP 62%: no signal (confidence, max signals)",
         "",
         "Alerts: 3 waiting; last 24 hours: 14 sent, 3 expired",
         "This chat gets alerts",

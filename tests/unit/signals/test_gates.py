@@ -77,7 +77,6 @@ def test_all_gates_are_evaluated_after_a_refusal() -> None:
         pytest.approx(1.0948, abs=1e-4),
         99.0,
         9.0,
-        0.1,
     ]
     assert [verdict.bound for verdict in verdicts] == [None, pytest.approx(0.7), 0.2, 0.85, 9.0, 10.0, 0.45]
     assert all(verdict.meaning for verdict in verdicts)

@@ -78,7 +78,7 @@ def test_all_gates_are_evaluated_after_a_refusal() -> None:
         99.0,
         9.0,
     ]
-    assert [verdict.bound for verdict in verdicts] == [None, pytest.approx(0.7), 0.2, 0.85, 9.0, 10.0, 0.45]
+    assert [verdict.bound for verdict in verdicts] == [None, pytest.approx(0.7), 0.2, 0.85, 9.0, 10.0]
     assert all(verdict.meaning for verdict in verdicts)
 
 

@@ -52,9 +52,8 @@ def _deployments(rows: list[DeploymentStatus]) -> Table:
 
 
 def _symbols(rows: list[SymbolStatus], now: datetime) -> Table:
-    table = Table(
-        "symbol", "newest bar (UTC)", "serves", "trained until", "accuracy", "last answer", box=None, padding=(0, 2)
-    )
+    head = ("symbol", "newest bar (UTC)", "serves", "trained until", "recent accuracy", "last answer")
+    table = Table(*head, box=None, padding=(0, 2))
     for row in rows:
         table.add_row(
             escape(row.symbol),

@@ -137,11 +137,6 @@ class AnalysisReport(SymbolsReport):
     quiet_hours: str = ""
     analyses: list[Analysis]
 
-    @property
-    def recorded(self) -> list[Analysis]:
-        """The recorded ones: all except those whose newest bar was too old."""
-        return [analysis for analysis in self.analyses if "save" in analysis.stage_ms]
-
 
 class ScalingStep(BaseModel):
     """One week of progressive scaling; `begins` is None before the first base.

@@ -124,10 +124,10 @@ def resolve_seconds(engine: Engine, due: int, repetitions: int) -> tuple[float, 
         connection.execute(
             text(
                 "INSERT INTO predictions (symbol, bar_time, as_of, close, p_down, p_flat, p_up, threshold, direction, "
-                "confidence, model_version, preset, gates, signal, degraded, fell_back) "
+                "confidence, model_version, preset, gates, signal, fell_back) "
                 "SELECT 'DUE', time, time, close, 0.3, 0.3, 0.4, 0.0003, 'up', 0.4, "
                 "'v' || extract(epoch FROM time)::bigint / 600, 'balanced', "
-                "CAST(:gates AS jsonb), random() < 0.01, false, false FROM bars WHERE symbol = 'DUE' "
+                "CAST(:gates AS jsonb), random() < 0.01, false FROM bars WHERE symbol = 'DUE' "
                 "ORDER BY time LIMIT :due"
             ),
             {"gates": gates, "due": due},

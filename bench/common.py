@@ -218,8 +218,8 @@ class TemporaryStore:
 
 
 def accept_every_accuracy() -> None:
-    """A model that happens to be poor would be trained again and send no alert."""
-    vars(fallback).update(MINIMUM_RECENT_ACCURACY=0.0, RECOVERED_RECENT_ACCURACY=0.0)
+    """A model that happens to be poor would be trained again."""
+    vars(fallback).update(MINIMUM_RECENT_ACCURACY=0.0)
 
 
 @cache

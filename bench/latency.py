@@ -157,13 +157,13 @@ def address_in(file: Path) -> str:
 
 
 def symbols_that_alert(candidates: list[str]) -> list[str]:
-    """Of the candidates those most likely to alert in the next minutes: over the bar, with a direction now."""
+    """Of the candidates those most likely to alert in the next minutes: with a direction now."""
     from flows.analysis import analysis
     from hybrid_ml.schemas.requests import AnalysisRequest
 
     report = analysis(AnalysisRequest(symbols=candidates, **BOUNDS))
     report = report if hasattr(report, "analyses") else report.data
-    ranked = sorted(report.analyses, key=lambda item: (item.degraded, item.probabilities["flat"]))
+    ranked = sorted(report.analyses, key=lambda item: item.probabilities["flat"])
     return [spread.symbol for spread in ranked[:SYMBOLS]]
 
 

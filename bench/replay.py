@@ -205,7 +205,6 @@ def main() -> None:
         linearity(past, start, chosen.weeks, chosen.rows, timedelta(minutes=chosen.every_minutes), report)
     with (
         patch("hybrid_ml.learning.fallback.MINIMUM_RECENT_ACCURACY", OFTEN_UNDER),
-        patch("hybrid_ml.learning.fallback.RECOVERED_RECENT_ACCURACY", OFTEN_UNDER),
     ):
         show_progress("cycles with trainings from scratch")
         trainings_beside_cycles(past, start, trained, chosen.training_cycles, report)

@@ -6,9 +6,8 @@ Measured, week by week on one series, with a base trained each Sunday on the pro
   that were replaced would have been better in the very next week;
 - fine-tuning: a leaf refit an hour, how far to go by what 200 unseen rows say, and the gain over the
   base in the hour that followed, with the worst week;
-- flapping: how often the accuracy on 200 recent rows crosses the bar when leaving the degraded state
-  takes more than entering it, and how often that trains from scratch (all of it in vain, a new
-  champion every Sunday).
+- flapping: how often the accuracy on 200 recent rows crosses the bar, also if coming back took more than
+  falling below it, and how often that trains from scratch (all of it in vain, a new champion every Sunday).
 How to read it: nats and counts, no time. The rules in use are marked.
 """
 
@@ -164,7 +163,7 @@ def fine_tunings(rows: Rows, weekly: list[Weekly], every_minutes: int) -> list[d
 def flapping(rows: Rows, weekly: list[Weekly]) -> list[dict[str, Any]]:
     table = []
     for recovery in RECOVERIES:
-        changes = degraded = cycles = trained = hourly = 0
+        changes = below = cycles = trained = hourly = 0
         state, newest, newest_hourly = False, None, -HOUR
         start = weekly[0].sunday.to_pydatetime()
         for week in weekly:
@@ -174,19 +173,19 @@ def flapping(rows: Rows, weekly: list[Weekly]) -> list[dict[str, Any]]:
                 accuracy = right[now - KNOWN_AFTER - fallback.RECENT_ROWS : now - KNOWN_AFTER].mean()
                 before, bar = state, recovery if state else fallback.MINIMUM_RECENT_ACCURACY
                 state = bool(accuracy < bar)
-                changes, degraded, cycles = changes + int(state != before), degraded + int(state), cycles + 1
+                changes, below, cycles = changes + int(state != before), below + int(state), cycles + 1
                 again = fallback.next_scratch(None if newest is None else start + newest * MINUTE, failed_attempts)
                 if state and (again is None or start + now * MINUTE >= again):
                     trained, failed_attempts, newest = trained + 1, failed_attempts + 1, now
                 if state and now - newest_hourly >= HOUR:
                     hourly, newest_hourly = hourly + 1, now
         days = cycles / 144
-        used = " (in use)" if recovery == fallback.RECOVERED_RECENT_ACCURACY else ""
+        used = " (in use)" if recovery == fallback.MINIMUM_RECENT_ACCURACY else ""
         table.append(
             {
                 "accuracy to recover": f"{recovery:.2f}{used}",
                 "changes in 144 cycles": changes / days,
-                "share degraded": degraded / cycles,
+                "share below": below / cycles,
                 "trained from scratch": trained / days,
                 "if every hour": hourly / days,
             }

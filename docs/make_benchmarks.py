@@ -16,6 +16,7 @@ DISCUSSED_IN = {
     "growth": "operations.md#disk-use",
     "latency": "operations.md#on-time",
     "rules": "reliability.md",
+    "silence": "experiments.md#rules-that-would-silence-alerts",
 }
 HEAD = """# What things cost
 

@@ -120,7 +120,7 @@ def analyse(symbol: str, run: Run, request: AnalysisRequest) -> Proposal:
             trial = fine_tune(symbol, run, model, window, request.fine_tune_rows)
             model = model.with_adapter(trial.adapter) if trial else model
     with watch("predict"):
-        answer, verdicts, explanation = predict(symbol, run, request, model, window, recent, saved.was_degraded)
+        answer, verdicts, explanation = predict(symbol, run, request, model, window)
     return Proposal(
         symbol,
         window.bar_time,
@@ -133,7 +133,6 @@ def analyse(symbol: str, run: Run, request: AnalysisRequest) -> Proposal:
         verdicts,
         fallback=reason,
         stale=stale,
-        was_degraded=saved.was_degraded,
         explanation=explanation,
         file=seal(pack_file(model)) if trial else None,
         stage_ms=watch.stage_ms,

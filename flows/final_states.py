@@ -21,7 +21,7 @@ Report = TypeVar("Report", TrainingReport, AnalysisReport, ReviewReport, History
 def to_final_state(report: Report) -> State | Report:
     """The report, as the data of a state whose name and message a list of runs shows.
 
-    Failed takes precedence over Busy, Busy over Degraded, Kept champion and Drift, and these over Late bars.
+    Failed takes precedence over Busy, Busy over Kept champion and Drift, and these over Late bars.
     """
     remarks: list[str] = _remarks(report)
     if report.failures:
@@ -33,8 +33,6 @@ def to_final_state(report: Report) -> State | Report:
 
 
 def _name(report: SymbolsReport) -> str | None:
-    if isinstance(report, AnalysisReport) and report.all_degraded:
-        return "Degraded"
     if isinstance(report, TrainingReport) and report.kept_champion:
         return "Kept champion"
     if _findings(report):
@@ -47,8 +45,6 @@ def _remarks(report: SymbolsReport) -> list[str]:
     remarks = [*_findings(report), *late, *_closed_lines(report)]
     if report.finished_before:
         remarks.append(f"finished by an earlier attempt: {', '.join(report.finished_before)}")
-    if isinstance(report, AnalysisReport) and report.all_degraded:
-        remarks += [f"{analysis.symbol}: {analysis.degraded_reason}" for analysis in report.recorded]
     if isinstance(report, TrainingReport) and report.kept_champion:
         remarks += [
             f"{training.symbol}: the champion {training.champion} stays: {training.reason}"

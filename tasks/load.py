@@ -23,7 +23,7 @@ from hybrid_ml.pipeline.run import Run, format_ended, leading, make_run
 from hybrid_ml.schemas.requests import Request
 from hybrid_ml.store import bars as stored_bars
 from hybrid_ml.store import model_registry as registry
-from hybrid_ml.store import predictions, run_timestamps
+from hybrid_ml.store import run_timestamps
 from hybrid_ml.store.model_files import read_model, write_model
 from hybrid_ml.store.run_timestamps import Answered
 from hybrid_ml.store.sessions import read_sessions
@@ -155,30 +155,29 @@ def _bars(symbol: str, run: Run, count: int) -> pd.DataFrame:
 def load_model(symbol: str, run: Run) -> SavedModel:
     """The model in use at the run's moment: the local copy where it matches the registry, else the registry's."""
     with database().connect() as connection:
-        was_degraded = predictions.was_degraded(connection, symbol, run.as_of)
         serving = registry.find_serving(connection, symbol, run.as_of)
         if serving is None:
             log().warning("%s: there is no saved model for %s", symbol, f"{run.as_of:%Y-%m-%d %H:%M}")
-            return SavedModel(None, "there is no saved model", was_degraded)
+            return SavedModel(None, "there is no saved model")
         if serving.is_champion:
             try:
                 model = read_model(run.folder(symbol), serving.file, symbol)
                 log().info("%s: %s from its local copy", symbol, model)
-                return SavedModel(model, None, was_degraded)
+                return SavedModel(model)
             except ModelUnavailable as error:
                 log().warning("%s: the local copy is not used (%s)", symbol, error)
         try:
             model = registry.fetch(connection, serving)
         except ModelUnavailable as error:
             log().error("%s: %s cannot be used: %s", symbol, serving.version, error)
-            return SavedModel(None, f"the saved model cannot be used: {error}", was_degraded)
+            return SavedModel(None, f"the saved model cannot be used: {error}")
         newest = registry.find_current(connection, symbol)
     if serving.version != model.version:
         log().error("%s: %s is damaged; its base is used without it", symbol, serving.version)
     elif newest is not None and newest.version == serving.version:
         _rebuild_copy(symbol, run, model)
     log().info("%s: %s from the registry", symbol, model)
-    return SavedModel(model, None, was_degraded)
+    return SavedModel(model)
 
 
 def _rebuild_copy(symbol: str, run: Run, model: HybridModel) -> None:

@@ -1,7 +1,6 @@
 """Predict: the answer for the next ten minutes, and every gate's verdict on it."""
 
 from hybrid_ml.learning.evaluation import sparse_answers
-from hybrid_ml.learning.fallback import RecentRecord
 from hybrid_ml.learning.model import HybridModel
 from hybrid_ml.learning.rows import Window
 from hybrid_ml.market.bars import age_minutes
@@ -23,13 +22,11 @@ def predict(
     request: AnalysisRequest,
     model: HybridModel,
     window: Window,
-    recent: RecentRecord,
-    was_degraded: bool,
 ) -> tuple[Answer, list[Verdict], Explanation]:
     """P(down), P(flat), P(up) after the newest bar, every gate's verdict on it, and what moved it."""
     answer = Answer.of(model.probabilities_of(window.rows.latest())[0])
     log().info("%s: down %.3f, flat %.3f, up %.3f", symbol, *answer.probabilities)
-    verdicts = _pass_gates(symbol, run, request, model, window, answer, recent, was_degraded)
+    verdicts = _pass_gates(symbol, run, request, model, window, answer)
     return answer, verdicts, _explain(symbol, model, window, answer)
 
 
@@ -54,8 +51,6 @@ def _pass_gates(
     model: HybridModel,
     window: Window,
     answer: Answer,
-    recent: RecentRecord,
-    was_degraded: bool,
 ) -> list[Verdict]:
     """Every gate's verdict; the penalty uses the outcomes that this run has filled in."""
     bounds, record = request.bounds, NO_RECORD
@@ -66,10 +61,8 @@ def _pass_gates(
     context = GateContext(
         bounds=bounds,
         penalty=confidence_penalty(signals) if signals else NO_PENALTY,
-        recent=recent,
         bar_age_minutes=age_minutes(window.bar_time, run.as_of),
         max_bar_age_minutes=request.max_bar_age_minutes,
-        was_degraded=was_degraded,
         minutes_to_close=run.sessions_of(symbol).minutes_left(window.bar_time),
         pace=choose_pace(record, sparse_answers(model.base), bounds, len(run.symbols)),
     )

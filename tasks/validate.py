@@ -85,11 +85,11 @@ def compare_with_champion(symbol: str, run: Run, challenger: HybridModel, hold_o
 def decide_fallback(
     symbol: str, run: Run, saved: SavedModel, recent: RecentRecord | None, window: Window, max_bar_age_minutes: float
 ) -> str | None:
-    """Why to train from scratch now, or None. A degraded model is replaced at most once an hour, then more rarely.
+    """Why to train from scratch now, or None. A poor model is replaced at most once an hour, then more rarely.
 
     A task is run only where there is something to decide.
     """
-    reason = fallback_reason(saved.problem, recent, saved.was_degraded)
+    reason = fallback_reason(saved.problem, recent)
     if reason is None or saved.model is None or may_train_again(symbol, run, reason, window, max_bar_age_minutes):
         return reason
     return None
@@ -97,7 +97,7 @@ def decide_fallback(
 
 @pipeline_task("decide on fallback {symbol}", timeout_seconds=60, uses_io=True)
 def may_train_again(symbol: str, run: Run, reason: str, window: Window, max_bar_age_minutes: float) -> bool:
-    """Whether a degraded model is to be replaced now: only with fresh bars, and not too often."""
+    """Whether a poor model is to be replaced now: only with fresh bars, and not too often."""
     if age_minutes(window.bar_time, run.as_of) > max_bar_age_minutes:
         log().info("%s: %s, but there are no fresh bars to train on", symbol, reason)
         return False
@@ -106,7 +106,7 @@ def may_train_again(symbol: str, run: Run, reason: str, window: Window, max_bar_
     again = next_scratch(tries.newest, tries.failed_attempts)
     if again is not None and run.as_of < again:
         log().warning(
-            "%s: %s; alerts suppressed, next training not before %s UTC",
+            "%s: %s; next training from scratch not before %s UTC",
             symbol,
             reason,
             f"{again:%Y-%m-%d %H:%M}",

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 from sqlalchemy import Engine, text
 
-from hybrid_ml.learning.fallback import RecentRecord
 from hybrid_ml.market.labels import CLASSES, HORIZON_MINUTES
 from hybrid_ml.signals.gates import Answer, GateContext, as_record, evaluate_gates, refused_by
 from hybrid_ml.signals.penalty import NO_PENALTY
@@ -17,7 +16,7 @@ from hybrid_ml.signals.presets import PRESETS
 REVIEWED_AT = datetime(2024, 3, 5, 0, 30, tzinfo=UTC)
 CYCLE = timedelta(minutes=10)
 STORED = ("symbol", "bar_time", "as_of", "created_at", "close", "p_down", "p_flat", "p_up", "threshold", "direction",
-          "confidence", "model_version", "preset", "gates", "signal", "silenced_by_penalty", "degraded", "fell_back",
+          "confidence", "model_version", "preset", "gates", "signal", "silenced_by_penalty", "fell_back",
           "outcome", "forward_return", "resolved_at", "void_reason", "counted", "close_then",
           "corrected_close", "entry_time", "entry_price", "entry_return", "tradable")  # fmt: skip
 
@@ -47,8 +46,8 @@ def simulated_ledger(
     for position in range(count):
         bar_time = newest - CYCLE * (count - 1 - position)
         answer = Answer.of(probabilities[position])
-        accuracy = 0.4 if random.random() < 0.05 else 0.6
-        context = GateContext(PRESETS[preset], NO_PENALTY, RecentRecord(200, accuracy, 0.4), 0.0, 15.0)  # type: ignore[index]
+        age_minutes = 12.0 if random.random() < 0.05 else 0.0
+        context = GateContext(PRESETS[preset], NO_PENALTY, age_minutes, 15.0)  # type: ignore[index]
         verdicts = evaluate_gates(answer, context)
         forward_return = float(np.array([-0.002, 0.0, 0.002])[outcomes[position]] + random.normal(0, 1e-4))
         rows.append(
@@ -67,7 +66,6 @@ def simulated_ledger(
                 "refused_by": ",".join(refused_by(verdicts)),
                 "signal": not refused_by(verdicts),
                 "silenced_by_penalty": False,
-                "degraded": accuracy < 0.45,
                 "fell_back": False,
                 "outcome": CLASSES[outcomes[position]],
                 "forward_return": forward_return,

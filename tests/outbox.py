@@ -30,7 +30,8 @@ def prediction(bar_time: datetime, **changes: object) -> Prediction:
         "verdicts": [Verdict("confidence", 0.7, 0.6, True, "")],
         "signal": True,
         "silenced_by_penalty": False,
-        "degraded": False,
+        "recent_rows": 200,
+        "recent_accuracy": 0.5,
         "fell_back": False,
     }
     return Prediction(**{**values, **changes})  # type: ignore[arg-type]

@@ -29,7 +29,7 @@ def simulated_bars(minutes: int, *, seed: int = SEED, sessions: bool = False) ->
 def bars_until(until: datetime, count: int, **options: Any) -> pd.DataFrame:
     """`count` clean bars, the newest closed at `until` (a whole minute), with the prices of the same period always.
 
-    The simulated market of today may be one whose model is degraded, and that of tomorrow another one.
+    The simulated market of today may be one whose model is poor, and that of tomorrow another one.
     """
     bars = clean_bars(simulate_bars(PREDICTABLE_UNTIL, bars=count, **options)).bars
     return bars.assign(time=bars["time"] + (pd.Timestamp(until) - pd.Timestamp(PREDICTABLE_UNTIL)))

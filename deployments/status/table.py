@@ -52,13 +52,15 @@ def _deployments(rows: list[DeploymentStatus]) -> Table:
 
 
 def _symbols(rows: list[SymbolStatus], now: datetime) -> Table:
-    table = Table("symbol", "newest bar (UTC)", "serves", "trained until", "last answer", box=None, padding=(0, 2))
+    head = ("symbol", "newest bar (UTC)", "serves", "trained until", "recent accuracy", "last answer")
+    table = Table(*head, box=None, padding=(0, 2))
     for row in rows:
         table.add_row(
             escape(row.symbol),
             _newest_bar(row, now),
             escape((row.model_version or "no model yet").split("@")[-1]),
             _moment(row.model_trained_until, now),
+            _accuracy(row.last),
             _answer(row.last),
         )
     return table
@@ -89,8 +91,15 @@ def _settings(rows: list[SettingRow]) -> Table:
 def _answer(last: LastAnswer | None) -> str:
     if last is None:
         return "none yet"
-    verdict = "signal" if last.signal else "degraded" if last.degraded else f"refused by {len(last.refused_by)}"
+    verdict = "signal" if last.signal else f"refused by {len(last.refused_by)}"
     return f"{last.bar_time.astimezone(UTC):%H:%M} {last.direction} {last.confidence:.2f}, {verdict}"
+
+
+def _accuracy(last: LastAnswer | None) -> str:
+    """Of the model behind the last answer, on rows that it had not seen."""
+    if last is None or last.recent_accuracy is None:
+        return ""
+    return f"{last.recent_accuracy:.3f} on {last.recent_rows} rows"
 
 
 def _newest_bar(row: SymbolStatus, now: datetime) -> str:

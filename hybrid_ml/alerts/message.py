@@ -20,7 +20,7 @@ from hybrid_ml.text.counts import counted
 ARROWS = {"down": "▼", "flat": "■", "up": "▲"}
 SIGNS = {"down": -1, "flat": 1, "up": 1}
 KINDS: dict[Kind, str] = {"base": "weekly model", "scratch": "model from scratch"}
-SHOWN_GATES = {"confidence": "≥", "margin": "≥", "entropy": "≤", "recent_accuracy": "≥"}
+SHOWN_GATES = {"confidence": "≥", "margin": "≥", "entropy": "≤"}
 LINE_LENGTH = 44
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 PLAIN_PRICES = (1e-9, 1e13)
@@ -185,10 +185,7 @@ def _why(verdicts: list[Verdict]) -> list[str]:
 
 
 def _passed(verdict: Verdict) -> list[str]:
-    name = verdict.gate.replace("_", " ")
-    if verdict.value is None or verdict.bound is None:
-        return [f"{name} not judged yet"]
-    line = f"{name} {verdict.value:z.2f} {SHOWN_GATES[verdict.gate]} {verdict.bound:.2f}"
+    line = f"{verdict.gate} {verdict.value:z.2f} {SHOWN_GATES[verdict.gate]} {verdict.bound:.2f}"
     if verdict.asked is None:
         return [line]
     raised = verdict.meaning.partition(" (")[2].removesuffix(")")

@@ -63,6 +63,9 @@ def _symbol(facts: SymbolStatus, now: datetime) -> str:
         trained_minutes = (now - facts.model_trained_until).total_seconds() / 60
         version = facts.model_version.rpartition("@")[2]
         lines.append(f"model <code>{escaped(version)}</code>, trained until {_age(trained_minutes)} ago")
+    if facts.last is not None and facts.last.recent_accuracy is not None:
+        rows = counted(facts.last.recent_rows or 0, "recent row")
+        lines.append(f"its accuracy was {facts.last.recent_accuracy:.0%} on {rows}")
     lines.append(_last(facts.last, now))
     return "\n".join(lines)
 
@@ -74,8 +77,7 @@ def _last(last: LastAnswer | None, now: datetime) -> str:
     if last.signal:
         return f"last answer {text}: signal"
     why = ", ".join(escaped(gate.replace("_", " ")) for gate in last.refused_by) or "no gate named"
-    degraded = "; the model is degraded" if last.degraded else ""
-    return f"last answer {text}: no signal ({why}{degraded})"
+    return f"last answer {text}: no signal ({why})"
 
 
 def _deliveries(counts: dict[str, int]) -> str:

@@ -6,8 +6,6 @@ from pathlib import Path
 from sqlalchemy import create_engine
 
 from hybrid_ml.config.settings import MAX_GAP_MINUTES
-from hybrid_ml.learning.evaluation import recent_record
-from hybrid_ml.learning.fallback import RECENT_ROWS
 from hybrid_ml.learning.fine_tuning import MAXIMUM_FINE_TUNE_ROWS, fine_tune
 from hybrid_ml.learning.promotion import decide
 from hybrid_ml.learning.rows import make_window
@@ -54,10 +52,9 @@ def dry_run(folder: Path) -> str:
             raise RuntimeError("the model just saved is not in use")
         write_model(folder, trained)
         model = read_model(folder, serving.file, SIMULATED_SYMBOL)
-        recent = recent_record(model, window.rows, count=RECENT_ROWS)
         model = model.with_adapter(fine_tune(model, window.rows, count=MAXIMUM_FINE_TUNE_ROWS, as_of=AS_OF).adapter)
         answer = Answer.of(model.probabilities_of(window.rows.latest())[0])
-        context = GateContext(AnalysisRequest().bounds, NO_PENALTY, recent, 0.0, 15.0)
+        context = GateContext(AnalysisRequest().bounds, NO_PENALTY, 0.0, 15.0)
         refusals = refused_by(evaluate_gates(answer, context))
         outcome = f"refused by {', '.join(refusals)}" if refusals else "signal"
         return f"{BARS:,} simulated bars, {trained.base.rows:,} rows trained, answer {answer.direction}, {outcome}"

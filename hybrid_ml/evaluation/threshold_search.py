@@ -9,7 +9,7 @@ Hundreds of settings are tried on the same answers, and the best of many is part
   ten minutes with a signal counts, and there must be at least twenty of those;
 - of the settings that reach it, the one with the most signals is advised.
 Only the bounds of confidence, margin and entropy are varied. An answer refused by another gate (its direction,
-the model's recent accuracy, freshness) stays refused. The penalty after poor recent signals and the
+freshness) stays refused. The penalty after poor recent signals and the
 limit on the signals of one run are not replayed again.
 """
 

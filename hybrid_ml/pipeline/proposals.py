@@ -5,7 +5,7 @@ from datetime import datetime
 
 import pandas as pd
 
-from hybrid_ml.learning.fallback import RecentRecord, is_below_threshold
+from hybrid_ml.learning.fallback import RecentRecord
 from hybrid_ml.learning.fine_tuning import FineTuneTrial
 from hybrid_ml.learning.model import HybridModel, Kind
 from hybrid_ml.learning.model_bytes import Checksum
@@ -15,14 +15,10 @@ from hybrid_ml.signals.reasons import Explanation, Reason
 
 @dataclass(frozen=True)
 class SavedModel:
-    """A loaded model, or the reason why there is none.
-
-    `was_degraded`: the symbol's last answer came from a degraded model.
-    """
+    """A loaded model, or the reason why there is none."""
 
     model: HybridModel | None
     problem: str | None = None
-    was_degraded: bool = False
 
 
 def leaders_of(saved: SavedModel) -> tuple[str, ...]:
@@ -86,7 +82,6 @@ class Proposal:
     verdicts: list[Verdict]
     fallback: str | None
     stale: bool
-    was_degraded: bool = False
     explanation: Explanation = field(default_factory=Explanation)
     file: Checksum | None = None
     composed: AlertContent | None = None
@@ -115,11 +110,6 @@ class Proposal:
     def silenced_by_penalty(self) -> bool:
         """Whether it would be a signal without the raised confidence bound of a penalty."""
         return silenced_by_penalty(self.verdicts)
-
-    @property
-    def degraded(self) -> bool:
-        """Whether the model is degraded, so that the answer is recorded without an alert."""
-        return is_below_threshold(self.recent, self.was_degraded)
 
 
 def limit_signals(proposals: list[Proposal], max_signals: int) -> list[Proposal]:

@@ -67,6 +67,8 @@ def prediction_row(proposal: Proposal, run: Run, preset: str) -> Prediction:
         threshold=proposal.model.label_threshold,
         model_version=proposal.model.version,
         preset=preset,
+        recent_rows=proposal.recent.rows,
+        recent_accuracy=proposal.recent.accuracy,
     )
 
 

@@ -156,7 +156,7 @@ class ReplayFolder:
         registry.scratch_rejected = [datetime.fromisoformat(item) for item in state["registry"]["scratch_rejected"]]
         registry.replaced, registry.kept = state["registry"]["replaced"], state["registry"]["kept"]
         ledger.bar_time = _moment(state["ledger"]["bar_time"])
-        ledger.degraded, ledger.signal = state["ledger"]["degraded"], state["ledger"]["signal"]
+        ledger.signal = state["ledger"]["signal"]
         ledger.signals = [
             (datetime.fromisoformat(moment), direction, confidence, outcome)
             for moment, direction, confidence, outcome in state["signals"]

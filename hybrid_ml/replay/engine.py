@@ -197,17 +197,16 @@ class ReplayedService:
 
     def _falls_back(self, view: CycleView, prediction: CyclePrediction) -> bool:
         again = fallback.next_scratch(self.registry.scratch_newest, self.registry.scratch_in_vain)
-        reason = fallback.fallback_reason(None, prediction.recent, self.ledger.was_degraded(view.now))
+        reason = fallback.fallback_reason(None, prediction.recent)
         return reason is not None and (again is None or view.now >= again)
 
     def _decide(self, past: Past, view: CycleView, prediction: CyclePrediction, fell_back: bool) -> Row | None:
         """Gates, ledger, and which cycle's adapter serves from now on."""
-        was_degraded = self.ledger.was_degraded(view.now)
-        verdicts = self._verdicts(past, view, prediction, was_degraded)
+        verdicts = self._verdicts(past, view, prediction)
         if leaves_adapter(view, self._fine_tune_rows):
             self.registry.adapted_at = view.now
         row = self._row(past, view, prediction, verdicts, fell_back)
-        if not self.ledger.records(row, fallback.is_below_threshold(prediction.recent, was_degraded)):
+        if not self.ledger.records(row):
             return None
         bound = paced_bound(verdicts)
         if bound is not None:
@@ -215,17 +214,15 @@ class ReplayedService:
             self.ledger.remember_pace(PacedAnswer(view.bar_time, prediction.answer.confidence, passes, bound))
         return row
 
-    def _verdicts(self, past: Past, view: CycleView, prediction: CyclePrediction, was_degraded: bool) -> list[Verdict]:
+    def _verdicts(self, past: Past, view: CycleView, prediction: CyclePrediction) -> list[Verdict]:
         request, bounds = self.request, self.request.bounds
         record = NO_RECORD if bounds.signals_per_day is None else self.ledger.pace_record(view.bar_time, view.now)
         signals = self.ledger.recent_signals(view.now) if request.enable_recent_penalty else None
         around = GateContext(
             bounds=bounds,
             penalty=confidence_penalty(signals) if signals else NO_PENALTY,
-            recent=prediction.recent,
             bar_age_minutes=age_minutes(view.bar_time, view.now),
             max_bar_age_minutes=request.max_bar_age_minutes,
-            was_degraded=was_degraded,
             minutes_to_close=past.sessions.minutes_left(view.bar_time),
             pace=choose_pace(record, sparse_answers(self.champion.base), bounds),
         )
@@ -268,5 +265,7 @@ class ReplayedService:
             "refused_by": ",".join(refusals),
             "model_version": prediction.version,
             "kind": prediction.kind,
+            "recent_rows": prediction.recent.rows,
+            "recent_accuracy": prediction.recent.accuracy,
             "fell_back": fell_back,
         }

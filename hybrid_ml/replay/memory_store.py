@@ -2,7 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +15,6 @@ from hybrid_ml.market.labels import CLASSES, HORIZON_MINUTES
 from hybrid_ml.signals.pace import PaceRecord, record_period
 from hybrid_ml.signals.penalty import SIGNALS_CONSIDERED, RecentSignals
 
-FORGET_DEGRADED = timedelta(days=1)
 HORIZON = HORIZON_MINUTES * BAR_LENGTH
 
 
@@ -98,7 +97,6 @@ class Ledger:
     """
 
     bar_time: datetime | None = None
-    degraded: bool = False
     signal: bool = False
     signals: list[tuple[datetime, str, float, str | None]] = field(default_factory=list)
     paced: list[PacedAnswer] = field(default_factory=list)
@@ -107,11 +105,11 @@ class Ledger:
         """The same state, which what happens later does not change."""
         return replace(self, signals=list(self.signals), paced=list(self.paced))
 
-    def records(self, row: dict[str, Any], degraded: bool) -> bool:
+    def records(self, row: dict[str, Any]) -> bool:
         """Take note of an answer; False when its bar has one already, which only a signal may replace."""
         if row["bar_time"] == self.bar_time and (self.signal or not row["signal"]):
             return False
-        self.bar_time, self.degraded, self.signal = row["bar_time"], degraded, row["signal"]
+        self.bar_time, self.signal = row["bar_time"], row["signal"]
         if self.signals and self.signals[-1][0] == self.bar_time:
             self.signals.pop()  # the bar has one row, from now on that of the signal
         if self.signal or row["silenced_by_penalty"]:
@@ -140,10 +138,6 @@ class Ledger:
             most_in_a_day=max((days[day] for day in sorted(days)[1:]), default=0),
             previous=before[-1].bound if before else None,
         )
-
-    def was_degraded(self, as_of: datetime) -> bool:
-        last = self.bar_time
-        return self.degraded and last is not None and as_of - FORGET_DEGRADED < last < as_of
 
     def recent_signals(self, as_of: datetime) -> RecentSignals:
         """The newest sure answers whose outcome was known at `as_of`: shares as the ledger's query gives them."""

@@ -63,8 +63,6 @@ def format_verdict(analysis: Analysis) -> str:
 
 def _warnings(analysis: Analysis) -> str:
     lines = [f"**Alert**: {plain(analysis.alert)}."] if analysis.alert else []
-    if analysis.degraded:
-        lines.append("**Degraded**: the model's accuracy is too low; this answer is recorded without an alert.")
     if analysis.fallback:
         lines.append(f"**Fallback**: {plain(analysis.fallback)}.")
     lines += [f"**Problem**: {plain(problem)}" for problem in analysis.problems]
@@ -136,7 +134,7 @@ def run_page(report: AnalysisReport) -> str:
             f"{gate.confidence:.3f}",
             "signal" if gate.signal else f"no: {wrapped(', '.join(gate.refused_by))}",
             plain(gate.alert or ""),
-            ", ".join(word for word, text in (("degraded", gate.degraded), ("fallback", gate.fell_back)) if text),
+            "fallback" if gate.fell_back else "",
         ]
         for gate in ordered
     ]

@@ -40,7 +40,6 @@ def measure(answers: pd.DataFrame, majority: pd.Series, fee_bps: float) -> dict[
         "open": int((answers["outcome"].isna() & ~void).sum()),
         "signals_in_all": int(answers["signal"].sum()),
         "silenced_by_penalty": int(answers["silenced_by_penalty"].sum()),
-        "degraded": int(answers["degraded"].sum()),
         "fell_back": int(answers["fell_back"].sum()),
         "models": int(answers["model_version"].nunique()),
         "on_corrected_bars": int((answers["counted"] == "corrected").sum()),

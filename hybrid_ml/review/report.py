@@ -63,14 +63,14 @@ def _named(report: ReviewReport) -> list[tuple[list[str], dict[str, Any]]]:
 
 def _answers(report: ReviewReport) -> str:
     head = ["symbol", "preset", "answers", "resolved", "void", "open", "accuracy", "majority until then",
-            "majority in hindsight", "calibration error", "degraded", "bars corrected since",
+            "majority in hindsight", "calibration error", "bars corrected since",
             "recorded late"]  # fmt: skip
     rows = []
     for names, worth in _named(report):
         row = [*names, *(f"{worth[name]:,}" for name in ("answers", "resolved", "void", "open"))]
         judged = ("accuracy", "majority_accuracy", "majority_in_hindsight", "calibration_error")
         row += [share(worth.get(name)) for name in judged]
-        rows.append([*row, *(f"{worth[name]:,}" for name in ("degraded", "corrected_since", "recorded_late"))])
+        rows.append([*row, *(f"{worth[name]:,}" for name in ("corrected_since", "recorded_late"))])
     frequent = report.overall.get("shares", {})
     words = ", ".join(f"{name} {part:.3f}" for name, part in frequent.items())
     return section("Metrics of the answers", table(head, rows), f"Outcomes: {words}." if words else "")

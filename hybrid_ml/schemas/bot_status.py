@@ -9,14 +9,19 @@ PAUSE_MINUTES = 24 * 60
 
 @dataclass(frozen=True)
 class LastAnswer:
-    """The newest answer about a symbol. `refused_by`: gates that refused, in their order."""
+    """The newest answer about a symbol. `refused_by`: gates that refused, in their order.
+
+    `recent_accuracy`: of its model on the `recent_rows` newest rows that it had not seen; both None in answers of
+    before they were recorded, the accuracy also where there was no such row.
+    """
 
     bar_time: datetime
     direction: str
     confidence: float
     signal: bool
-    degraded: bool
     refused_by: list[str]
+    recent_rows: int | None = None
+    recent_accuracy: float | None = None
 
 
 @dataclass(frozen=True)

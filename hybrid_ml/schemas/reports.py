@@ -9,7 +9,6 @@ from pydantic import BaseModel, ValidationInfo, field_validator
 from hybrid_ml.learning.comparison import Comparison
 from hybrid_ml.signals.gates import Verdict
 from hybrid_ml.signals.reasons import Reason
-from hybrid_ml.text.counts import counted
 
 
 class Failure(BaseModel):
@@ -123,20 +122,11 @@ class Analysis(BaseModel):
     recent_majority_accuracy: float | None
     fell_back: bool
     fallback: str | None
-    degraded: bool
     fine_tune_step: float | None
     refit_summary: str | None = None
     alert: str | None
     problems: list[str] = []
     stage_ms: dict[str, float]
-
-    @property
-    def degraded_reason(self) -> str:
-        """Why a degraded answer is recorded without an alert."""
-        if self.recent_accuracy is None:
-            return "the model could not be evaluated on recent rows"
-        rows = counted(self.recent_rows, "recent row")
-        return f"the model is right in {self.recent_accuracy:.1%} of {rows}, alerts suppressed"
 
 
 class AnalysisReport(SymbolsReport):
@@ -146,16 +136,6 @@ class AnalysisReport(SymbolsReport):
     asleep: bool
     quiet_hours: str = ""
     analyses: list[Analysis]
-
-    @property
-    def recorded(self) -> list[Analysis]:
-        """The recorded ones: all except those whose newest bar was too old."""
-        return [analysis for analysis in self.analyses if "save" in analysis.stage_ms]
-
-    @property
-    def all_degraded(self) -> bool:
-        """Whether every recorded answer is degraded, and there is one."""
-        return bool(self.recorded) and all(analysis.degraded for analysis in self.recorded)
 
 
 class ScalingStep(BaseModel):

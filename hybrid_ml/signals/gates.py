@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hybrid_ml.learning.fallback import FEWEST_RECENT_ROWS, RecentRecord, is_below_threshold, required_accuracy
 from hybrid_ml.market.labels import CLASSES, FLAT, HORIZON_MINUTES
 from hybrid_ml.signals.pace import Pace
 from hybrid_ml.signals.penalty import Penalty
@@ -69,7 +68,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class GateContext:
-    """The inputs of the gates besides the answer. `was_degraded`: the symbol's last answer was.
+    """The inputs of the gates besides the answer.
 
     `pace`: the confidence bound that takes the place of the one in `bounds`, None where no pace is wanted.
     `minutes_to_close`: from the close of the newest bar to that of its session; None where no session is stated.
@@ -77,10 +76,8 @@ class GateContext:
 
     bounds: Bounds
     penalty: Penalty
-    recent: RecentRecord
     bar_age_minutes: float
     max_bar_age_minutes: float
-    was_degraded: bool = False
     minutes_to_close: float | None = None
     pace: Pace | None = None
 
@@ -152,19 +149,7 @@ def session(_: Answer, context: GateContext) -> Verdict:
     return Verdict("session", left, bound, left >= bound, f"the session lasts at least {counted(bound, 'minute')} more")
 
 
-def recent_accuracy(_: Answer, context: GateContext) -> Verdict:
-    """A degraded model's answers are recorded without an alert; a model that cannot be evaluated yet passes."""
-    bound, rows = required_accuracy(context.was_degraded), context.recent.rows
-    if rows < FEWEST_RECENT_ROWS:
-        meaning = f"not judged yet: {counted(rows, 'unseen row')}, {FEWEST_RECENT_ROWS} are needed"
-        return Verdict("recent_accuracy", None, None, True, meaning)
-    recovering = ", since it was degraded before" if context.was_degraded else ""
-    meaning = f"accuracy on {counted(rows, 'recent row')} at least {bound:.2f}{recovering}"
-    passed = not is_below_threshold(context.recent, context.was_degraded)
-    return Verdict("recent_accuracy", context.recent.accuracy, bound, passed, meaning)
-
-
-GATES: tuple[Gate, ...] = (direction, confidence, margin, entropy, freshness, session, recent_accuracy)
+GATES: tuple[Gate, ...] = (direction, confidence, margin, entropy, freshness, session)
 
 
 def evaluate_gates(answer: Answer, context: GateContext) -> list[Verdict]:

@@ -100,8 +100,8 @@ def _last(row: dict[str, Any]) -> LastAnswer | None:
     if row["bar_time"] is None:
         return None
     refused = [str(verdict["gate"]) for verdict in row["gates"] if not verdict["passed"]]
-    chosen = {name: row[name] for name in ("bar_time", "direction", "confidence", "signal", "degraded")}
-    return LastAnswer(**chosen, refused_by=refused)
+    chosen = ("bar_time", "direction", "confidence", "signal", "recent_rows", "recent_accuracy")
+    return LastAnswer(**{name: row[name] for name in chosen}, refused_by=refused)
 
 
 def signals(connection: Connection, symbols: list[str], count: int) -> list[PastSignal]:

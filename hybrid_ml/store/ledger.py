@@ -18,7 +18,7 @@ TIMES = ("bar_time", "as_of", "resolved_at", "entry_time")
 NUMBERS = ("close", "close_then", "corrected_close", "p_down", "p_flat", "p_up", "threshold", "confidence",
            "forward_return", "entry_price", "entry_return")  # fmt: skip
 WORDS = ("symbol", "direction", "model_version", "preset", "outcome", "void_reason", "counted", "refused_by")
-FLAGS = ("signal", "silenced_by_penalty", "degraded", "fell_back", "corrected_since", "recorded_late", "tradable")
+FLAGS = ("signal", "silenced_by_penalty", "fell_back", "corrected_since", "recorded_late", "tradable")
 COLUMN_TYPES = (
     dict.fromkeys(TIMES, pa.int64())
     | dict.fromkeys(NUMBERS, pa.float64())

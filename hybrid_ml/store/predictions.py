@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, text
@@ -15,15 +15,13 @@ from hybrid_ml.signals.penalty import SIGNALS_CONSIDERED, RecentSignals
 from hybrid_ml.signals.reasons import Reason, as_reasons_record
 from hybrid_ml.store.sql import query
 
-REMEMBERED = timedelta(days=1)
-"""For how long the last answer's degraded state is used for the next one."""
-
 
 @dataclass(frozen=True)
 class Prediction:
     """An answer about `symbol` after the bar opened at `bar_time`, and the verdicts on it.
 
     `silenced_by_penalty`: it would be a signal without the raised confidence bound of a penalty.
+    `recent_accuracy`: of its model on the `recent_rows` newest rows that it had not seen, None without such a row.
     `reasons`: what moved the answer; empty where that is not known.
     """
 
@@ -38,7 +36,8 @@ class Prediction:
     verdicts: list[Verdict]
     signal: bool
     silenced_by_penalty: bool
-    degraded: bool
+    recent_rows: int
+    recent_accuracy: float | None
     fell_back: bool
     reasons: Sequence[Reason] = ()
 
@@ -158,16 +157,3 @@ def pace_record(connection: Connection, symbol: str, bar_time: datetime, as_of: 
     since, until = record_period(as_of)
     values = {"symbol": symbol, "since": since, "until": until, "bar_time": bar_time}
     return PaceRecord(**connection.execute(query("pace_record"), values).one()._mapping)
-
-
-def was_degraded(connection: Connection, symbol: str, as_of: datetime) -> bool:
-    """Whether the newest answer about `symbol` before `as_of` came from a degraded model.
-
-    Ignored after REMEMBERED, since the market has changed by then.
-    """
-    statement = text(
-        "SELECT degraded FROM predictions WHERE symbol = :symbol AND as_of < :as_of AND bar_time < :as_of "
-        "AND bar_time > :since ORDER BY bar_time DESC LIMIT 1"
-    )
-    values = {"symbol": symbol, "as_of": as_of, "since": as_of - REMEMBERED}
-    return bool(connection.execute(statement, values).scalar())

@@ -61,7 +61,7 @@ class Installation:
             "versions": self.rows("SELECT version, status, sha256, length FROM model_versions ORDER BY version"),
             "predictions": self.rows(
                 "SELECT symbol, bar_time, p_down, p_flat, p_up, threshold, model_version, gates::text, signal, "
-                "degraded FROM predictions ORDER BY symbol, bar_time"
+                "recent_accuracy FROM predictions ORDER BY symbol, bar_time"
             ),
             "alerts": self.rows(
                 "SELECT kind, symbol, bar_time, text, chat_id, state "

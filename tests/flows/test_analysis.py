@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from flows.analysis import analysis
+from hybrid_ml.learning.fallback import RecentRecord
 from hybrid_ml.schemas.requests import AnalysisRequest
 from hybrid_ml.store.bars import store_bars
 from tests.flows.running import AS_OF, SURE, analyze, rows, run
@@ -127,18 +128,19 @@ def test_model_unreadable_in_file_and_registry_is_trained_again(trained: Engine,
     assert answer.model.kind == "scratch"
 
 
-def test_degraded_model_is_retrained_once_an_hour_and_sends_no_alerts(
+def test_model_with_low_recent_accuracy_is_retrained_once_an_hour_and_still_sends_alerts(
     trained: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # With these thresholds every model is below the required accuracy.
-    for bar in ("MINIMUM_RECENT_ACCURACY", "RECOVERED_RECENT_ACCURACY"):
-        monkeypatch.setattr(f"hybrid_ml.learning.fallback.{bar}", 0.999)
-    first = analyze(**SURE)
-    second = analyze(**SURE, as_of=AS_OF + timedelta(minutes=10))
-    third = analyze(**SURE, as_of=AS_OF + timedelta(minutes=70))
-    assert [answer.fell_back for answer in (first, second, third)] == [True, False, True]
-    assert all("recent_accuracy" in answer.refused_by and answer.degraded for answer in (first, second, third))
-    assert rows(trained, "SELECT count(*), bool_or(signal), bool_and(degraded) FROM predictions") == [(3, False, True)]
+    monkeypatch.setattr("tasks.validate.recent_record", lambda *_, **__: RecentRecord(200, 0.30, 0.40))
+    moments = [AS_OF + timedelta(minutes=minutes) for minutes in (0, 10, 70)]
+    found = [analyze(**SURE, as_of=moment) for moment in moments]
+    assert [answer.fell_back for answer in found] == [True, False, True]
+    assert "accuracy 0.300 on 200 recent rows is below 0.45; trained from scratch" in str(found[0].fallback)
+    assert [answer.signal for answer in found] == [answer.direction != "flat" for answer in found]
+    assert any(answer.alert == "logged" for answer in found)
+    assert all((answer.recent_rows, answer.recent_accuracy) == (200, 0.30) for answer in found)
+    kept = "SELECT signal, fell_back, recent_rows, recent_accuracy FROM predictions ORDER BY bar_time"
+    assert rows(trained, kept) == [(answer.signal, answer.fell_back, 200, 0.30) for answer in found]
 
 
 def test_analysis_of_the_past_uses_no_model_trained_on_later_bars(trained: Engine) -> None:
@@ -191,10 +193,10 @@ def test_penalty_raises_confidence_bound_after_wrong_signals(trained: Engine) ->
             connection.execute(
                 text(
                     "INSERT INTO predictions (symbol, bar_time, as_of, close, p_down, p_flat, p_up, threshold,"
-                    " direction, confidence, model_version, preset, gates, signal, degraded, fell_back, outcome,"
+                    " direction, confidence, model_version, preset, gates, signal, fell_back, outcome,"
                     " resolved_at)"
                     " VALUES ('ABC', :t, :t, 100, 0.1, 0.2, 0.7, 0.001, 'up', 0.7, 'v', 'balanced', '[]', true, false,"
-                    " false, 'down', :t)"
+                    " 'down', :t)"
                 ),
                 {"t": AS_OF - timedelta(minutes=minutes)},
             )

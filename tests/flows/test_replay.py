@@ -68,9 +68,8 @@ def test_replayed_answers_equal_live_answers(
     engine: Engine, prefect_api: str, bars: pd.DataFrame, leader: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HYBRID_ML_LEADERS", "LEAD")
-    # The simulated market is predictable: with the usual threshold no model would be degraded.
+    # The simulated market is predictable: with the usual threshold none would be trained from scratch.
     monkeypatch.setattr("hybrid_ml.learning.fallback.MINIMUM_RECENT_ACCURACY", 0.62)
-    monkeypatch.setattr("hybrid_ml.learning.fallback.RECOVERED_RECENT_ACCURACY", 0.66)
     # For the same reason there would be no penalty: with this value five answers cause one, which suppresses some.
     monkeypatch.setattr("hybrid_ml.signals.penalty.CHANCE_STANDARD_ERRORS", -10.0)
     # A pace needs a day of answers; here its bound moves with those of a few hours.
@@ -137,6 +136,8 @@ def assert_answer_equals(live: Analysis, row: dict[str, Any]) -> None:
     assert (row["bar_time"], row["signal"]) == (live.bar_time, live.signal)
     assert row["refused_by"] == ",".join(live.refused_by)
     assert row["fell_back"] == live.fell_back
+    assert row["recent_rows"] == live.recent_rows
+    assert row["recent_accuracy"] == pytest.approx(live.recent_accuracy)
     assert row["confidence_bound"] == live.gates[1].bound
 
 

@@ -52,7 +52,6 @@ def trained(past: Past) -> Trained:
 def often_trained(monkeypatch: pytest.MonkeyPatch) -> None:
     """Recent accuracy is often too low, and every third training from scratch is promoted."""
     monkeypatch.setattr("hybrid_ml.learning.fallback.MINIMUM_RECENT_ACCURACY", 0.62)
-    monkeypatch.setattr("hybrid_ml.learning.fallback.RECOVERED_RECENT_ACCURACY", 0.66)
     monkeypatch.setattr("hybrid_ml.learning.fallback.LONGEST_SCRATCH_PERIOD", timedelta(hours=1))
     monkeypatch.setattr(lookahead, "BATCH_CYCLES", 16)
 

@@ -28,7 +28,7 @@ def add_prediction(connection: Connection, minutes_ago: float, **changes: Any) -
     bar_time = NOW - timedelta(minutes=minutes_ago)
     row = {"symbol": "ABC", "bar_time": bar_time, "as_of": bar_time, "close": 100.0, "p_down": 0.1, "p_flat": 0.2}
     row |= {"p_up": 0.7, "threshold": 0.001, "direction": "up", "confidence": 0.7, "model_version": "v"}
-    row |= {"preset": "balanced", "gates": json.dumps(GATES), "signal": False, "degraded": False, "fell_back": False}
+    row |= {"preset": "balanced", "gates": json.dumps(GATES), "signal": False, "fell_back": False}
     _insert(connection, "predictions", {**row, **changes})
 
 
@@ -145,7 +145,7 @@ def test_status_has_bar_model_answer_and_deliveries(engine: Engine) -> None:
         add_bar(connection, 9, "XYZ")
         add_champion(connection)
         add_prediction(connection, 12, signal=True)
-        add_prediction(connection, 2, degraded=True)
+        add_prediction(connection, 2, recent_rows=200, recent_accuracy=0.3)
         for number, (state, hours_ago) in enumerate(
             [("pending", 0), ("sending", 0), ("sent", 1), ("sent", 23), ("sent", 25), ("expired", 2), ("refused", 49)]
         ):
@@ -155,7 +155,8 @@ def test_status_has_bar_model_answer_and_deliveries(engine: Engine) -> None:
     assert abc.newest_bar == NOW - timedelta(minutes=2)
     assert (abc.model_version, abc.model_trained_until) == ("ABC@1", NOW - timedelta(days=1))
     assert abc.last is not None
-    assert (abc.last.bar_time, abc.last.degraded, abc.last.signal) == (NOW - timedelta(minutes=2), True, False)
+    assert (abc.last.bar_time, abc.last.signal) == (NOW - timedelta(minutes=2), False)
+    assert (abc.last.recent_rows, abc.last.recent_accuracy) == (200, 0.3)
     assert abc.last.refused_by == ["confidence", "margin"]
     assert (xyz.newest_bar, xyz.model_version, xyz.last) == (NOW - timedelta(minutes=9), None, None)
     assert (unknown.newest_bar, unknown.last) == (None, None)

@@ -152,13 +152,13 @@ def test_hundred_thousand_answers_are_read_within_a_minute(engine: Engine) -> No
         connection.execute(
             text(
                 "INSERT INTO predictions (symbol, bar_time, as_of, close, p_down, p_flat, p_up, threshold, direction,"
-                " confidence, model_version, preset, gates, signal, degraded, fell_back, outcome, forward_return,"
+                " confidence, model_version, preset, gates, signal, fell_back, outcome, forward_return,"
                 " resolved_at, counted, close_then)"
                 " SELECT 'ABC', t, t + interval '1 minute', 100, 0.2, 0.3, 0.5, 0.001, 'up', 0.5, 'ABC@1', 'balanced',"
                 " (SELECT jsonb_agg(jsonb_build_object('gate', gate, 'value', 0.5, 'bound', 0.6, 'passed', false,"
                 " 'meaning', 'top probability at least 0.600')) FROM unnest(ARRAY['direction', 'confidence', 'margin',"
-                " 'entropy', 'freshness', 'session', 'recent_accuracy']) AS gate),"
-                " false, false, false, 'flat', 0.0001, t + interval '11 minutes', 'stated', 100.01"
+                " 'entropy', 'freshness', 'session']) AS gate),"
+                " false, false, 'flat', 0.0001, t + interval '11 minutes', 'stated', 100.01"
                 " FROM generate_series(CAST(:until AS timestamptz) - interval '100000 minutes',"
                 " :until, '1 minute') AS t"
             ),

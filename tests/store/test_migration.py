@@ -172,6 +172,25 @@ def test_event_of_a_rename_is_lost_on_the_way_back(address: str) -> None:
     assert rows(engine, "SELECT event FROM model_events") == [("promoted",)]
 
 
+def test_answers_of_before_keep_that_they_were_silenced_and_new_ones_state_their_accuracy(address: str) -> None:
+    engine = create_engine(address.replace("postgresql://", "postgresql+psycopg2://"))
+    migrate_to(engine, "0012")
+    insert = (
+        "INSERT INTO predictions (symbol, bar_time, as_of, close, p_down, p_flat, p_up, threshold, direction, "
+        "confidence, model_version, preset, gates, signal, fell_back, {}) VALUES ('ABC', '2024-01-0{}Z', "
+        "'2024-01-01Z', 1, 0.2, 0.2, 0.6, 0.1, 'up', 0.6, 'v', 'balanced', '[]', false, false, {})"
+    )
+    with engine.begin() as connection:
+        connection.execute(text(insert.format("degraded", 1, "true")))
+    migrate_to(engine, "0013")
+    with engine.begin() as connection:
+        connection.execute(text(insert.format("recent_rows, recent_accuracy", 2, "200, 0.3")))
+    figures = "SELECT degraded, recent_rows, recent_accuracy FROM predictions ORDER BY bar_time"
+    assert rows(engine, figures) == [(True, None, None), (False, 200, 0.3)]
+    migrate_to(engine, "0012")
+    assert rows(engine, "SELECT degraded FROM predictions ORDER BY bar_time") == [(True,), (False,)]
+
+
 def test_answers_of_before_the_entries_have_none_and_stay(address: str) -> None:
     engine = create_engine(address.replace("postgresql://", "postgresql+psycopg2://"))
     migrate_to(engine, "0010")

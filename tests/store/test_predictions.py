@@ -301,14 +301,13 @@ def test_older_outcomes_get_their_entry_where_the_bars_are_left(
 
 def test_signals_of_another_margin_can_be_counted_by_sql(engine: Engine) -> None:
     """The gates column has the values of every answer, not only of signals."""
-    from hybrid_ml.learning.fallback import RecentRecord
     from hybrid_ml.signals.gates import GateContext, evaluate_gates, refused_by
     from hybrid_ml.signals.penalty import NO_PENALTY
     from hybrid_ml.signals.presets import Bounds
 
     def verdicts(answer: Answer, margin: float) -> list:
         bounds = Bounds(min_confidence=0.45, min_prob_margin=margin, max_entropy=1.1)
-        return evaluate_gates(answer, GateContext(bounds, NO_PENALTY, RecentRecord(0, None, None), 0.0, 15.0))
+        return evaluate_gates(answer, GateContext(bounds, NO_PENALTY, 0.0, 15.0))
 
     answers = [Answer(0.5 - step / 100, 0.1, 0.4 + step / 100) for step in range(-15, 16)]
     with engine.begin() as connection:
@@ -328,16 +327,15 @@ def test_signals_of_another_margin_can_be_counted_by_sql(engine: Engine) -> None
     assert count > sum(not refused_by(verdicts(answer, 0.20)) for answer in answers)
 
 
-def test_degraded_state_lasts_a_day(engine: Engine) -> None:
-    def was_degraded(hours: float) -> bool:
-        with engine.connect() as connection:
-            return predictions.was_degraded(connection, "ABC", AS_OF + timedelta(hours=hours))
-
-    for hours, degraded in ((1, False), (2, True)):
-        moment = AS_OF + timedelta(hours=hours)
-        with engine.begin() as connection:
-            predictions.record(connection, prediction(moment, as_of=moment, degraded=degraded))
-    assert [was_degraded(hours) for hours in (1, 1.5, 2.5, 25, 27)] == [False, False, True, True, False]
+def test_recent_accuracy_is_kept_with_every_answer(engine: Engine) -> None:
+    with engine.begin() as connection:
+        predictions.record(connection, prediction(AS_OF, signal=False, recent_accuracy=0.4))
+        predictions.record(connection, prediction(AS_OF, recent_accuracy=0.3))
+        predictions.record(connection, prediction(AS_OF, answer=Answer(0.7, 0.2, 0.1), recent_accuracy=0.2))
+        predictions.record(connection, prediction(LATER, recent_rows=0, recent_accuracy=None))
+    kept = "SELECT recent_rows, recent_accuracy FROM"
+    assert rows(engine, f"{kept} predictions ORDER BY bar_time") == [(200, 0.3), (0, None)]
+    assert rows(engine, f"{kept} answers_not_counted ORDER BY 2") == [(200, 0.2), (200, 0.4)]
 
 
 def test_signals_count_only_after_their_outcome_is_known(engine: Engine) -> None:

@@ -33,7 +33,8 @@ def prediction(bar_time: datetime, confidence: float, *, signal: bool, silenced:
         verdicts=[],
         signal=signal,
         silenced_by_penalty=silenced,
-        degraded=False,
+        recent_rows=0,
+        recent_accuracy=None,
         fell_back=False,
     )
 
@@ -51,7 +52,7 @@ def test_replayed_and_live_recent_signals_are_equal(engine: Engine) -> None:
                 request = prediction(bar_time, float(random.uniform(0.6, 0.9)), signal=signal, silenced=silenced)
                 row = {"bar_time": bar_time, "outcome": outcome, "signal": signal, "silenced_by_penalty": silenced}
                 row |= {f"p_{name}": p for name, p in zip(CLASSES, request.answer.probabilities, strict=True)}
-                assert predictions.record(connection, request).new == ledger.records(row, degraded=False)
+                assert predictions.record(connection, request).new == ledger.records(row)
                 replaced += before == (False, True) and signal
                 before = (signal, silenced)
             connection.execute(

@@ -10,7 +10,6 @@ import pytest
 from sqlalchemy import Engine
 
 from hybrid_ml.evaluation.threshold_search import advise
-from hybrid_ml.learning.fallback import RecentRecord
 from hybrid_ml.market.labels import CLASSES
 from hybrid_ml.review.ledger_metrics import measures
 from hybrid_ml.signals.gates import Answer, GateContext, evaluate_gates
@@ -64,7 +63,7 @@ def test_sql_for_another_margin_equals_gates_and_advice(engine: Engine, now: dat
     for row, preset in zip(rows, ("balanced", "aggressive"), strict=True):
         own = resolved[resolved["symbol"] == row["symbol"]]
         bounds = Bounds(PRESETS[preset].min_confidence, MARGIN, PRESETS[preset].max_entropy)
-        passed = own[_passes(own, bounds) & ~own["refused_by"].str.contains("recent_accuracy|freshness")]
+        passed = own[_passes(own, bounds) & ~own["refused_by"].str.contains("freshness")]
         assert row["signals"] == len(passed)
         assert float(row["precision"]) == pytest.approx((passed["direction"] == passed["outcome"]).mean())
         along = np.where(passed["direction"] == "up", 1, -1)
@@ -79,7 +78,7 @@ def test_sql_for_another_margin_equals_gates_and_advice(engine: Engine, now: dat
 
 
 def _passes(answers: pd.DataFrame, bounds: Bounds) -> np.ndarray:
-    context = GateContext(bounds, NO_PENALTY, RecentRecord(200, 0.9, 0.5), 0.0, 15.0)
+    context = GateContext(bounds, NO_PENALTY, 0.0, 15.0)
     probabilities = answers[[f"p_{name}" for name in CLASSES]].to_numpy()
     return np.array(
         [all(verdict.passed for verdict in evaluate_gates(Answer.of(row), context)) for row in probabilities]

@@ -1,4 +1,4 @@
-"""Final states of runs: Failed before Busy, Busy before Degraded, Kept champion and Drift."""
+"""Final states of runs: Failed before Busy, Busy before Kept champion and Drift."""
 
 import signal
 import sys
@@ -17,10 +17,9 @@ from hybrid_ml.schemas.reports import Analysis, AnalysisReport, Failure, Trainin
 BROKEN, LOCKED = Failure(symbol="XYZ", error="no bars"), Failure(symbol="XYZ", error="another run", busy=True)
 
 
-def answer(*, degraded: bool, recorded: bool = True) -> Analysis:
-    stages = {"save": 1.0} if recorded else {}
+def answer(recent_accuracy: float = 0.6) -> Analysis:
     return Analysis.model_construct(
-        symbol="ABC", degraded=degraded, stage_ms=stages, recent_accuracy=0.41, recent_rows=200
+        symbol="ABC", stage_ms={"save": 1.0}, recent_accuracy=recent_accuracy, recent_rows=200
     )
 
 
@@ -42,9 +41,8 @@ def review(*findings: str) -> ReviewReport:
 @pytest.mark.parametrize(
     ("report", "name", "words"),
     [
-        (answers(answer(degraded=True)), "Degraded", "ABC: the model is right in 41.0% of 200 recent rows"),
-        (answers(answer(degraded=True), failures=(LOCKED,)), "Busy", "XYZ: another run"),
-        (answers(answer(degraded=True), failures=(BROKEN, LOCKED)), "Failed", "XYZ: no bars"),
+        (answers(answer(), failures=(LOCKED,)), "Busy", "XYZ: another run"),
+        (answers(answer(), failures=(BROKEN, LOCKED)), "Failed", "XYZ: no bars"),
         (training(promoted=False), "Kept champion", "ABC: the champion ABC@1-base-1 stays: gains too little"),
         (training(promoted=False, failures=(BROKEN,)), "Failed", "XYZ: no bars"),
         (review("features moved"), "Drift", "features moved"),
@@ -89,8 +87,7 @@ def test_symbol_before_its_error_is_not_repeated() -> None:
 @pytest.mark.parametrize(
     "report",
     [
-        answers(answer(degraded=True), answer(degraded=False)),
-        answers(answer(degraded=True, recorded=False)),
+        answers(answer(recent_accuracy=0.3)),
         answers(),
         training(promoted=True),
         review(),
@@ -101,6 +98,6 @@ def test_report_without_problem_ends_as_completed(report: Any) -> None:
 
 
 def test_symbols_of_an_earlier_attempt_are_in_the_message() -> None:
-    report = answers(answer(degraded=False))
+    report = answers(answer())
     report.finished_before = ["ABC"]
     assert to_final_state(report).message == "finished by an earlier attempt: ABC"

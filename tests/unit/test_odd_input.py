@@ -15,7 +15,6 @@ from pydantic import ValidationError
 from hybrid_ml.cli.__main__ import _server_problem
 from hybrid_ml.config.settings import Settings
 from hybrid_ml.errors import BadInput, ModelUnavailable
-from hybrid_ml.learning.fallback import RecentRecord
 from hybrid_ml.learning.fine_tuning import refit_leaves
 from hybrid_ml.learning.model import HybridModel
 from hybrid_ml.learning.model_bytes import unpack_base
@@ -105,7 +104,7 @@ def test_every_valid_symbol_can_name_a_folder(symbol: str, tmp_path: Path) -> No
 
 
 def test_bound_is_never_below_the_requested_one() -> None:
-    context = GateContext(Bounds(1.0), NO_PENALTY, RecentRecord(0, None, None), 0.0, 15.0)
+    context = GateContext(Bounds(1.0), NO_PENALTY, 0.0, 15.0)
     assert evaluate_gates(Answer(0.0, 0.005, 0.995), context)[1].bound == 1.0
 
 

@@ -61,7 +61,6 @@ def make_analysis(**changes: Any) -> Analysis:
         "recent_majority_accuracy": 0.38,
         "fell_back": False,
         "fallback": None,
-        "degraded": False,
         "fine_tune_step": 0.0,
         "refit_summary": "gain -0.0200 nats, standard error 0.0100, 200 rows",
         "alert": None,
@@ -134,17 +133,16 @@ def test_analysis_page_has_probabilities_gates_model_and_refit() -> None:
     assert "accuracy 0.400 on 200 recent rows (most frequent class: 0.380)" in text
     assert "fine-tuning kept the base; the whole refit on unseen rows: gain -0.0200 nats" in text
     assert "Took 25 ms: load 20, predict 5." in text
-    assert not {"Degraded", "Fallback", "Alert", "Problem", "data:image"} & set(re.findall(r"[A-Za-z:]+", text))
+    assert not {"Fallback", "Alert", "Problem", "data:image"} & set(re.findall(r"[A-Za-z:]+", text))
 
 
-def test_fallback_degraded_alert_and_problems_are_at_the_top() -> None:
-    degraded = make_analysis(
-        fallback="accuracy 0.400 is under 0.45; trained from scratch", degraded=True, alert="sent", problems=["no disk"]
+def test_fallback_alert_and_problems_are_at_the_top() -> None:
+    poor = make_analysis(
+        fallback="accuracy 0.400 is under 0.45; trained from scratch", alert="sent", problems=["no disk"]
     )
-    head, _ = analysis_page(degraded, b"png").split("![")
+    head, _ = analysis_page(poor, b"png").split("![")
     for message in (
         "**Alert**: sent.",
-        "**Degraded**",
         "**Fallback**: accuracy 0.400 is under 0.45",
         "**Problem**: no disk",
     ):
@@ -152,9 +150,9 @@ def test_fallback_degraded_alert_and_problems_are_at_the_top() -> None:
 
 
 def test_long_meaning_is_wrapped_and_markup_escaped() -> None:
-    gate = Verdict("recent_accuracy", 0.4, 0.5, False, "accuracy on 200 recent rows at least 0.50, having been | under")
+    gate = Verdict("confidence", 0.4, 0.5, False, "top probability at least 0.500 (raised by 0.10: 9 of the last | 30)")
     text = analysis_page(make_analysis(gates=[gate]), None)
-    row = next(line for line in text.splitlines() if "recent" in line and "✗" in line)
+    row = next(line for line in text.splitlines() if "raised" in line and "✗" in line)
     assert "<br>" in row
     assert max(len(part) for part in row.split("|")[5].split("<br>")) <= 48
     assert "\\|" in row
@@ -179,11 +177,11 @@ def test_large_run_has_charts_for_a_limited_number_of_signals() -> None:
 
 
 def test_run_page_has_signals_first_and_separates_busy_from_failed() -> None:
-    analyses = [make_analysis(), make_analysis(symbol="A_B", signal=True, alert="sent", degraded=True)]
+    analyses = [make_analysis(), make_analysis(symbol="A_B", signal=True, alert="sent", fell_back=True)]
     failures = [Failure(symbol="XYZ", error="another run is at it", busy=True), Failure(symbol="N", error="no | bars")]
     text = run_page(AnalysisReport(as_of=NOON, asleep=False, analyses=analyses, failures=failures))
     assert "2 answers, 1 signal." in text
-    assert text.index("| A\\_B | UP | 0.500 | signal | sent | degraded |") < text.index("| ABC |")
+    assert text.index("| A\\_B | UP | 0.500 | signal | sent | fallback |") < text.index("| ABC |")
     assert text.index("## Failed\n\n- **N**: no \\| bars") < text.index("## Left to another run\n\n- **XYZ**")
 
 

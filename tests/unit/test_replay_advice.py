@@ -5,7 +5,6 @@ import pandas as pd
 import pytest
 
 from hybrid_ml.evaluation.threshold_search import FEWEST_SIGNALS, Advice, Half, advise
-from hybrid_ml.learning.fallback import RecentRecord
 from hybrid_ml.market.labels import CLASSES
 from hybrid_ml.signals.gates import Answer, GateContext, evaluate_gates, refused_by
 from hybrid_ml.signals.penalty import NO_PENALTY
@@ -36,7 +35,7 @@ def test_signals_of_a_setting_equal_those_of_the_gates(half_index: int) -> None:
     part = frame[early] if half_index == 0 else frame[frame["bar_time"] >= split]
     for setting in advice.settings[:: len(advice.settings) // 12]:
         bounds = Bounds(setting.min_confidence, setting.min_prob_margin, setting.max_entropy)
-        context = GateContext(bounds, NO_PENALTY, RecentRecord(200, 0.9, 0.5), 0.0, 15.0)
+        context = GateContext(bounds, NO_PENALTY, 0.0, 15.0)
         probabilities = part[[f"p_{name}" for name in CLASSES]].to_numpy()
         is_signal = np.array([not refused_by(evaluate_gates(Answer.of(row), context)) for row in probabilities])
         half = (setting.found, setting.shown)[half_index]

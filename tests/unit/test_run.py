@@ -13,6 +13,7 @@ from hybrid_ml.learning.fallback import RecentRecord
 from hybrid_ml.learning.model import HybridModel
 from hybrid_ml.learning.rows import Window
 from hybrid_ml.pipeline.proposals import ModelInfo, Proposal, limit_signals
+from hybrid_ml.pipeline.reports import prediction_row
 from hybrid_ml.pipeline.run import Run, format_ended, make_run
 from hybrid_ml.schemas.requests import AnalysisRequest, Request, TrainingRequest
 from hybrid_ml.signals.gates import Answer, GateContext, evaluate_gates
@@ -146,7 +147,7 @@ def test_default_symbol_uses_the_models_folder_itself() -> None:
 
 def proposal(symbol: str, answer: Answer, model: HybridModel, window: Window, accuracy: float = 0.6) -> Proposal:
     recent = RecentRecord(200, accuracy, 0.4)
-    context = GateContext(PRESETS["balanced"], NO_PENALTY, recent, 1.0, 15.0)
+    context = GateContext(PRESETS["balanced"], NO_PENALTY, 1.0, 15.0)
     verdicts = evaluate_gates(answer, context)
     return Proposal(
         symbol,
@@ -210,9 +211,8 @@ def test_limiting_does_not_change_its_input(model: HybridModel, market: Window) 
     assert limit_signals([], 3) == []
 
 
-@pytest.mark.parametrize(("accuracy", "degraded"), [(0.44, True), (0.45, False)])
-def test_proposal_of_a_degraded_model_is_no_signal(
-    model: HybridModel, market: Window, accuracy: float, degraded: bool
-) -> None:
-    poor = proposal("A", answer_with(0.99), model, market, accuracy)
-    assert (poor.degraded, poor.signal) == (degraded, not degraded)
+def test_proposal_of_a_model_with_low_recent_accuracy_is_a_signal(model: HybridModel, market: Window) -> None:
+    poor = proposal("A", answer_with(0.99), model, market, accuracy=0.3)
+    assert poor.signal
+    row = prediction_row(poor, make_run(Request(), settings("A"), [], NOW), "balanced")
+    assert (row.signal, row.recent_rows, row.recent_accuracy) == (True, 200, 0.3)

@@ -7,7 +7,7 @@ SELECT ledger.symbol, (extract(epoch FROM bar_time) * 1000000)::bigint AS bar_ti
     (extract(epoch FROM as_of) * 1000000)::bigint AS as_of,
     (extract(epoch FROM resolved_at) * 1000000)::bigint AS resolved_at,
     ledger.close, close_then, corrected_close, p_down, p_flat, p_up, threshold, direction, confidence,
-    model_version, preset, signal, silenced_by_penalty, degraded, fell_back,
+    model_version, preset, signal, silenced_by_penalty, fell_back,
     CASE WHEN is_due THEN outcome END AS outcome,
     CASE WHEN is_due THEN forward_return END AS forward_return,
     CASE WHEN is_due THEN (extract(epoch FROM entry_time) * 1000000)::bigint END AS entry_time,

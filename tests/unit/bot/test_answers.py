@@ -21,7 +21,7 @@ SPECIAL_NAMES += ["\u202eDSU", "A\nB", "\u2028"]
 
 def last(**changes: Any) -> LastAnswer:
     fields = {"bar_time": NOW - timedelta(minutes=2), "direction": "up", "confidence": 0.62, "signal": False}
-    return LastAnswer(**{**fields, "degraded": False, "refused_by": ["confidence", "recent_accuracy"], **changes})
+    return LastAnswer(**{**fields, "refused_by": ["confidence", "max_signals"], **changes})
 
 
 def symbol(name: str = "BTCUSD", **changes: Any) -> SymbolStatus:
@@ -56,7 +56,7 @@ def test_status_reply_lists_bar_model_answer_and_deliveries() -> None:
         "BTCUSD",
         "newest bar 11:58, closed 1 min ago",
         "model 20240428T000000Z-base-1a2b3c4d, trained until 3 days ago",
-        "last answer 11:58 ▲ UP 62%: no signal (confidence, recent accuracy)",
+        "last answer 11:58 ▲ UP 62%: no signal (confidence, max signals)",
         "",
         "Alerts: 3 waiting; last 24 hours: 14 sent, 3 expired",
         "This chat gets alerts",
@@ -79,15 +79,16 @@ def test_closed_market_is_not_marked_as_old_and_an_ended_calendar_is() -> None:
 def test_status_reply_marks_old_and_missing_parts() -> None:
     old = symbol("OLD", newest_bar=NOW - timedelta(hours=5), last=last(signal=True, bar_time=NOW - timedelta(days=2)))
     empty = symbol("NEW", newest_bar=None, model_version=None, model_trained_until=None, last=None)
-    degraded = symbol("SICK", last=last(degraded=True, refused_by=["recent_accuracy"]))
-    text = replies.status(BotStatus([old, empty, degraded], {}, Pause(NOW + timedelta(hours=1)), 2), NOW)
+    poor = symbol("POOR", last=last(refused_by=["max_signals"], recent_rows=200, recent_accuracy=0.3))
+    text = replies.status(BotStatus([old, empty, poor], {}, Pause(NOW + timedelta(hours=1)), 2), NOW)
     for part in (
         "⚠ newest bar 07:00, closed 5 hours ago",
         "last answer 2024-04-29 12:00 ▲ UP 62%: signal",
         "⚠ no bars",
         "⚠ no model yet",
         "no answer yet",
-        "(recent accuracy; the model is degraded)",
+        "trained until 3 days ago\nits accuracy was 30% on 200 recent rows\nlast answer",
+        "no signal (max signals)",
         "last 24 hours: 0 sent",
         "⏸ This chat is paused until 18:30 Kolkata, 13:00 UTC",
         "2 other chats paused",

@@ -5,8 +5,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from hybrid_ml.learning.fallback import (
-    MINIMUM_RECENT_ACCURACY,
-    RECOVERED_RECENT_ACCURACY,
     RecentRecord,
     fallback_reason,
     is_below_threshold,
@@ -30,7 +28,7 @@ def record(rows: int, accuracy: float | None) -> RecentRecord:
         (0, None, False),
     ],
 )
-def test_model_is_degraded_only_with_enough_rows(rows: int, accuracy: float | None, below: bool) -> None:
+def test_accuracy_is_too_low_only_with_enough_rows(rows: int, accuracy: float | None, below: bool) -> None:
     assert is_below_threshold(record(rows, accuracy)) is below
     assert (fallback_reason(None, record(rows, accuracy)) is not None) is below
 
@@ -46,15 +44,6 @@ def test_model_problem_precedes_accuracy_as_reason() -> None:
 
 def test_no_problem_and_no_accuracy_give_no_reason() -> None:
     assert fallback_reason(None, None) is None
-
-
-def test_degraded_state_has_hysteresis() -> None:
-    between = record(200, (MINIMUM_RECENT_ACCURACY + RECOVERED_RECENT_ACCURACY) / 2)
-    assert not is_below_threshold(between, was_degraded=False)
-    assert is_below_threshold(between, was_degraded=True)
-    assert fallback_reason(None, between, was_degraded=False) is None
-    assert f"is below {RECOVERED_RECENT_ACCURACY:.2f}" in str(fallback_reason(None, between, was_degraded=True))
-    assert not is_below_threshold(record(200, RECOVERED_RECENT_ACCURACY), was_degraded=True)
 
 
 def test_failed_retrainings_are_spaced_exponentially_from_one_hour() -> None:

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hybrid_ml.learning.fallback import RecentRecord
 from hybrid_ml.signals.gates import (
     GATES,
     Answer,
@@ -21,9 +20,8 @@ from hybrid_ml.signals.gates import (
 from hybrid_ml.signals.penalty import NO_PENALTY, Penalty
 from hybrid_ml.signals.presets import PRESETS, Bounds
 
-EVERY_GATE = ["direction", "confidence", "margin", "entropy", "freshness", "session", "recent_accuracy"]
+EVERY_GATE = ["direction", "confidence", "margin", "entropy", "freshness", "session"]
 CERTAIN = Answer(0.03125, 0.03125, 0.9375)
-UNKNOWN = RecentRecord(0, None, None)
 A_TENTH = Penalty(0.1, "9 of 30 right")
 PROBABILITIES = st.lists(st.floats(0.001, 1.0), min_size=3, max_size=3).map(
     lambda parts: [p / sum(parts) for p in parts]
@@ -34,7 +32,6 @@ def make_context(
     bounds: Bounds = PRESETS["balanced"],
     *,
     penalty: Penalty = NO_PENALTY,
-    recent: RecentRecord = UNKNOWN,
     age: float = 0.0,
     oldest: float = 15.0,
     left: float | None = None,
@@ -42,7 +39,6 @@ def make_context(
     return GateContext(
         bounds=bounds,
         penalty=penalty,
-        recent=recent,
         bar_age_minutes=age,
         max_bar_age_minutes=oldest,
         minutes_to_close=left,
@@ -71,7 +67,7 @@ def test_confident_fresh_answer_passes_all_gates() -> None:
 def test_all_gates_are_evaluated_after_a_refusal() -> None:
     verdicts = evaluate_gates(
         Answer(0.3125, 0.375, 0.3125),
-        make_context(age=99.0, recent=RecentRecord(200, 0.1, 0.5), penalty=A_TENTH, left=9.0),
+        make_context(age=99.0, penalty=A_TENTH, left=9.0),
     )
     assert refused_by(verdicts) == EVERY_GATE
     assert [verdict.value for verdict in verdicts] == [
@@ -81,9 +77,8 @@ def test_all_gates_are_evaluated_after_a_refusal() -> None:
         pytest.approx(1.0948, abs=1e-4),
         99.0,
         9.0,
-        0.1,
     ]
-    assert [verdict.bound for verdict in verdicts] == [None, pytest.approx(0.7), 0.2, 0.85, 9.0, 10.0, 0.45]
+    assert [verdict.bound for verdict in verdicts] == [None, pytest.approx(0.7), 0.2, 0.85, 9.0, 10.0]
     assert all(verdict.meaning for verdict in verdicts)
 
 
@@ -130,19 +125,6 @@ def test_bar_up_to_the_maximum_age_passes_and_one_of_the_future_does_not(age: fl
 )
 def test_session_that_ends_within_the_ten_minutes_gives_no_signal(left: float | None, refused: list[str]) -> None:
     assert refusals(CERTAIN, make_context(left=left)) == refused
-
-
-@pytest.mark.parametrize(
-    ("recent", "refused"),
-    [
-        (RecentRecord(100, 0.45, 0.5), []),
-        (RecentRecord(100, just_below(0.45), 0.5), ["recent_accuracy"]),
-        (RecentRecord(99, 0.0, 0.5), []),
-        (UNKNOWN, []),
-    ],
-)
-def test_model_with_low_recent_accuracy_gives_no_signal(recent: RecentRecord, refused: list[str]) -> None:
-    assert refusals(CERTAIN, make_context(recent=recent)) == refused
 
 
 def test_penalty_raises_the_confidence_bound_with_its_reason() -> None:
@@ -240,11 +222,3 @@ def test_verdicts_are_recorded_with_value_and_bound() -> None:
         "asked": None,
         "paced": None,
     }
-
-
-def test_accuracy_on_too_few_rows_is_not_judged_and_not_shown_as_passed() -> None:
-    verdicts = evaluate_gates(CERTAIN, make_context(recent=RecentRecord(30, 0.0, 0.5)))
-    verdict = next(verdict for verdict in verdicts if verdict.gate == "recent_accuracy")
-    assert verdict.passed
-    assert (verdict.value, verdict.bound) == (None, None)
-    assert verdict.meaning == "not judged yet: 30 unseen rows, 100 are needed"

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from hybrid_ml.alerts.html import CAPTION_LIMIT, TEXT_LIMIT, escaped, fit, length, visible
 from hybrid_ml.alerts.message import age, alert_message, outcome_message
 from hybrid_ml.alerts.record import record_lines
-from hybrid_ml.learning.fallback import RecentRecord
 from hybrid_ml.schemas.signal_record import PastSignal, SymbolRecord
 from hybrid_ml.signals.gates import Answer, GateContext, evaluate_gates, max_signals_verdict
 from hybrid_ml.signals.penalty import NO_PENALTY, Penalty, RecentSignals, confidence_penalty
@@ -61,7 +60,6 @@ confidence 0.75 ≥ 0.75
   be chance
 margin 0.62 ≥ 0.20
 entropy 0.74 ≤ 0.85
-recent accuracy 0.50 ≥ 0.45
 
 {RECORD_LINES}
 
@@ -74,8 +72,8 @@ fine-tuned on bars until 11 min ago
 <b>valid until 05:35 Kolkata, 00:05 UTC</b>"""
 
 
-def message(answer: Answer = UP, *, penalty: Penalty = NO_PENALTY, accuracy: float | None = 0.5, **changes: Any) -> str:
-    context = GateContext(PRESETS["balanced"], penalty, RecentRecord(200, accuracy, 0.4), 1.0, 15.0)
+def message(answer: Answer = UP, *, penalty: Penalty = NO_PENALTY, **changes: Any) -> str:
+    context = GateContext(PRESETS["balanced"], penalty, 1.0, 15.0)
     fields = {
         "symbol": "BTCUSD",
         "simulated": False,
@@ -187,9 +185,8 @@ def test_prices_have_enough_digits_to_differ_from_their_band(
     assert below.startswith(f"down below {expected[2]} (")
 
 
-def test_unknown_accuracy_and_missing_signals_are_stated() -> None:
-    text = message(accuracy=None, recent=record(0, 0))
-    assert "recent accuracy not judged yet" in text
+def test_missing_signals_are_stated() -> None:
+    text = message(recent=record(0, 0))
     assert "no resolved signal yet" in text
     assert record_lines(record(1, 1))[0] == "one resolved signal so far: right"
 

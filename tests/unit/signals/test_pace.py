@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hybrid_ml.learning.fallback import RecentRecord
 from hybrid_ml.replay.memory_store import Ledger, PacedAnswer
 from hybrid_ml.signals.gates import (
     Answer,
@@ -105,7 +104,7 @@ def test_hold_out_answers_pass_the_same_gates_as_those_in_service() -> None:
     random = np.random.default_rng(5)
     probabilities = np.vstack([random.dirichlet([0.5] * 3, 300), [[0.0, 0.0, 1.0], [0.0, 1.0, 0.0]]])
     bounds = Bounds(0.0, min_prob_margin=0.3, max_entropy=0.7)
-    context = GateContext(bounds, NO_PENALTY, RecentRecord(0, None, None), 0.0, 15.0)
+    context = GateContext(bounds, NO_PENALTY, 0.0, 15.0)
     answers = [Answer.of(row) for row in probabilities]
     expected = [answer.confidence for answer in answers if not refused_by(evaluate_gates(answer, context))]
     assert 20 < len(expected) < 200
@@ -116,11 +115,11 @@ def test_hold_out_answers_pass_the_same_gates_as_those_in_service() -> None:
 def test_gate_states_the_bound_of_the_pace_and_the_penalty_adds_to_it() -> None:
     pace = Pace(0.7, "for the pace of 3 a day in 14.0 days of answers")
     answer = Answer(0.1, 0.15, 0.75)
-    context = GateContext(Bounds(0.6), NO_PENALTY, RecentRecord(0, None, None), 0.0, 15.0, pace=pace)
+    context = GateContext(Bounds(0.6), NO_PENALTY, 0.0, 15.0, pace=pace)
     gate = evaluate_gates(answer, context)[1]
     assert (gate.bound, gate.passed, gate.asked, gate.paced) == (0.7, True, None, 0.7)
     assert gate.meaning == "top probability at least 0.700, for the pace of 3 a day in 14.0 days of answers"
-    penalised = GateContext(Bounds(0.6), Penalty(0.1, "poor"), RecentRecord(0, None, None), 0.0, 15.0, pace=pace)
+    penalised = GateContext(Bounds(0.6), Penalty(0.1, "poor"), 0.0, 15.0, pace=pace)
     verdicts = evaluate_gates(answer, penalised)
     assert (verdicts[1].bound, verdicts[1].asked, paced_bound(verdicts)) == (pytest.approx(0.8), 0.7, 0.7)
     assert silenced_by_penalty(verdicts)
@@ -128,7 +127,7 @@ def test_gate_states_the_bound_of_the_pace_and_the_penalty_adds_to_it() -> None:
 
 
 def test_answers_refused_by_another_gate_do_not_count() -> None:
-    context = GateContext(Bounds(0.9), NO_PENALTY, RecentRecord(0, None, None), 0.0, 15.0)
+    context = GateContext(Bounds(0.9), NO_PENALTY, 0.0, 15.0)
     assert passes_but_for_confidence(evaluate_gates(Answer(0.1, 0.1, 0.8), context))
     assert not passes_but_for_confidence(evaluate_gates(Answer(0.1, 0.8, 0.1), context))
     passed = evaluate_gates(Answer(0.02, 0.02, 0.96), context)

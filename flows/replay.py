@@ -7,6 +7,7 @@ from prefect import flow
 
 from flows.scheduling import run_name
 from hybrid_ml.errors import BadInput
+from hybrid_ml.replay.replayed_weeks import answers_of
 from hybrid_ml.replay.result import ReplayReport
 from hybrid_ml.schemas.requests import ReplayRequest
 from tasks.files import refuse_disallowed_files
@@ -30,13 +31,12 @@ def replay(request: ReplayRequest) -> ReplayReport:
     past = load_past(symbol, run, request)
     folder = open_folder(symbol, run, request, past)
     with folder.reserved(), open_executor(request) as pool:
-        replay_weeks(symbol, run, request, past, folder, pool)
-        replay_rivals(symbol, run, request, past, folder, pool)
-    # Computed from the bars, not kept: weeks finished by an older version have none.
-    answers = past.with_entries(folder.answers(request.weeks))
+        weeks = replay_weeks(symbol, run, request, past, folder, pool)
+        replay_rivals(symbol, run, request, past, folder, weeks, pool)
+    answers = past.with_entries(answers_of(weeks))
     if request.predictions_path:
         write_predictions(answers, request.predictions_path)
     seconds = round(time.perf_counter() - started, 3)
-    report = write_report(symbol, request, answers, folder.rivals(request.weeks), folder, seconds)
+    report = write_report(symbol, request, answers, weeks, folder, seconds)
     send_pages()
     return report

@@ -3,24 +3,27 @@
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
-from functools import partial
 from itertools import groupby
+from typing import Any
 
 import pandas as pd
 
 from hybrid_ml.config.settings import cores, load_settings
 from hybrid_ml.console.progress import progress
 from hybrid_ml.learning.leader_choice import refuse_absent
+from hybrid_ml.learning.rows import Rows
 from hybrid_ml.learning.scaling import WEEK, row_limit
 from hybrid_ml.market.bars import closed_before
 from hybrid_ml.pipeline.leader_bars import READER
 from hybrid_ml.pipeline.run import Run
 from hybrid_ml.replay import baselines
-from hybrid_ml.replay.checkpoints import ReplayFolder, week_fingerprint
+from hybrid_ml.replay.checkpoints import ReplayFolder
 from hybrid_ml.replay.engine import ReplayedService, train_on, training
 from hybrid_ml.replay.executors import WorkerPool, open_pool
+from hybrid_ml.replay.fingerprints import week_fingerprints
 from hybrid_ml.replay.history import Past
 from hybrid_ml.replay.memory_store import Trained
+from hybrid_ml.replay.replayed_weeks import ReplayedWeek, replayed_week
 from hybrid_ml.replay.setup import (
     ends_within_last_week,
     folder_name,
@@ -68,10 +71,13 @@ def open_folder(symbol: str, run: Run, request: ReplayRequest, past: Past) -> Re
     """The folder of finished weeks; refused where they belong to another replay or to other bars."""
     manifest = make_manifest(symbol, run, request, past)
     place = request.work_path or load_settings().data_dir / "replay" / folder_name(request, manifest)
-    folder = ReplayFolder(place, manifest)
-    folder.refuse_changed(past, request.start, request.weeks)
-    if folder.finished():
-        log().info("%s: continuing after week %d, kept in %s", symbol, folder.finished() - 1, place)
+    folder = ReplayFolder(place, manifest, week_fingerprints(past, request.start, request.weeks, manifest))
+    folder.refuse_changed(request.start)
+    finished = folder.finished()
+    if finished >= request.weeks:
+        log().info("%s: every week is kept in %s and judged from there", symbol, place)
+    elif finished:
+        log().info("%s: continuing after week %d, kept in %s", symbol, finished - 1, place)
     return folder
 
 
@@ -86,23 +92,27 @@ def open_executor(request: ReplayRequest) -> AbstractContextManager[WorkerPool]:
 
 def replay_weeks(
     symbol: str, run: Run, request: ReplayRequest, past: Past, folder: ReplayFolder, pool: WorkerPool
-) -> ReplayedService:
-    """Replay every week that is not finished yet; returns the service after the last one."""
-    service, first = new_service(symbol, run, request), min(folder.finished(), request.weeks)
-    if first:
-        folder.restore(first - 1, service)
+) -> list[ReplayedWeek]:
+    """Replay every week in order, from what is kept of its models where that is there."""
+    service = new_service(symbol, run, request)
+    missing = [week for week in range(request.weeks) if not folder.is_kept(week)]
 
-    def trainings() -> Iterator[tuple[object, ...]]:
-        for week in range(first, request.weeks):
-            begins = request.start + week * WEEK
-            yield (
-                *training(past, symbol, "base", begins, *service.scaling(begins), service.recipe),
-                run.training_threads,
-            )
+    def pieces() -> Iterator[tuple[Rows, dict[str, Any], int]]:
+        for week in missing:
+            yield weekly_training(request.start + week * WEEK, past, service)
 
-    for week, trained in enumerate(pool.map_in_order(train_on, trainings()), start=first):
-        replay_week(symbol, week, request, past, service, folder, trained, pool)
-    return service
+    trained = pool.map_in_order(train_on, pieces())
+    weeks = []
+    for week in range(request.weeks):
+        ready = next(trained) if week in missing else None
+        weeks.append(replay_week(symbol, week, request, past, service, folder, ready, pool))
+    return weeks
+
+
+def weekly_training(begins: datetime, past: Past, service: ReplayedService) -> tuple[Rows, dict[str, Any], int]:
+    """The arguments of `train_on` for the week from `begins`."""
+    piece = training(past, service.symbol, "base", begins, *service.scaling(begins), service.recipe)
+    return (*piece, service.num_threads)
 
 
 @pipeline_task("replay week {week} {symbol}", timeout_seconds=24 * 3_600)
@@ -113,13 +123,17 @@ def replay_week(
     past: Past,
     service: ReplayedService,
     folder: ReplayFolder,
-    trained: Trained,
+    trained: Trained | None,
     pool: WorkerPool,
-) -> int:
-    """One week: the weekly training's decision, then every cycle; kept once it is complete."""
-    begins = request.start + week * WEEK
-    promotion = service.weekly(trained)
-    log().info("%s: week %d, %s", symbol, week, promotion.reason)
+) -> ReplayedWeek:
+    """One week: the weekly training's decision, then every cycle; what models computed is kept once it is complete.
+
+    `trained`: the weekly training; None where its decision is kept.
+    """
+    begins, was_kept = request.start + week * WEEK, trained is None
+    service.kept = folder.open_week(week)
+    replaced, kept = service.registry.replaced, service.registry.kept
+    log().info("%s: week %d, %s", symbol, week, _weekly_decision(begins, past, service, trained))
     rows = []
     cycle = timedelta(minutes=request.cycle_minutes)
     moments = [begins + number * cycle for number in range(int(WEEK / cycle))]
@@ -127,20 +141,40 @@ def replay_week(
         for row in service.cycles(past, moments, pool):
             rows += [row] if row is not None else []
             advance(1)
-    folder.keep(week, rows, service, week_fingerprint(past, begins))
-    return len(rows)
+    if not was_kept or service.kept.is_changed:
+        folder.keep(week, service.kept)
+    if was_kept and service.kept.is_changed:
+        log().info("%s: week %d, not kept and therefore computed: %s", symbol, week, service.kept.format_added())
+    counts = {"replaced": service.registry.replaced - replaced, "kept": service.registry.kept - kept}
+    return replayed_week(week, rows, service.registry.version, counts)
+
+
+def _weekly_decision(begins: datetime, past: Past, service: ReplayedService, trained: Trained | None) -> str:
+    """Why the weekly training's base serves, or does not; it is done again where another champion met it before."""
+    judged = service.repeat_weekly(begins)
+    if judged is not None:
+        return judged.reason
+    return service.weekly(trained or train_on(*weekly_training(begins, past, service))).reason
 
 
 @pipeline_task("replay rivals {symbol}", timeout_seconds=7 * 24 * 3_600)
 def replay_rivals(
-    symbol: str, run: Run, request: ReplayRequest, past: Past, folder: ReplayFolder, pool: WorkerPool
+    symbol: str,
+    run: Run,
+    request: ReplayRequest,
+    past: Past,
+    folder: ReplayFolder,
+    weeks: list[ReplayedWeek],
+    pool: WorkerPool,
 ) -> None:
-    """The comparison methods on the finished weeks; kept week by week, and computed once."""
+    """The comparison methods on the replayed weeks; kept week by week, and computed once."""
     makers = {"rivals": baselines.row_limit_pieces} | (
         {"baselines": baselines.baseline_pieces} if request.baselines else {}
     )
-    todo = [(week, part) for week in range(request.weeks) for part in makers if not folder.has_rivals(week, part)]
-    replayed = partial(_replayed_week, symbol, run, request, folder)
+    todo = [(week.number, part) for week in weeks for part in makers if not folder.has_rivals(week, part)]
+
+    def replayed(number: int) -> baselines.Week:
+        return _compared_week(symbol, run, request, folder, weeks[number])
 
     def pieces() -> Iterator[tuple[baselines.BaselineTask]]:
         for number, part in todo:
@@ -149,21 +183,23 @@ def replay_rivals(
             yield from ((piece,) for piece in found)
             if not found:
                 log().info("%s: week %d has no %s: too few rows before it, or no answer", symbol, number, part)
-                folder.keep_rivals(number, part, baselines.empty_frame())
+                folder.keep_rivals(weeks[number], part, baselines.empty_frame())
 
     with progress("rivals", len(todo)) as advance:
         answered = groupby(pool.map_in_order(baselines.answer, pieces()), key=lambda item: (item.week, item.part))
         for (number, part), found in answered:
-            folder.keep_rivals(number, part, baselines.frame(replayed(number), found))
+            folder.keep_rivals(weeks[number], part, baselines.frame(replayed(number), found))
             advance(1)
 
 
-def _replayed_week(symbol: str, run: Run, request: ReplayRequest, folder: ReplayFolder, number: int) -> baselines.Week:
+def _compared_week(
+    symbol: str, run: Run, request: ReplayRequest, folder: ReplayFolder, week: ReplayedWeek
+) -> baselines.Week:
     return baselines.Week(
-        number=number,
-        begins=request.start + number * WEEK,
-        row_limit=row_limit(request.first_week + number),
-        answers=folder.week_answers(number),
-        champion=folder.champion(number, symbol),
+        number=week.number,
+        begins=request.start + week.number * WEEK,
+        row_limit=row_limit(request.first_week + week.number),
+        answers=week.first_answers,
+        champion=folder.champion(week, symbol),
         num_threads=run.training_threads,
     )

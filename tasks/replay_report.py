@@ -8,6 +8,7 @@ from pydantic_core import to_json
 from hybrid_ml.errors import BadInput
 from hybrid_ml.replay.checkpoints import ReplayFolder
 from hybrid_ml.replay.figures import draw
+from hybrid_ml.replay.replayed_weeks import ReplayedWeek, champions_of
 from hybrid_ml.replay.report import BY_WEEK, report_markdown
 from hybrid_ml.replay.result import ReplayReport
 from hybrid_ml.replay.summary import account, curves, weekly_curves
@@ -51,14 +52,14 @@ def write_report(
     symbol: str,
     request: ReplayRequest,
     answers: pd.DataFrame,
-    rivals: pd.DataFrame,
+    weeks: list[ReplayedWeek],
     folder: ReplayFolder,
     seconds: float,
 ) -> ReplayReport:
     """Measure the answers; write Markdown, charts and JSON into the report's folder, and the page."""
     place = request.report_path or folder.folder / "report"
-    champions = folder.champions(request.weeks)
-    full = account(symbol, request, answers, rivals, champions, folder.folder, place, seconds)
+    rivals = folder.rivals(weeks)
+    full = account(symbol, request, answers, rivals, champions_of(weeks), folder.folder, place, seconds)
     report = full.model_copy(update={"advice": full.advice.shortened() if full.advice else None})
     weekly = weekly_curves(answers, request.start, request.weeks, request.fee_bps)
     whole = curves(answers, request.fee_bps)

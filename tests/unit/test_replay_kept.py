@@ -24,6 +24,7 @@ from hybrid_ml.replay.history import Past
 from hybrid_ml.replay.kept import KeptWork
 from hybrid_ml.replay.kept_files import predictions_frame, read_predictions, read_trainings, trainings_list
 from hybrid_ml.replay.memory_store import Trained
+from hybrid_ml.replay.replayed_weeks import answers_of, replayed_week
 from hybrid_ml.schemas.requests import AnalysisRequest
 
 START = datetime(2024, 2, 4, 18, tzinfo=UTC)
@@ -55,7 +56,7 @@ def small_and_often_trained() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def past() -> Past:
-    """Twelve minutes without a trade each two hours, so that some bars are answered twice."""
+    """Twelve minutes without a trade each two hours, in which a bar has two cycles."""
     bars = clean_bars(simulate_bars(ENDS, bars=4_800)).bars
     minutes = (bars["time"] - pd.Timestamp(START)) // pd.Timedelta(minutes=1)
     return Past(bars[~(minutes.between(0, 600) & (minutes % 120 < 12))].reset_index(drop=True), MAX_GAP_MINUTES)
@@ -119,15 +120,20 @@ def test_judging_kept_answers_equals_a_full_replay(
     assert not judged[verdicts].equals(default[verdicts])
 
 
-def test_a_signal_in_place_of_an_answer_about_the_same_bar_is_judged_again(
-    past: Past, trained: Trained, first: tuple[pd.DataFrame, KeptWork]
+def test_comparison_methods_stay_when_a_later_answer_about_a_bar_becomes_a_signal(
+    first: tuple[pd.DataFrame, KeptWork],
 ) -> None:
-    judged = replayed(past, trained, again(first[1]), **LOOSE)
-    repeated = judged["bar_time"].duplicated()
-    assert first[0]["bar_time"].is_unique
-    assert set(judged["bar_time"]) == set(first[0]["bar_time"])
-    assert repeated.sum() > 0
-    assert judged["signal"][repeated].all()
+    answers = first[0]
+    later = answers.tail(1).assign(signal=True, model_version="another adapter")
+    counts = {"replaced": 1, "kept": 0}
+    week = replayed_week(0, answers.to_dict("records"), "ABC@base", counts)
+    twice = replayed_week(0, pd.concat([answers, later]).to_dict("records"), "ABC@base", counts)
+    assert twice.fingerprint == week.fingerprint
+    assert twice.first_answers["model_version"].iloc[-1] == answers["model_version"].iloc[-1]
+    assert answers_of([twice])["model_version"].iloc[-1] == "another adapter"
+    assert replayed_week(0, answers.to_dict("records"), "ABC@other", counts).fingerprint != week.fingerprint
+    moved = answers.assign(p_up=answers["p_up"] + 0.001)
+    assert replayed_week(0, moved.to_dict("records"), "ABC@base", counts).fingerprint != week.fingerprint
 
 
 def test_where_fallback_decides_otherwise_only_the_rest_is_computed(

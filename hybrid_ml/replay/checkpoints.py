@@ -147,10 +147,10 @@ class ReplayFolder:
     def rivals(self, weeks: Sequence[ReplayedWeek]) -> pd.DataFrame:
         """The answers of comparison methods in `weeks`, one row for each bar and method.
 
-        Baselines are included when every one of the weeks has them.
+        Baselines are those of the weeks that have them: a run without them drops none of an earlier one.
         """
-        parts = [part for part in PARTS if all(self.has_rivals(week, part) for week in weeks)]
-        frames = [self._read_rivals(week.number, part) for part in parts for week in weeks]
+        there = [(part, week) for part in PARTS for week in weeks if self.has_rivals(week, part)]
+        frames = [self._read_rivals(week.number, part) for part, week in there]
         for frame in frames:
             frame.attrs = {}
         return pd.concat([frame for frame in frames if len(frame)] or frames, ignore_index=True)

@@ -15,7 +15,7 @@ class ReplayReport(BaseModel):
     `replaced` and `kept`: how often a challenger replaced the champion, or did not, the first
     model included; `champions` the same of each week. `methods` as returned by `compare_methods`,
     `window_gain` (in all, and of each week) as returned by `gain_of_larger_window`.
-    `advice` only where requested, with the settings worth showing.
+    `advice` only where requested, with the settings worth showing. `judged_by`: gates, pace, penalty, quiet hours.
     """
 
     symbol: str
@@ -27,6 +27,7 @@ class ReplayReport(BaseModel):
     cycle_minutes: int
     fast_mode: bool
     awake_always: bool
+    judged_by: str
     fee_bps: float
     overall: dict[str, Any]
     weekly: list[dict[str, Any]]

@@ -257,6 +257,15 @@ def test_advice_and_another_fee_need_no_new_replay(
     assert again.advice.verdict in (tmp_path / "elsewhere" / "report" / "report.md").read_text()
     settings = json.loads((tmp_path / "elsewhere" / "report" / "report.json").read_text())["advice"]["settings"]
     assert len(settings) == again.advice.tried > len(again.advice.settings)
+    _, third = run(replay, ReplayRequest(**{**replay_options, "preset": "very_aggressive", "fee_bps": 0}))
+    assert third.advice is None
+    text = (replay_options["work_path"] / "report" / "report.md").read_text()
+    assert again.advice.verdict in text
+    assert "Kept from an earlier run: 1 week, preset balanced" in text
+    assert "wanted precision 0.5, fee 3 bps" in text
+    facts = json.loads((replay_options["work_path"] / "report" / "report.json").read_text())
+    assert facts["earlier"]["advice"]["figures"]["verdict"] == again.advice.verdict
+    assert again.advice.verdict in page("replay")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import groupby
 from typing import Any
 
@@ -32,6 +33,7 @@ from hybrid_ml.replay.setup import (
     refuse_too_few_rows,
     refuse_weeks_without_bars,
 )
+from hybrid_ml.replay.worker_count import choose_workers, free_memory
 from hybrid_ml.schemas.requests import ReplayRequest
 from hybrid_ml.store import bars as stored_bars
 from hybrid_ml.text.counts import counted
@@ -85,7 +87,12 @@ def open_executor(request: ReplayRequest) -> AbstractContextManager[WorkerPool]:
     """The executor of the replay; more processes than cores would only slow each other down."""
     settings, workers = load_settings(), min(request.workers, cores())
     address = request.dask_address or settings.hybrid_ml_dask_address
-    if workers < request.workers and not (request.runner == "dask" and address):
+    if request.runner == "dask" and address:
+        return open_pool(request.runner, workers, address)
+    if request.workers == 0:
+        workers, reason = choose_workers(cores(), request.weeks, request.cycle_minutes, free_memory())
+        log().info("--workers auto: %d, for %s", workers, reason)
+    elif workers < request.workers:
         log().warning("--workers %d is more than the cores here; it uses %d", request.workers, workers)
     return open_pool(request.runner, workers, address)
 
@@ -134,10 +141,10 @@ def replay_week(
     service.kept = folder.open_week(week)
     replaced, kept = service.registry.replaced, service.registry.kept
     log().info("%s: week %d, %s", symbol, week, _weekly_decision(begins, past, service, trained))
-    rows = []
     cycle = timedelta(minutes=request.cycle_minutes)
     moments = [begins + number * cycle for number in range(int(WEEK / cycle))]
-    with progress(f"week {week + 1} of {request.weeks}", len(moments)) as advance:
+    rows, words = [], f"{symbol}: week {week + 1} of {request.weeks}, cycles"
+    with progress(words, len(moments), partial(log().info, "%s")) as advance:
         for row in service.cycles(past, moments, pool):
             rows += [row] if row is not None else []
             advance(1)
@@ -185,7 +192,7 @@ def replay_rivals(
                 log().info("%s: week %d has no %s: too few rows before it, or no answer", symbol, number, part)
                 folder.keep_rivals(weeks[number], part, baselines.empty_frame())
 
-    with progress("rivals", len(todo)) as advance:
+    with progress(f"{symbol}: comparison methods", len(todo), partial(log().info, "%s")) as advance:
         answered = groupby(pool.map_in_order(baselines.answer, pieces()), key=lambda item: (item.week, item.part))
         for (number, part), found in answered:
             folder.keep_rivals(weeks[number], part, baselines.frame(replayed(number), found))

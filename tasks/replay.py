@@ -59,13 +59,21 @@ def load_past(symbol: str, run: Run, request: ReplayRequest) -> Past:
     last = bars["time"].iloc[-1]
     if ends_within_last_week(request, bars):
         log().warning("%s: the bars end at %s, before week %d does", symbol, last, request.weeks - 1)
-    since: datetime = bars["time"].iloc[0].to_pydatetime()
-    leaders = READER.read(database(), run, candidates(symbol, run, request.start), since)
+    leaders = READER.read(database(), run, candidates(symbol, run, request.start), _first_bar(run, bars))
     refuse_absent(symbol, run.leader_wishes.of(symbol) or (), leaders)
     past = Past(bars, run.max_gap_minutes, run.sessions_of(symbol), leaders)
     refuse_too_few_rows(symbol, request, past)
     log().info("%s: %s until %s", symbol, counted(len(bars), "bar"), last)
     return past
+
+
+def _first_bar(run: Run, bars: pd.DataFrame) -> datetime:
+    """The first of `bars`, or of another symbol of `run`: a leader is read once for all that may follow it."""
+    firsts: list[datetime] = [bars["time"].iloc[0].to_pydatetime()]
+    if run.source == "db":
+        with database().connect() as connection:
+            firsts += [stored_bars.bar_span(connection, symbol).first for symbol in run.symbols]
+    return min(firsts)
 
 
 @pipeline_task("open replay {symbol}", timeout_seconds=60)

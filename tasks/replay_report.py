@@ -6,14 +6,16 @@ from pathlib import Path
 import pandas as pd
 from pydantic_core import to_json
 
+from hybrid_ml.config.settings import load_settings
 from hybrid_ml.errors import BadInput
 from hybrid_ml.evaluation.threshold_section import advice_section
 from hybrid_ml.replay.checkpoints import ReplayFolder
+from hybrid_ml.replay.comparison import comparison_markdown
 from hybrid_ml.replay.figures import draw
 from hybrid_ml.replay.kept_sections import KeptSection, earlier_sections, keep_section
 from hybrid_ml.replay.replayed_weeks import ReplayedWeek, champions_of
 from hybrid_ml.replay.report import BY_WEEK, report_markdown
-from hybrid_ml.replay.result import ReplayReport
+from hybrid_ml.replay.result import ReplayReport, ReplaysReport
 from hybrid_ml.replay.summary import account, curves, weekly_curves
 from hybrid_ml.reporting.markdown import inline
 from hybrid_ml.schemas.requests import ReplayRequest
@@ -83,6 +85,19 @@ def write_report(
     queue_page(report_markdown(report, shown, earlier), key="replay", description=f"Replay of {symbol}")
     log().info("%s: the report is in %s", symbol, place)
     return report
+
+
+@pipeline_task("compare replays", timeout_seconds=600)
+def compare_replays(reports: list[ReplayReport], request: ReplayRequest) -> ReplaysReport:
+    """Write the page that compares `reports`, at least one, as a file and for the Prefect UI."""
+    place = request.report_path or request.work_path or load_settings().data_dir / "replay"
+    text, path = comparison_markdown(reports), place / f"comparison-{request.start:%Y%m%dT%H%M}.md"
+    with errors_as_bad_input(place, "--report_path"):
+        write_atomically(path, text.encode())
+    symbols = ", ".join(report.symbol for report in reports)
+    queue_page(text, key="replay-comparison", description=f"Replays of {symbols}")
+    log().info("the replays of %s are compared in %s", symbols, path)
+    return ReplaysReport(replays=reports, comparison_path=path)
 
 
 def _sections(

@@ -1,4 +1,4 @@
-"""The result of a replay, as one document."""
+"""The result of a replay of one symbol or of several, as one document."""
 
 from datetime import datetime
 from pathlib import Path
@@ -39,3 +39,10 @@ class ReplayReport(BaseModel):
     folder: Path
     report_path: Path
     seconds: float
+
+
+class ReplaysReport(BaseModel):
+    """The results of several symbols, in the order of the request; `comparison_path`: the page that compares them."""
+
+    replays: list[ReplayReport]
+    comparison_path: Path

@@ -57,6 +57,17 @@ def refuse_too_few_rows(symbol: str, request: ReplayRequest, past: Past) -> None
         )
 
 
+def request_of(symbol: str, run: Run, request: ReplayRequest) -> ReplayRequest:
+    """The request for one of the symbols of `run`: each of several has a folder of its own, and its share of a pace."""
+    count = len(run.symbols)
+    if count == 1:
+        return request
+    paths = {"work_path": request.work_path, "report_path": request.report_path}
+    stated = {name: path / symbol.replace("/", "_") for name, path in paths.items() if path is not None}
+    pace = request.signals_per_day
+    return request.model_copy(update={**stated, "signals_per_day": None if pace is None else pace / count})
+
+
 def make_manifest(symbol: str, run: Run, request: ReplayRequest, past: Past) -> dict[str, Any]:
     """Everything that models answer from: two replays with the same manifest find each other's work."""
     requested = {name: str(value) for name, value in request.model_dump(include=ABOUT_MODELS).items()}

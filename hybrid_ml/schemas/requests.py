@@ -262,7 +262,9 @@ class ReplayRequest(AnalysisRequest):
         None, title="File of predictions", description="Parquet file with a row for each cycle; empty: none"
     )
     report_path: ReportPath = Field(
-        None, description="for Markdown, charts and JSON; empty: one beside the finished weeks"
+        None,
+        description="for Markdown, charts and JSON, with a folder for each symbol where there are several; empty: one "
+        "beside the finished weeks",
     )
     advise: bool = Field(
         False, title="Advise", description="also search for better bounds of confidence, margin and entropy"
@@ -273,14 +275,9 @@ class ReplayRequest(AnalysisRequest):
     work_path: Path | None = Field(
         None,
         title="Folder of finished weeks",
-        description="where they are kept, to continue from; empty: one in the data folder",
+        description="where they are kept, to continue from, with a folder for each symbol where there are several; "
+        "empty: one in the data folder",
     )
-
-    @model_validator(mode="after")
-    def _one_symbol(self) -> "ReplayRequest":
-        if len(self.symbols) > 1:
-            raise ValueError(f"a replay is of one symbol, not {', '.join(self.symbols)}")
-        return self
 
 
 class ReviewRequest(QuietHoursRequest):

@@ -21,6 +21,7 @@ from hybrid_ml.learning.scaling import row_limit
 from hybrid_ml.market.bars import MAX_GAP_MINUTES, clean_bars, to_grid
 from hybrid_ml.market.leaders import make_leader_bars
 from hybrid_ml.market.simulation import simulate_bars
+from hybrid_ml.pipeline import leader_bars
 from hybrid_ml.replay.checkpoints import ReplayFolder
 from hybrid_ml.replay.engine import Recipe, ReplayedService, train
 from hybrid_ml.replay.executors import SequentialExecutor
@@ -448,3 +449,34 @@ def test_changed_max_gap_is_refused_as_another_replay(
     _, refused = run(replay, ReplayRequest(**finished))
     assert isinstance(refused, BadInput)
     assert "max_gap_minutes was 30, now 60" in str(refused)
+
+
+def test_several_symbols_have_a_report_each_and_one_page_and_read_a_leader_once(
+    engine: Engine, prefect_api: str, bars: pd.DataFrame, leader: pd.DataFrame, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("hybrid_ml.learning.training.BOOSTING_ROUNDS", 20)
+    store_bars(engine, "ABC", bars.iloc[100:])
+    store_bars(engine, "X/Y", bars.assign(close=bars["close"] * 1.0001))
+    store_bars(engine, "LEAD", leader)
+    reads: list[str] = []
+    read = leader_bars._read
+    monkeypatch.setattr(leader_bars, "_read", lambda store, name, *rest: reads.append(name) or read(store, name, *rest))
+    start = bars["time"].iloc[4_000].to_pydatetime()
+    options = {"symbols": "ABC,X/Y", "start": start, "weeks": 1, "cycle_minutes": 240, "disable_sleep_window": True}
+    options |= {"fast_mode": True, "leaders": "LEAD", "work_path": tmp_path / "work", **SURE}
+    _, report = run(replay, ReplayRequest(**options, predictions_path=tmp_path / "answers.parquet"))
+    assert reads == ["LEAD"]
+    assert [one.symbol for one in report.replays] == ["ABC", "X/Y"]
+    work = tmp_path / "work"
+    assert [one.report_path for one in report.replays] == [work / "ABC" / "report", work / "X_Y" / "report"]
+    assert all((one.report_path / "report.md").exists() for one in report.replays)
+    text = report.comparison_path.read_text()
+    assert text == page("replay-comparison")
+    assert f"| ABC | {report.replays[0].overall['rows']}" in text
+    assert f"| X/Y | {report.replays[1].overall['rows']}" in text
+    counts = pd.read_parquet(tmp_path / "answers.parquet")["symbol"].value_counts()
+    assert counts.to_dict() == {one.symbol: one.cycles for one in report.replays}
+    refuse_models(monkeypatch)
+    _, alone = run(replay, ReplayRequest(**{**options, "symbols": ["ABC"], "work_path": tmp_path / "work" / "ABC"}))
+    assert repr(alone.overall) == repr(report.replays[0].overall)

@@ -21,9 +21,9 @@ def comparison_markdown(reports: Sequence[ReplayReport]) -> str:
         f"{counted(first.weeks, 'week')} from {first.start:%Y-%m-%d %H:%M} UTC on. Signals by {first.judged_by}; a fee "
         f"of {first.fee_bps:g} bps a signal. The blind guess always names the more frequent direction; the guess "
         "beside the returns follows it on the same signals. Returns are from the next traded price to the close ten "
-        "minutes after the bar. t over days between -2 and 2 is no more than chance, and the best of several symbols is "
-        "partly luck. Skill above 0 is better than stating the class shares of the training window. Each symbol's own report "
-        "has the rest."
+        "minutes after the bar. t over days between -2 and 2 is no more than chance, and the best of several symbols "
+        "is partly luck. Skill above 0 is better than stating the class shares of the training window. Each symbol's "
+        "own report has the rest."
     )
     return f"# Replays side by side\n\n{words}\n\n{table(HEAD, comparison_rows(reports))}\n"
 

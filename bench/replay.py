@@ -1,10 +1,11 @@
-"""Replay: cycles a second, what a second process brings, whether four weeks cost twice two, a year's memory.
+"""Replay: cycles a second, judging again, a second process, whether four weeks cost twice two, a year's memory.
 
 Measured on one symbol after its first weekly training, without what a training from scratch costs:
 `ReplayedService.cycles` on one core, half a day at a time, with fine-tuning in every cycle and in fast mode;
 the same two days on two processes and on one; four weeks against two, weekly trainings of 23,000 rows
 included; the peak memory of a process that replays a year, a training of 80,000 rows included. Floor
-of a cycle: LightGBM alone looking up the leaves of the ten rows that are new in it. How to read it:
+of a cycle: LightGBM alone looking up the leaves of the ten rows that are new in it. Judging again: the same cycles
+from kept answers, with other bounds, a pace and a penalty, against replaying them. How to read it:
 50 ms a cycle are 20 cycles a second; two processes at 0.5 of one's time waste nothing, but only on two
 cores that have nothing else to do; the share of processor time that stays in the first process (which
 decides) says on any machine where more processes stop helping. Cross-checked: two processes answer bit
@@ -32,6 +33,7 @@ from hybrid_ml.market.bars import MAX_GAP_MINUTES
 from hybrid_ml.replay.engine import ReplayedService, train, train_on
 from hybrid_ml.replay.executors import SEQUENTIAL, WorkerPool, open_pool
 from hybrid_ml.replay.history import Past
+from hybrid_ml.replay.kept import KeptWork
 from hybrid_ml.replay.memory_store import Trained
 from hybrid_ml.schemas.requests import AnalysisRequest
 
@@ -56,7 +58,7 @@ class TrainsAtOnce(Executor):
         return executor.submit(function, *arguments, **named)
 
 
-def service_of(trained: Trained, num_threads: int = 1, **options: bool) -> ReplayedService:
+def service_of(trained: Trained, num_threads: int = 1, **options: bool | float) -> ReplayedService:
     """A service whose first weekly training was `trained`, never asleep."""
     request = AnalysisRequest(symbols=[SYMBOL], disable_sleep_window=True, **options)
     service = ReplayedService(SYMBOL, request, lambda _: (0, 23_000), num_threads)
@@ -91,6 +93,28 @@ def cycle_costs(past: Past, start: datetime, trained: Trained, slices: int, leng
         report.add(f"a cycle {name}", median[name] / length * 1000, "ms", target)
     report.add("ten rows, LightGBM alone", median["ten rows, LightGBM alone"] / length * 1000, "ms")
     report.add("ratio, fast mode", median["fast mode"] / median["ten rows, LightGBM alone"], "x")
+
+
+def judging_again(past: Past, start: datetime, trained: Trained, cycles: int, report: Report) -> None:
+    """The same cycles with other gates: from kept answers, and replayed in full."""
+    show_progress(f"judging {cycles} cycles again")
+    gates = {"min_confidence": 0.45, "max_entropy": 1.1, "enable_recent_penalty": True, "signals_per_day": 20}
+    first = service_of(trained)
+    list(first.cycles(past, moments(start, cycles)))
+    frames: dict[str, pd.DataFrame] = {}
+
+    def replay(name: str, kept: KeptWork) -> None:
+        service = service_of(trained, **gates)
+        service.kept = kept
+        frames[name] = pd.DataFrame([row for row in service.cycles(past, moments(start, cycles)) if row is not None])
+
+    kept = KeptWork(first.kept.predictions, first.kept.trainings)
+    judged = seconds(lambda: replay("judged", kept))
+    replayed = seconds(lambda: replay("replayed", KeptWork()))
+    cross_check(frames["judged"].equals(frames["replayed"]), "kept answers are judged as replayed ones")
+    cross_check(not kept.is_changed, "nothing was computed again")
+    report.add("judging a cycle again", judged / cycles * 1000, "ms")
+    report.add("judging again against replaying", judged / replayed, "x", 0.05)
 
 
 def two_processes(past: Past, start: datetime, trained: Trained, cycles: int, repetitions: int, report: Report) -> None:
@@ -201,6 +225,7 @@ def main() -> None:
     report = Report(f"replay: {chosen.slices} times {chosen.slice_cycles} cycles of each kind, one thread")
     with patch.object(ReplayedService, "_falls_back", lambda *_: False):
         cycle_costs(past, start, trained, chosen.slices, chosen.slice_cycles, report)
+        judging_again(past, start, trained, chosen.shared_cycles, report)
         two_processes(past, start, trained, chosen.shared_cycles, chosen.repetitions, report)
         linearity(past, start, chosen.weeks, chosen.rows, timedelta(minutes=chosen.every_minutes), report)
     with (

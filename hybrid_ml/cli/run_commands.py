@@ -30,11 +30,11 @@ from deployments.service.authentication import protect_temporary_server
 from hybrid_ml.cli.settings import DATABASE, settings_for
 from hybrid_ml.config.settings import load_settings
 from hybrid_ml.console import run_tables
-from hybrid_ml.console.replay_tables import show_replay
+from hybrid_ml.console.replay_tables import show_replays
 from hybrid_ml.console.review_tables import show_review
 from hybrid_ml.errors import EXIT_FAILED, EXIT_INTERRUPTED, HybridMLError
 from hybrid_ml.registry.scaling_timeline import scaling_report
-from hybrid_ml.replay.result import ReplayReport
+from hybrid_ml.replay.result import ReplayReport, ReplaysReport
 from hybrid_ml.review.result import ReviewReport
 from hybrid_ml.schemas.add_symbols_request import AddSymbolsRequest
 from hybrid_ml.schemas.backfill_request import BackfillRequest
@@ -99,11 +99,11 @@ def replay(request: ReplayRequest, *, json_output: bool) -> None:
     from flows.replay import replay as replay_flow
 
     try:
-        report: ReplayReport = _run(replay_flow, request, json_output=json_output, writes=False)
+        report: ReplayReport | ReplaysReport = _run(replay_flow, request, json_output=json_output, writes=False)
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; finished weeks are kept, and the same command continues after them\n")
         raise SystemExit(EXIT_INTERRUPTED) from None
-    _show(report, json_output, lambda: show_replay(report))
+    _show(report, json_output, lambda: show_replays(report))
 
 
 def review(request: ReviewRequest, *, json_output: bool) -> None:

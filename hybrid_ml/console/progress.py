@@ -1,8 +1,11 @@
-"""Progress bars on a terminal; nothing where the output is none."""
+"""Progress bars on a terminal; where the output is none, nothing, or a line in a log now and then."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
 
 from rich.progress import (
     BarColumn,
@@ -17,6 +20,31 @@ from rich.progress import (
 from rich.text import Text
 
 from hybrid_ml.console.terminal import err
+
+SECONDS_BETWEEN_LINES = 30.0
+
+
+@dataclass
+class ProgressLines:
+    """How far work has come, and how long the rest will take at the same rate, as a line now and then.
+
+    `began`: when it began, seconds of any clock.
+    """
+
+    description: str
+    total: int
+    began: float
+    done: int = 0
+    told: float | None = None
+
+    def advance(self, amount: int, now: float) -> str | None:
+        """So much more is done at `now`, seconds; a line where the last one is long enough ago, and some is left."""
+        self.done += amount
+        if now - (self.began if self.told is None else self.told) < SECONDS_BETWEEN_LINES or self.done >= self.total:
+            return None
+        self.told = now
+        left = timedelta(seconds=round((now - self.began) / self.done * (self.total - self.done)))
+        return f"{self.description}: {self.done:,} of {self.total:,}, about {left} left"
 
 
 class Rate(ProgressColumn):
@@ -64,8 +92,26 @@ def shared_progress(description: str) -> Iterator[SharedProgress]:
 
 
 @contextmanager
-def progress(description: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A progress bar on a terminal's standard error, nothing elsewhere; yields the function that advances it."""
-    with _bar() as bar:
-        task = bar.add_task(description, total=total)
-        yield lambda amount: bar.advance(task, amount)
+def progress(
+    description: str,
+    total: int,
+    write_line: Callable[[str], object] | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[Callable[[int], None]]:
+    """A progress bar on a terminal's standard error; yields the function that advances it.
+
+    Elsewhere `write_line` gets a line at most every SECONDS_BETWEEN_LINES by `clock`; without it there is nothing.
+    """
+    if write_line is None or err.is_terminal:
+        with _bar() as bar:
+            task = bar.add_task(description, total=total)
+            yield lambda amount: bar.advance(task, amount)
+        return
+    lines = ProgressLines(description, total, clock())
+
+    def advance(amount: int) -> None:
+        line = lines.advance(amount, clock())
+        if line:
+            write_line(line)
+
+    yield advance

@@ -8,12 +8,28 @@ from rich.table import Table
 from hybrid_ml.console.terminal import out
 from hybrid_ml.evaluation.returns_section import format_t
 from hybrid_ml.evaluation.threshold_search import Advice, Half
-from hybrid_ml.replay.result import ReplayReport
+from hybrid_ml.replay.comparison import HEAD, comparison_rows
+from hybrid_ml.replay.result import ReplayReport, ReplaysReport
 from hybrid_ml.reporting.wording import symbol_title
 from hybrid_ml.text.counts import counted
 
 MISSED = {"not_tradable": "not tradable", "unknown": "of unknown entry"}
 """Signals without an entry, by their name in `measure_entries`."""
+
+
+def show_replays(report: ReplayReport | ReplaysReport) -> None:
+    """The report of one symbol, or of each and then all side by side."""
+    if isinstance(report, ReplayReport):
+        show_replay(report)
+        return
+    for one in report.replays:
+        show_replay(one)
+    out.print("\n[bold]Side by side[/bold]")
+    table = Table("", *(one.symbol for one in report.replays), box=None, padding=(0, 2))
+    for name, *cells in zip(HEAD[1:], *(row[1:] for row in comparison_rows(report.replays)), strict=True):
+        table.add_row(name, *cells)
+    out.print(table)
+    out.print(f"  the same as a page: {report.comparison_path}", soft_wrap=True, markup=False)
 
 
 def show_replay(report: ReplayReport) -> None:

@@ -13,33 +13,21 @@ from datetime import datetime
 from typing import Any, Literal
 
 from hybrid_ml.learning import fallback
-from hybrid_ml.learning.evaluation import sparse_answers
 from hybrid_ml.learning.model import HybridModel
 from hybrid_ml.learning.promotion import Promotion
 from hybrid_ml.learning.rows import Rows
 from hybrid_ml.learning.training import find_leaders, train_base
 from hybrid_ml.learning.windows import training_window
 from hybrid_ml.market.bars import age_minutes
-from hybrid_ml.market.labels import CLASSES, FLAT_SHARE, HORIZON_MINUTES
+from hybrid_ml.market.labels import FLAT_SHARE
 from hybrid_ml.replay.executors import SEQUENTIAL, WorkerPool, result_of
 from hybrid_ml.replay.history import CycleView, Past
-from hybrid_ml.replay.lookahead import CyclePrediction, leaves_adapter, look_ahead, rows_needed
+from hybrid_ml.replay.judging import PredictedCycle, Row, judge_cycle, ledger_row
+from hybrid_ml.replay.kept import CyclePrediction, JudgedTraining, KeptWork, TrainingKey
+from hybrid_ml.replay.lookahead import leaves_adapter, look_ahead, rows_needed
 from hybrid_ml.replay.memory_store import Ledger, PacedAnswer, Registry, Trained
 from hybrid_ml.schemas.requests import AnalysisRequest
-from hybrid_ml.signals.gates import (
-    GateContext,
-    Verdict,
-    evaluate_gates,
-    max_signals_verdict,
-    paced_bound,
-    passes_but_for_confidence,
-    refused_by,
-    silenced_by_penalty,
-)
-from hybrid_ml.signals.pace import NO_RECORD, choose_pace
-from hybrid_ml.signals.penalty import NO_PENALTY, confidence_penalty
-
-Row = dict[str, Any]
+from hybrid_ml.signals.gates import paced_bound, passes_but_for_confidence
 
 
 def train_on(rows: Rows, options: dict[str, Any], num_threads: int) -> Trained:
@@ -75,11 +63,14 @@ def train(past: Past, symbol: str, kind: Literal["base", "scratch"], as_of: date
 
 @dataclass(frozen=True)
 class PendingRetrain:
-    """A training from scratch at the cycle of `place` that may change what follows; the state before that cycle."""
+    """A training from scratch at the cycle of `place` that may change what follows; the state before that cycle.
+
+    `training`: None where its outcome is kept.
+    """
 
     place: int
     view: CycleView
-    training: Future[Trained]
+    training: Future[Trained] | None
     registry: Registry
     ledger: Ledger
 
@@ -95,15 +86,34 @@ class ReplayedService:
         num_threads: int,
         recipe: Recipe = Recipe(),
     ) -> None:
-        """`scaling`: the week and the row limit of progressive scaling at a moment."""
+        """`scaling`: the week and the row limit of progressive scaling at a moment.
+
+        `kept` is what earlier replays computed, nothing at first; assign another before a week.
+        """
         self.symbol, self.request, self.scaling, self.num_threads = symbol, request, scaling, num_threads
-        self.recipe = recipe
+        self.recipe, self.kept = recipe, KeptWork()
         self.registry, self.ledger, self.quiet_hours = Registry(), Ledger(), request.quiet_hours
         self._fine_tune_rows = 0 if request.fast_mode else request.fine_tune_rows
 
     def weekly(self, trained: Trained) -> Promotion:
         """What the weekly training decides about a new base; the first one always serves."""
-        return self.registry.challenge(trained, self.num_threads)
+        promotion = self._judge(trained)
+        if promotion.promoted:
+            self.registry.promote(trained.model)
+        else:
+            self.registry.reject(trained.model.base.kind, trained.model.base.as_of)
+        return promotion
+
+    def repeat_weekly(self, as_of: datetime) -> JudgedTraining | None:
+        """What the weekly training at `as_of` decided against this champion, done again; None where it is not kept."""
+        judged = self.kept.trainings.get(TrainingKey("base", as_of, self.registry.version))
+        if judged is None:
+            return None
+        if judged.promoted:
+            self.registry.promote(self.kept.model(judged.version))
+        else:
+            self.registry.reject("base", as_of)
+        return judged
 
     def cycle(self, past: Past, now: datetime) -> Row | None:
         """One analysis; the row a ledger would get, None where none is written (asleep, no or stale bars)."""
@@ -120,11 +130,12 @@ class ReplayedService:
         predictions = self._look_ahead(past, views, pool)
         place, held, pending = 0, deque[Row | None](), deque[PendingRetrain]()
         while place < len(views) or pending:
-            if pending and (len(pending) == pool.in_flight or place == len(views)):
+            if pending and (len(pending) == pool.in_flight or place == len(views) or pending[0].training is None):
                 retrain = pending.popleft()
                 if self._promotes(retrain):
                     for vain in pending:
-                        vain.training.cancel()
+                        if vain.training is not None:
+                            vain.training.cancel()
                     pending.clear()
                     predictions.close()
                     for _ in range(place - retrain.place):
@@ -155,20 +166,34 @@ class ReplayedService:
         """Decide one cycle; where it trains from scratch, as if that were in vain, and with one more retrain."""
         fell_back = self._falls_back(view, prediction)
         if fell_back:
-            request = training(past, self.symbol, "scratch", view.now, *self.scaling(view.now), self.recipe)
-            begun = pool.executor.submit(train_on, *request, self.num_threads)
+            begun = None
+            if TrainingKey("scratch", view.now, self.registry.version) not in self.kept.trainings:
+                request = training(past, self.symbol, "scratch", view.now, *self.scaling(view.now), self.recipe)
+                begun = pool.executor.submit(train_on, *request, self.num_threads)
             pending.append(PendingRetrain(place, view, begun, self.registry.copy(), self.ledger.copy()))
             self.registry.reject("scratch", view.now)
         return self._decide(past, view, prediction, fell_back)
 
     def _promotes(self, retrain: PendingRetrain) -> bool:
         """Whether the training of `retrain` changes the champion; if so all is as it was then, and that is changed."""
-        trained = result_of(retrain.training)
-        if not self.registry.judge(trained, self.num_threads).promoted:
-            return False
+        if retrain.training is not None:
+            trained = result_of(retrain.training)
+            if not self._judge(trained).promoted:
+                return False
+            model = trained.model
+        else:
+            judged = self.kept.trainings[TrainingKey("scratch", retrain.view.now, self.registry.version)]
+            if not judged.promoted:
+                return False
+            model = self.kept.model(judged.version)
         self.registry, self.ledger = retrain.registry, retrain.ledger
-        self.registry.promote(trained.model)
+        self.registry.promote(model)
         return True
+
+    def _judge(self, trained: Trained) -> Promotion:
+        promotion = self.registry.judge(trained, self.num_threads)
+        self.kept.add_training(self.registry.version, trained.model, promotion)
+        return promotion
 
     @property
     def champion(self) -> HybridModel:
@@ -193,7 +218,7 @@ class ReplayedService:
         adapted_at, needed = self.registry.adapted_at, rows_needed(self._fine_tune_rows)
         before = None if adapted_at is None else past.view_at(adapted_at, needed)
         awake = [view for view in views if view is not None]
-        return look_ahead(self.champion, before, past, awake, self._fine_tune_rows, pool)
+        return look_ahead(self.champion, before, past, awake, self._fine_tune_rows, pool, self.kept)
 
     def _falls_back(self, view: CycleView, prediction: CyclePrediction) -> bool:
         again = fallback.next_scratch(self.registry.scratch_newest, self.registry.scratch_in_vain)
@@ -202,10 +227,11 @@ class ReplayedService:
 
     def _decide(self, past: Past, view: CycleView, prediction: CyclePrediction, fell_back: bool) -> Row | None:
         """Gates, ledger, and which cycle's adapter serves from now on."""
-        verdicts = self._verdicts(past, view, prediction)
+        cycle = PredictedCycle(view, self.champion.base, prediction, fell_back)
+        verdicts = judge_cycle(cycle, past, self.request, self.ledger)
         if leaves_adapter(view, self._fine_tune_rows):
             self.registry.adapted_at = view.now
-        row = self._row(past, view, prediction, verdicts, fell_back)
+        row = ledger_row(self.symbol, cycle, past, verdicts)
         if not self.ledger.records(row):
             return None
         bound = paced_bound(verdicts)
@@ -213,59 +239,3 @@ class ReplayedService:
             passes = passes_but_for_confidence(verdicts)
             self.ledger.remember_pace(PacedAnswer(view.bar_time, prediction.answer.confidence, passes, bound))
         return row
-
-    def _verdicts(self, past: Past, view: CycleView, prediction: CyclePrediction) -> list[Verdict]:
-        request, bounds = self.request, self.request.bounds
-        record = NO_RECORD if bounds.signals_per_day is None else self.ledger.pace_record(view.bar_time, view.now)
-        signals = self.ledger.recent_signals(view.now) if request.enable_recent_penalty else None
-        around = GateContext(
-            bounds=bounds,
-            penalty=confidence_penalty(signals) if signals else NO_PENALTY,
-            bar_age_minutes=age_minutes(view.bar_time, view.now),
-            max_bar_age_minutes=request.max_bar_age_minutes,
-            minutes_to_close=past.sessions.minutes_left(view.bar_time),
-            pace=choose_pace(record, sparse_answers(self.champion.base), bounds),
-        )
-        verdicts = evaluate_gates(prediction.answer, around)
-        if refused_by(verdicts):
-            return verdicts
-        return [*verdicts, max_signals_verdict(1, bounds.max_signals)]
-
-    def _row(
-        self, past: Past, view: CycleView, prediction: CyclePrediction, verdicts: list[Verdict], fell_back: bool
-    ) -> Row:
-        """A row a ledger would get; returns are logarithmic, NaN across sessions and beyond the bars."""
-        base, refusals = self.champion.base, refused_by(verdicts)
-        place = past.place(view.bar_time)
-        later = past.rows.take(slice(place, place + 1))
-        outcome = int(later.labels(base.label_threshold)[0])
-        before = place - HORIZON_MINUTES
-        probabilities = {
-            "p": prediction.answer.probabilities,
-            "base_p": prediction.base.probabilities,
-            "prior": base.class_prior,
-        }
-        return {
-            "symbol": self.symbol,
-            "as_of": view.now,
-            "bar_time": view.bar_time,
-            "close": view.close,
-            **{
-                f"{part}_{name}": share
-                for part, shares in probabilities.items()
-                for name, share in zip(CLASSES, shares, strict=True)
-            },
-            "threshold": base.label_threshold,
-            "outcome": CLASSES[outcome] if outcome >= 0 else None,
-            "forward_return": float(later.forward_returns[0]),
-            "previous_return": float(past.rows.forward_returns[before]) if before >= 0 else float("nan"),
-            "signal": not refusals,
-            "silenced_by_penalty": silenced_by_penalty(verdicts),
-            "confidence_bound": next(verdict.bound for verdict in verdicts if verdict.gate == "confidence"),
-            "refused_by": ",".join(refusals),
-            "model_version": prediction.version,
-            "kind": prediction.kind,
-            "recent_rows": prediction.recent.rows,
-            "recent_accuracy": prediction.recent.accuracy,
-            "fell_back": fell_back,
-        }

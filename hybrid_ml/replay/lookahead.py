@@ -7,32 +7,20 @@ It can therefore be computed ahead, in parallel, for as long as the champion sta
 
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from itertools import groupby
 
 from hybrid_ml.learning.evaluation import recent_record
-from hybrid_ml.learning.fallback import RECENT_ROWS, RecentRecord
+from hybrid_ml.learning.fallback import RECENT_ROWS
 from hybrid_ml.learning.fine_tuning import MINIMUM_FINE_TUNE_ROWS, fine_tune
-from hybrid_ml.learning.model import HybridModel, Kind
+from hybrid_ml.learning.model import HybridModel
 from hybrid_ml.replay.executors import WorkerPool
 from hybrid_ml.replay.history import CycleBatch, CycleView, Past
+from hybrid_ml.replay.kept import CyclePrediction, KeptWork, PredictionKey
 from hybrid_ml.signals.gates import Answer
 
 BATCH_CYCLES = 72
 """Half a day: long enough that sending the champion with it costs little, short enough to be discarded."""
-
-
-@dataclass(frozen=True)
-class CyclePrediction:
-    """The prediction of one cycle: recent accuracy of the model in use until then, and answers of the one in use now.
-
-    `base` is the base's answer without an adapter; `version` and `kind` are those of the model in use.
-    """
-
-    recent: RecentRecord
-    answer: Answer
-    base: Answer
-    version: str
-    kind: Kind
 
 
 def rows_needed(fine_tune_rows: int) -> int:
@@ -75,12 +63,39 @@ def look_ahead(
     views: Sequence[CycleView],
     fine_tune_rows: int,
     pool: WorkerPool,
+    kept: KeptWork,
 ) -> Generator[CyclePrediction]:
-    """The prediction of each of `views` under `champion`, computed in batches ahead of their use.
+    """The prediction of each of `views` under `champion`: from `kept`, else computed ahead of its use, and kept.
 
     `before`: the cycle whose adapter is in use at the beginning, None when there is none.
     Closing the iterator discards predictions that were computed and not used.
     """
+    steps = []
+    for view in views:
+        key = PredictionKey(champion.base.version, None if before is None else before.now, view.now)
+        steps.append((key, before, view))
+        before = view if leaves_adapter(view, fine_tune_rows) else before
+    for is_kept, part in groupby(steps, key=lambda step: step[0] in kept.predictions):
+        group = list(part)
+        if is_kept:
+            yield from (kept.predictions[key] for key, _, _ in group)
+            continue
+        missing = [view for _, _, view in group]
+        with closing(_computed(champion, group[0][1], past, missing, fine_tune_rows, pool)) as computed:
+            for (key, _, _), prediction in zip(group, computed, strict=True):
+                kept.add_prediction(key, prediction)
+                yield prediction
+
+
+def _computed(
+    champion: HybridModel,
+    before: CycleView | None,
+    past: Past,
+    views: Sequence[CycleView],
+    fine_tune_rows: int,
+    pool: WorkerPool,
+) -> Generator[CyclePrediction]:
+    """The prediction of each of `views`, computed in batches."""
     # Without its bytes and without a parsed booster, a champion takes half as long to send.
     champion = HybridModel(replace(champion.base, packed=b""))
 

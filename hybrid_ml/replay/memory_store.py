@@ -42,18 +42,14 @@ class Registry:
     replaced: int = 0
     kept: int = 0
 
+    @property
+    def version(self) -> str | None:
+        """The version of the champion."""
+        return None if self.champion is None else self.champion.base.version
+
     def judge(self, trained: Trained, num_threads: int) -> Promotion:
         """Whether a new base is to take the champion's place."""
         return decide(trained.model, self.champion, trained.hold_out, num_threads=num_threads)
-
-    def challenge(self, trained: Trained, num_threads: int) -> Promotion:
-        """Judge a new base against the champion, and put it in its place where it is better."""
-        promotion = self.judge(trained, num_threads)
-        if promotion.promoted:
-            self.promote(trained.model)
-        else:
-            self.reject(trained.model.base.kind, trained.model.base.as_of)
-        return promotion
 
     def promote(self, model: HybridModel) -> None:
         """Let `model` serve from now on."""

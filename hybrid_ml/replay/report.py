@@ -1,6 +1,6 @@
 """The report of a replay as Markdown, for a file and for the Prefect UI."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import time
 from typing import Any
 
@@ -8,6 +8,7 @@ from hybrid_ml.evaluation.returns_section import returns_section
 from hybrid_ml.evaluation.threshold_section import advice_section
 from hybrid_ml.learning.scaling import WEEK
 from hybrid_ml.market.labels import CLASSES
+from hybrid_ml.replay.kept_sections import KeptSection
 from hybrid_ml.replay.method_comparison import HYBRID
 from hybrid_ml.replay.result import ReplayReport
 from hybrid_ml.reporting.markdown import between, section, share, table
@@ -31,14 +32,17 @@ CAPTIONS = {
 }
 
 
-def report_markdown(report: ReplayReport, pictures: Mapping[str, str]) -> str:
-    """The whole report. `pictures`: the address of each chart by its name; missing ones are left out."""
+def report_markdown(report: ReplayReport, pictures: Mapping[str, str], earlier: Sequence[KeptSection] = ()) -> str:
+    """The whole report. `pictures`: the address of each chart by its name; missing ones are left out.
+
+    `earlier`: sections that an earlier run has written and this one has not.
+    """
     title = (
         f"# Replay of {symbol_title(report.symbol)} from {report.start:%Y-%m-%d %H:%M} UTC on\n\n"
         f"Weeks: {report.weeks}{_not_live_weeks(report)}. {counted(report.cycles, 'answer')}, one every "
         f"{counted(report.cycle_minutes, 'minute')} where there was a fresh bar"
         f"{'' if report.awake_always else ' and no quiet hour'}, in {report.seconds:,.0f} s. "
-        f"Champions replaced {report.replaced}, kept {report.kept}."
+        f"Champions replaced {report.replaced}, kept {report.kept}. Signals by {report.judged_by}."
     )
     if not report.overall["rows"]:
         return f"{title}\n\nNo answer has an outcome yet: nothing can be measured.\n"
@@ -56,6 +60,7 @@ def report_markdown(report: ReplayReport, pictures: Mapping[str, str]) -> str:
         _methods(report),
         _picture(METHODS, pictures),
         advice_section(report.advice, report.fee_bps) if report.advice else "",
+        *(section.labelled_markdown for section in earlier),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -200,7 +205,8 @@ def _methods(report: ReplayReport) -> str:
         "Each method is compared with its own class prior and by its own threshold; where that is not hybrid-ml's, "
         "its labels differ (same threshold: the share of shared bars with the same threshold), and only "
         "skill can be compared. Leads are computed on the bars that both answered, above 0 in favour of hybrid-ml. "
-        "Guesses that are always certain state no probabilities, so they have an accuracy and nothing else."
+        "Guesses that are always certain state no probabilities, so they have an accuracy and nothing else. Methods "
+        "with far fewer answers were requested by an earlier run, of fewer weeks."
     )
     return section("Comparison with other methods", words, table(head, rows))
 

@@ -1,4 +1,4 @@
-"""The result of a replay, as one document."""
+"""The result of a replay of one symbol or of several, as one document."""
 
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +15,7 @@ class ReplayReport(BaseModel):
     `replaced` and `kept`: how often a challenger replaced the champion, or did not, the first
     model included; `champions` the same of each week. `methods` as returned by `compare_methods`,
     `window_gain` (in all, and of each week) as returned by `gain_of_larger_window`.
-    `advice` only where requested, with the settings worth showing.
+    `advice` only where requested, with the settings worth showing. `judged_by`: gates, pace, penalty, quiet hours.
     """
 
     symbol: str
@@ -27,6 +27,7 @@ class ReplayReport(BaseModel):
     cycle_minutes: int
     fast_mode: bool
     awake_always: bool
+    judged_by: str
     fee_bps: float
     overall: dict[str, Any]
     weekly: list[dict[str, Any]]
@@ -38,3 +39,10 @@ class ReplayReport(BaseModel):
     folder: Path
     report_path: Path
     seconds: float
+
+
+class ReplaysReport(BaseModel):
+    """The results of several symbols, in the order of the request; `comparison_path`: the page that compares them."""
+
+    replays: list[ReplayReport]
+    comparison_path: Path

@@ -8,16 +8,17 @@ import pandas as pd
 from hybrid_ml.errors import BadInput, DataUnavailable
 from hybrid_ml.learning.scaling import FEWEST_LABELLED_ROWS, WEEK, row_limit
 from hybrid_ml.pipeline.run import Run
-from hybrid_ml.replay.checkpoints import fingerprint, leaders_fingerprint, sessions_fingerprint
 from hybrid_ml.replay.engine import Recipe, ReplayedService
+from hybrid_ml.replay.fingerprints import fingerprint, leaders_fingerprint, manifest_fingerprint, sessions_fingerprint
 from hybrid_ml.replay.history import Past
 from hybrid_ml.schemas.requests import AnalysisRequest, ReplayRequest
 from hybrid_ml.text.counts import counted
 
-NOT_ABOUT_ANSWERS = {
-    "weeks", "workers", "runner", "dask_address", "baselines", "work_path", "predictions_path", "report_path", "advise",
-    "wanted_precision", "fee_bps", "csv_path", "symbols", "as_of", "source",
-}  # fmt: skip
+ABOUT_MODELS = {"start", "cycle_minutes", "first_week", "flat_share", "fast_mode", "fine_tune_rows"}
+"""What of a request decides what models answer. The hours and the oldest bar decide in which cycles they do, and kept
+predictions state their cycle; all else (gates, pace, penalty, fee, output) only judges the answers."""
+LAYOUT = 2
+"""Of the files in a folder."""
 WEEKEND = timedelta(days=3)
 """A last week counts as complete when its bars end this much earlier."""
 
@@ -56,16 +57,29 @@ def refuse_too_few_rows(symbol: str, request: ReplayRequest, past: Past) -> None
         )
 
 
+def request_of(symbol: str, run: Run, request: ReplayRequest) -> ReplayRequest:
+    """The request for one of the symbols of `run`: each of several has a folder of its own, and its share of a pace."""
+    count = len(run.symbols)
+    if count == 1:
+        return request
+    paths = {"work_path": request.work_path, "report_path": request.report_path}
+    stated = {name: path / symbol.replace("/", "_") for name, path in paths.items() if path is not None}
+    pace = request.signals_per_day
+    return request.model_copy(update={**stated, "signals_per_day": None if pace is None else pace / count})
+
+
 def make_manifest(symbol: str, run: Run, request: ReplayRequest, past: Past) -> dict[str, Any]:
-    """Everything that the answers depend on: two replays with the same manifest give the same ones."""
-    requested = {name: str(value) for name, value in request.model_dump(exclude=NOT_ABOUT_ANSWERS).items()}
+    """Everything that models answer from: two replays with the same manifest find each other's work."""
+    requested = {name: str(value) for name, value in request.model_dump(include=ABOUT_MODELS).items()}
     # Bars of later weeks may be added between two runs; those of the first training may not change.
     before = past.newest_bars(request.start, len(past.bars))
     first = before["time"].iloc[0].to_pydatetime()
     return {
+        "layout": LAYOUT,
         **requested,
         **({} if past.sessions.is_always_open else {"sessions": sessions_fingerprint(past, first, request.start)}),
-        **({"leaders": leaders_fingerprint(past, request.start)} if past.leaders else {}),
+        **({"leader_bars": leaders_fingerprint(past, first, request.start)} if past.leaders else {}),
+        "leaders": str(run.leader_wishes.of(symbol)),
         "symbol": symbol,
         "threads": run.training_threads,
         "bars": fingerprint(before),
@@ -75,8 +89,8 @@ def make_manifest(symbol: str, run: Run, request: ReplayRequest, past: Past) -> 
 
 def folder_name(request: ReplayRequest, manifest: dict[str, Any]) -> str:
     """The default folder of a replay."""
-    short_name = fingerprint(pd.DataFrame({"manifest": [str(manifest)]}))[:8]
-    return f"{manifest['symbol']}-{request.start:%Y%m%dT%H%M}-{short_name}".replace("/", "_")
+    name = f"{manifest['symbol']}-{request.start:%Y%m%dT%H%M}-{manifest_fingerprint(manifest)[:8]}"
+    return name.replace("/", "_")
 
 
 def new_service(symbol: str, run: Run, request: ReplayRequest) -> ReplayedService:

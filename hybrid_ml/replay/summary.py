@@ -71,6 +71,7 @@ def account(
         cycle_minutes=request.cycle_minutes,
         fast_mode=request.fast_mode,
         awake_always=request.disable_sleep_window,
+        judged_by=format_judging(request),
         fee_bps=fee,
         overall=measure(answers, fee),
         weekly=[measure(week, fee) for week in weekly],
@@ -85,6 +86,21 @@ def account(
         report_path=report_path,
         seconds=seconds,
     )
+
+
+def format_judging(request: ReplayRequest) -> str:
+    """What turned the answers into signals, in words: everything that may be another at the next run."""
+    bounds = request.bounds
+    words = [
+        f"preset {request.preset}",
+        f"confidence at least {bounds.min_confidence:g}",
+        f"margin at least {bounds.min_prob_margin:g}",
+        f"entropy at most {bounds.max_entropy:g}",
+    ]
+    words += [f"a pace of {bounds.signals_per_day:g} signals a day"] if bounds.signals_per_day is not None else []
+    words += ["a penalty after poor signals"] if request.enable_recent_penalty else []
+    hours = f"quiet hours {request.sleep_window} {request.sleep_timezone}"
+    return ", ".join([*words, "no quiet hours" if request.disable_sleep_window else hours])
 
 
 def by_week(frame: pd.DataFrame, start: datetime, weeks: int) -> list[pd.DataFrame]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, AliasChoices, Field, model_validator
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, model_validator
 
 from hybrid_ml.config.leaders import parse_leaders
 from hybrid_ml.config.thresholds import (
@@ -70,6 +70,7 @@ FlatShare = Annotated[
         ge=0.01, le=0.9, title="FLAT share", description="the share of the training rows, the quietest, that is FLAT"
     ),
 ]
+Workers = Annotated[int, BeforeValidator(lambda value: 0 if value == "auto" else value)]
 ReportPath = Annotated[Path | None, Field(title="Folder of the report")]
 
 
@@ -243,7 +244,13 @@ class ReplayRequest(AnalysisRequest):
     )
     leaders: LeadersField = ""
     flat_share: FlatShare = 0.10
-    workers: int = Field(1, ge=1, le=256, title="Workers", description="number of parallel processes")
+    workers: Workers = Field(
+        1,
+        ge=0,
+        le=256,
+        title="Workers",
+        description="number of parallel processes; auto, or 0: as many as cores, memory and work allow",
+    )
     runner: Literal["processes", "dask"] = Field(  # type: ignore[assignment]  # a replay has no use for threads
         "processes", title="Runner", description="where the work is executed; dask: on its cluster"
     )
@@ -255,7 +262,9 @@ class ReplayRequest(AnalysisRequest):
         None, title="File of predictions", description="Parquet file with a row for each cycle; empty: none"
     )
     report_path: ReportPath = Field(
-        None, description="for Markdown, charts and JSON; empty: one beside the finished weeks"
+        None,
+        description="for Markdown, charts and JSON, with a folder for each symbol where there are several; empty: one "
+        "beside the finished weeks",
     )
     advise: bool = Field(
         False, title="Advise", description="also search for better bounds of confidence, margin and entropy"
@@ -266,14 +275,9 @@ class ReplayRequest(AnalysisRequest):
     work_path: Path | None = Field(
         None,
         title="Folder of finished weeks",
-        description="where they are kept, to continue from; empty: one in the data folder",
+        description="where they are kept, to continue from, with a folder for each symbol where there are several; "
+        "empty: one in the data folder",
     )
-
-    @model_validator(mode="after")
-    def _one_symbol(self) -> "ReplayRequest":
-        if len(self.symbols) > 1:
-            raise ValueError(f"a replay is of one symbol, not {', '.join(self.symbols)}")
-        return self
 
 
 class ReviewRequest(QuietHoursRequest):

@@ -245,7 +245,7 @@ def test_a_stage_in_another_process_has_the_configuration_of_its_run(
     assert confidence == 0.71
 
 
-def test_a_replay_holds_to_the_variable_and_knows_when_it_has_changed(
+def test_a_replay_holds_to_the_variable_and_judges_again_when_it_has_changed(
     market: Engine, bars: pd.DataFrame, tmp_path: Path
 ) -> None:
     request = ReplayRequest(
@@ -264,9 +264,11 @@ def test_a_replay_holds_to_the_variable_and_knows_when_it_has_changed(
     answers = pd.read_parquet(tmp_path / "answers.parquet")
     assert len(answers) > 3
     assert answers["refused_by"].str.contains("confidence").all()
-    thresholds({"min_confidence": 0.998})
-    _, error = run(replay, request)
-    assert "min_confidence was 0.999, now 0.998" in str(error)
+    thresholds({"min_confidence": 0.0, "max_entropy": 1.1, "min_prob_margin": 0.0})
+    run(replay, request)
+    judged_again = pd.read_parquet(tmp_path / "answers.parquet")
+    assert not judged_again["refused_by"].str.contains("confidence").any()
+    assert judged_again["p_up"].equals(answers["p_up"])
 
 
 def test_setting_up_makes_what_is_missing_and_overwrites_nothing(own_prefect_api: str) -> None:

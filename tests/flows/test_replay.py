@@ -2,7 +2,6 @@
 
 import json
 import re
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,18 +16,24 @@ from flows.replay import replay
 from flows.weekly_training import weekly_training
 from hybrid_ml.config.settings import load_settings
 from hybrid_ml.errors import BadInput, DataUnavailable
+from hybrid_ml.learning.model_bytes import unpack_file
 from hybrid_ml.learning.scaling import row_limit
 from hybrid_ml.market.bars import MAX_GAP_MINUTES, clean_bars, to_grid
 from hybrid_ml.market.leaders import make_leader_bars
 from hybrid_ml.market.simulation import simulate_bars
-from hybrid_ml.replay.checkpoints import ReplayFolder, week_fingerprint
+from hybrid_ml.pipeline import leader_bars
+from hybrid_ml.replay.checkpoints import ReplayFolder
 from hybrid_ml.replay.engine import Recipe, ReplayedService, train
 from hybrid_ml.replay.executors import SequentialExecutor
+from hybrid_ml.replay.fingerprints import week_fingerprints
 from hybrid_ml.replay.history import Past
+from hybrid_ml.replay.kept import JudgedTraining, KeptWork, TrainingKey
+from hybrid_ml.replay.replayed_weeks import answers_of, champions_of, replayed_week
 from hybrid_ml.schemas.reports import Analysis
 from hybrid_ml.schemas.requests import AnalysisRequest, ReplayRequest, TrainingRequest
 from hybrid_ml.store import predictions
 from hybrid_ml.store.bars import store_bars
+from hybrid_ml.store.model_export import read_model_file
 from tasks.replay import open_executor
 from tests.flows.running import SURE, page, rows, run
 
@@ -175,6 +180,13 @@ def replay_options(bars: pd.DataFrame, tmp_path: Path, engine: Engine, prefect_a
     }
 
 
+def refuse_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on no model may be trained or asked."""
+    monkeypatch.setattr("tasks.replay.train_on", lambda *_: pytest.fail("a weekly model was trained again"))
+    monkeypatch.setattr("hybrid_ml.replay.engine.train_on", lambda *_: pytest.fail("a model was trained again"))
+    monkeypatch.setattr("hybrid_ml.replay.lookahead.predict_batch", lambda *_: pytest.fail("a model was asked again"))
+
+
 def test_replay_keeps_finished_weeks_and_continues_after_them(
     replay_options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -187,26 +199,9 @@ def test_replay_keeps_finished_weeks_and_continues_after_them(
     assert (traded["entry_time"] > traded["bar_time"]).all()
     assert np.isfinite(traded[["entry_price", "entry_return"]]).all(axis=None)
     assert np.allclose(answers[["p_down", "p_flat", "p_up"]].sum(axis=1), 1.0)
-    monkeypatch.setattr("tasks.replay.train_on", lambda *_: pytest.fail("a finished week was trained again"))
+    refuse_models(monkeypatch)
     _, again = run(replay, ReplayRequest(**replay_options))
     assert repr(again.overall) == repr(first.overall)  # the interval of a single signal is NaN
-
-
-def test_restored_state_equals_saved_state(replay_options: dict[str, Any], bars: pd.DataFrame, tmp_path: Path) -> None:
-    run(replay, ReplayRequest(**replay_options))
-    folder = ReplayFolder(
-        replay_options["work_path"], json.loads((replay_options["work_path"] / "replay.json").read_text())
-    )
-    restored = ReplayedService("ABC", AnalysisRequest(**SURE), lambda _: (0, 23_000), 1)
-    folder.restore(0, restored)
-    again = ReplayFolder(tmp_path / "other", {})
-    again.keep(0, [], restored, "bars")
-    twice = ReplayedService("ABC", AnalysisRequest(**SURE), lambda _: (0, 23_000), 1)
-    again.restore(0, twice)
-    assert twice.champion.version == restored.champion.version
-    assert restored.registry.adapted_at is not None
-    assert twice.ledger == restored.ledger
-    assert replace(twice.registry, champion=None) == replace(restored.registry, champion=None)
 
 
 def test_replay_with_other_parameters_in_same_folder_is_refused(replay_options: dict[str, Any]) -> None:
@@ -257,13 +252,49 @@ def test_advice_and_another_fee_need_no_new_replay(
 ) -> None:
     _, first = run(replay, ReplayRequest(**replay_options))
     assert first.advice is None
-    monkeypatch.setattr("tasks.replay.train_on", lambda *_: pytest.fail("a finished week was trained again"))
+    refuse_models(monkeypatch)
     options = {"advise": True, "wanted_precision": 0.5, "fee_bps": 3, "report_path": tmp_path / "elsewhere" / "report"}
     _, again = run(replay, ReplayRequest(**{**replay_options, **options}))
     assert again.overall["accuracy"] == first.overall["accuracy"]
     assert again.advice.verdict in (tmp_path / "elsewhere" / "report" / "report.md").read_text()
     settings = json.loads((tmp_path / "elsewhere" / "report" / "report.json").read_text())["advice"]["settings"]
     assert len(settings) == again.advice.tried > len(again.advice.settings)
+    _, third = run(replay, ReplayRequest(**{**replay_options, "preset": "very_aggressive", "fee_bps": 0}))
+    assert third.advice is None
+    text = (replay_options["work_path"] / "report" / "report.md").read_text()
+    assert again.advice.verdict in text
+    assert "Kept from an earlier run: 1 week, preset balanced" in text
+    assert "wanted precision 0.5, fee 3 bps" in text
+    facts = json.loads((replay_options["work_path"] / "report" / "report.json").read_text())
+    assert facts["earlier"]["advice"]["figures"]["verdict"] == again.advice.verdict
+    assert again.advice.verdict in page("replay")
+
+
+@pytest.mark.parametrize(
+    "judging",
+    [
+        {"preset": "very_aggressive", "min_prob_margin": 0.0},
+        {**SURE, "enable_recent_penalty": True},
+        {**SURE, "signals_per_day": 3, "fee_bps": 3},
+    ],
+    ids=["preset and bounds", "penalty", "pace and fee"],
+)
+def test_judging_again_gives_what_a_full_replay_gives(
+    replay_options: dict[str, Any], judging: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hybrid_ml.learning.training.BOOSTING_ROUNDS", 20)
+    monkeypatch.setattr("hybrid_ml.signals.pace.FEWEST_DAYS", 0.1)
+    monkeypatch.setattr("hybrid_ml.signals.penalty.CHANCE_STANDARD_ERRORS", -10.0)
+    options = {**replay_options, "cycle_minutes": 240}
+    elsewhere = {"work_path": tmp_path / "full", "predictions_path": tmp_path / "full.parquet"}
+    _, full = run(replay, ReplayRequest(**{**options, **judging, **elsewhere}))
+    _, first = run(replay, ReplayRequest(**options))
+    refuse_models(monkeypatch)
+    _, again = run(replay, ReplayRequest(**{**options, **judging}))
+    assert repr((again.overall, again.weekly, again.methods)) == repr((full.overall, full.weekly, full.methods))
+    assert again.overall["signals"]["count"] != first.overall["signals"]["count"]
+    answers, expected = (pd.read_parquet(path) for path in (options["predictions_path"], tmp_path / "full.parquet"))
+    pd.testing.assert_frame_equal(answers, expected, check_exact=True)
 
 
 def test_replay_without_answers_fails_with_the_reason(replay_options: dict[str, Any]) -> None:
@@ -273,33 +304,28 @@ def test_replay_without_answers_fails_with_the_reason(replay_options: dict[str, 
     assert "each was in the quiet hours or had no fresh bar; choose another --start" in str(refused)
 
 
-def test_bar_answered_twice_counts_once_with_the_later_answer(tmp_path: Path) -> None:
-    folder = ReplayFolder(tmp_path, {})
-    service = ReplayedService("ABC", AnalysisRequest(**SURE), lambda _: (0, 23_000), 1)
-    folder.keep(0, [{"bar_time": SUNDAY, "signal": False}], service, "bars")
-    service.registry.replaced, service.registry.kept = 2, 1
-    folder.keep(1, [{"bar_time": SUNDAY, "signal": True}], service, "bars")
-    assert folder.answers(2)["signal"].tolist() == [True]
-    assert folder.champions(2) == [{"replaced": 0, "kept": 0}, {"replaced": 2, "kept": 1}]
+def test_bar_answered_twice_counts_once_with_the_later_answer() -> None:
+    twice = [{"bar_time": SUNDAY, "signal": False}], [{"bar_time": SUNDAY, "signal": True}]
+    counts = {"replaced": 0, "kept": 0}, {"replaced": 2, "kept": 1}
+    weeks = [replayed_week(week, twice[week], None, counts[week]) for week in range(2)]
+    assert answers_of(weeks)["signal"].tolist() == [True]
+    assert champions_of(weeks) == list(counts)
 
 
-def test_baselines_requested_later_are_computed_for_finished_weeks(
+def test_baselines_requested_later_are_computed_for_finished_weeks_and_stay(
     replay_options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hybrid_ml.replay.baselines.FEWEST_ROWS_FOR_LIMITS", 3_000)
-    run(replay, ReplayRequest(**replay_options))
-    folder = ReplayFolder(
-        replay_options["work_path"], json.loads((replay_options["work_path"] / "replay.json").read_text())
-    )
-    assert set(folder.rivals(1)["method"]) == {"23,000 rows", "80,000 rows"}
-    monkeypatch.setattr("tasks.replay.train_on", lambda *_: pytest.fail("a finished week was trained again"))
-    run(replay, ReplayRequest(**replay_options, baselines=True))
-    cycles = folder.rivals(1)["method"].value_counts()
-    assert len(cycles) == 6
-    assert set(cycles) == {len(folder.answers(1))}
+    _, first = run(replay, ReplayRequest(**replay_options))
+    names = ["hybrid-ml", "base alone", "23,000 rows", "80,000 rows"]
+    assert [method["method"] for method in first.methods] == names
+    refuse_models(monkeypatch)
+    _, second = run(replay, ReplayRequest(**replay_options, baselines=True))
+    assert len(second.methods) == len(names) + 4
+    assert {method["rows"] for method in second.methods} == {first.overall["rows"]}
     monkeypatch.setattr("hybrid_ml.replay.baselines.answer", lambda _: pytest.fail("a rival was replayed again"))
-    _, again = run(replay, ReplayRequest(**replay_options, baselines=True))
-    assert again.cycles == len(folder.answers(1))
+    _, third = run(replay, ReplayRequest(**{**replay_options, "preset": "very_aggressive"}))
+    assert repr(third.methods) == repr(second.methods)
 
 
 def test_finished_week_with_changed_bars_is_refused(replay_options: dict[str, Any], bars: pd.DataFrame) -> None:
@@ -332,13 +358,10 @@ def test_too_few_rows_for_first_training_are_refused(replay_options: dict[str, A
 
 def test_first_week_option_begins_with_the_full_window(replay_options: dict[str, Any]) -> None:
     _, report = run(replay, ReplayRequest(**{**replay_options, "first_week": 6, "fast_mode": True}))
-    folder = ReplayFolder(
-        replay_options["work_path"], json.loads((replay_options["work_path"] / "replay.json").read_text())
-    )
-    champion = folder.champion(0, "ABC")
-    assert champion is not None
+    [model] = replay_options["work_path"].glob("*-base-*.model")
+    champion = unpack_file(read_model_file(model), "ABC")
     assert (champion.base.week, champion.base.row_limit) == (6, 80_000)
-    assert report.cycles == len(folder.answers(1))
+    assert report.cycles > 15
 
 
 def test_workers_beyond_the_cores_are_not_started(
@@ -358,45 +381,55 @@ def finished(replay_options: dict[str, Any], bars: pd.DataFrame) -> dict[str, An
 
 
 @pytest.mark.parametrize(
-    "name", ["replay.json", "week_000.json", "week_000.parquet", "week_000.rivals.parquet", "week_000.model"]
+    "pattern", ["replay.json", "week_000.json", "week_000.parquet", "week_000.rivals.parquet", "*-base-*.model"]
 )
 @pytest.mark.parametrize("damage", ["cut", "gone", "garbage"])
-def test_damaged_file_of_a_finished_week_is_named_with_remedy(finished: dict[str, Any], name: str, damage: str) -> None:
-    path = finished["work_path"] / name
+def test_damaged_file_of_a_finished_week_is_named_with_remedy(
+    finished: dict[str, Any], pattern: str, damage: str
+) -> None:
+    [path] = finished["work_path"].glob(pattern)
     whole = path.read_bytes()
     if damage == "gone":
         path.unlink()
     else:
         path.write_bytes(whole[: len(whole) // 2] if damage == "cut" else b"{gar")
     state, refused = run(replay, ReplayRequest(**finished))
-    if damage == "gone" and name in ("week_000.json", "week_000.rivals.parquet"):  # done again
+    if damage == "gone" and path.name in ("week_000.json", "week_000.rivals.parquet"):  # done again
         assert state.is_completed()
         return
     assert isinstance(refused, BadInput)
-    assert name in str(refused)
-    assert ("choose another folder" if name == "replay.json" else "delete") in str(refused)
+    assert path.name in str(refused)
+    assert ("choose another folder" if path.name == "replay.json" else "delete") in str(refused)
 
 
-def test_week_after_a_changed_week_is_refused(replay_options: dict[str, Any], bars: pd.DataFrame) -> None:
-    start = bars["time"].iloc[3_000]
-    replay_options = {**replay_options, "start": start, "cycle_minutes": 720, "fast_mode": True}
-    manifest = {"what": "requested"}
-    folder = ReplayFolder(replay_options["work_path"], manifest)
-    service = ReplayedService("ABC", AnalysisRequest(**SURE), lambda _: (0, 23_000), 1)
-    past = Past(bars, MAX_GAP_MINUTES)
-    sundays = [start.to_pydatetime() + week * timedelta(weeks=1) for week in range(2)]
-    fingerprints = [week_fingerprint(past, sunday) for sunday in sundays]
+def test_edited_trainings_are_noticed(tmp_path: Path) -> None:
+    folder = ReplayFolder(tmp_path, {"what": "requested"}, ["bars"])
+    key = TrainingKey("base", SUNDAY, None)
+    folder.keep(0, KeptWork(trainings={key: JudgedTraining("ABC@one", False, "for the test")}))
+    assert folder.open_week(0).trainings[key].version == "ABC@one"
+    path = tmp_path / "week_000.json"
+    path.write_bytes(path.read_bytes().replace(b"false", b"true"))
+    with pytest.raises(BadInput, match=r"week_000.json is damaged \(it was modified\); delete week_000.json there"):
+        folder.open_week(0)
+
+
+def test_weeks_after_a_changed_week_are_not_used(bars: pd.DataFrame, tmp_path: Path) -> None:
+    start = bars["time"].iloc[0].to_pydatetime()
+
+    def folder_of(changed: pd.DataFrame, weeks: int = 2) -> ReplayFolder:
+        fingerprints = week_fingerprints(Past(changed, MAX_GAP_MINUTES), start, weeks, {})
+        return ReplayFolder(tmp_path, {}, fingerprints)
+
+    before = folder_of(bars)
     for week in range(2):
-        folder.keep(week, [{"bar_time": SUNDAY, "signal": False}], service, fingerprints[week])
-    folder.refuse_changed(past, sundays[0], 2)
-    first = replay_options["work_path"] / "week_000.json"
-    content = first.read_bytes()
-    first.write_bytes(content.replace(b'"replaced": 0', b'"replaced": 1'))
-    with pytest.raises(BadInput, match=r"week_001.json is damaged \(the week before it was replaced\)"):
-        folder.refuse_changed(past, sundays[0], 2)
-    first.unlink()
-    folder.keep(0, [{"bar_time": SUNDAY, "signal": True}], service, fingerprints[0])
-    assert folder.finished() == 1
+        before.keep(week, KeptWork())
+    changed = bars.copy()
+    changed.loc[100, "close"] *= 1.001
+    after = folder_of(changed)
+    assert [before.is_kept(week) for week in range(2)] == [True, True]
+    assert [after.is_kept(week) for week in range(2)] == [False, False]
+    with pytest.raises(BadInput, match=r"the bars of week 0, from .* on, have changed .* delete week_000.json"):
+        after.refuse_changed(start)
 
 
 def test_predictions_path_equal_to_bars_file_is_refused(replay_options: dict[str, Any]) -> None:
@@ -417,3 +450,34 @@ def test_changed_max_gap_is_refused_as_another_replay(
     _, refused = run(replay, ReplayRequest(**finished))
     assert isinstance(refused, BadInput)
     assert "max_gap_minutes was 30, now 60" in str(refused)
+
+
+def test_several_symbols_have_a_report_each_and_one_page_and_read_a_leader_once(
+    engine: Engine, prefect_api: str, bars: pd.DataFrame, leader: pd.DataFrame, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("hybrid_ml.learning.training.BOOSTING_ROUNDS", 20)
+    store_bars(engine, "ABC", bars.iloc[100:])
+    store_bars(engine, "X/Y", bars.assign(close=bars["close"] * 1.0001))
+    store_bars(engine, "LEAD", leader)
+    reads: list[str] = []
+    read = leader_bars._read
+    monkeypatch.setattr(leader_bars, "_read", lambda store, name, *rest: reads.append(name) or read(store, name, *rest))
+    start = bars["time"].iloc[4_000].to_pydatetime()
+    options = {"symbols": "ABC,X/Y", "start": start, "weeks": 1, "cycle_minutes": 240, "disable_sleep_window": True}
+    options |= {"fast_mode": True, "leaders": "LEAD", "work_path": tmp_path / "work", **SURE}
+    _, report = run(replay, ReplayRequest(**options, predictions_path=tmp_path / "answers.parquet"))
+    assert reads == ["LEAD"]
+    assert [one.symbol for one in report.replays] == ["ABC", "X/Y"]
+    work = tmp_path / "work"
+    assert [one.report_path for one in report.replays] == [work / "ABC" / "report", work / "X_Y" / "report"]
+    assert all((one.report_path / "report.md").exists() for one in report.replays)
+    text = report.comparison_path.read_text()
+    assert text == page("replay-comparison")
+    assert f"| ABC | {report.replays[0].overall['rows']}" in text
+    assert f"| X/Y | {report.replays[1].overall['rows']}" in text
+    counts = pd.read_parquet(tmp_path / "answers.parquet")["symbol"].value_counts()
+    assert counts.to_dict() == {one.symbol: one.cycles for one in report.replays}
+    refuse_models(monkeypatch)
+    _, alone = run(replay, ReplayRequest(**{**options, "symbols": ["ABC"], "work_path": tmp_path / "work" / "ABC"}))
+    assert repr(alone.overall) == repr(report.replays[0].overall)

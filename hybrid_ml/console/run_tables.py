@@ -5,7 +5,7 @@ from rich.table import Table
 
 from hybrid_ml.console.session_tables import show_closed
 from hybrid_ml.console.terminal import CROSS, TICK, err, out
-from hybrid_ml.diagnostics.checks import Finding
+from hybrid_ml.diagnostics.finding import Finding
 from hybrid_ml.market.labels import CLASSES
 from hybrid_ml.reporting.wording import format_fine_tuning, format_recent_accuracy, symbol_title
 from hybrid_ml.schemas.reports import (

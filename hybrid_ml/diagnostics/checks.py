@@ -6,7 +6,6 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal
@@ -17,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from hybrid_ml.alerts.telegram import whoami
 from hybrid_ml.config.settings import Settings
 from hybrid_ml.diagnostics.dry_run import dry_run
+from hybrid_ml.diagnostics.finding import Finding
 from hybrid_ml.diagnostics.settings_table import format_overrides
 from hybrid_ml.diagnostics.sizes import measure_sizes
 from hybrid_ml.errors import CalendarEnded, HybridMLError, StoreUnavailable
@@ -43,15 +43,6 @@ PREFECT_TIMEOUT_SECONDS = 5
 CLOCKS_APART_SECONDS = 5
 NEED_DATABASE = {"schema", "sizes", "clock", "freshness", "model", "alerts"}
 """Parts that would fail with the same message as the database or its schema; those are reported once."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line: fine, warning or failed, and the remedy."""
-
-    part: str
-    state: Literal["fine", "warning", "failed"]
-    text: str
 
 
 Check = Callable[[Settings], Finding]

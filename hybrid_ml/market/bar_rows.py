@@ -1,11 +1,12 @@
 """Rows of files of bars on their way to the database: kept in a temporary file, and cleaned in time order in pieces.
 
-The minutes alone stay in memory, 4 bytes a row; so millions of rows need little memory, in whatever order they come.
+Of every 512th row the minute alone stays in memory; so millions of rows need little of it, in whatever order they come.
 """
 
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
@@ -46,13 +47,35 @@ REJECTED_COLUMNS = ["source", "row", "reason", "raw", "time"]
 Rejected = tuple[str, int, str, str, int]
 
 
+@dataclass(frozen=True)
+class _Run:
+    """Rows of the temporary file that follow one another in time order.
+
+    `start`: how many rows are before them; `count`: how many they are; `sampled`: the minutes since 1970 of every
+    SAMPLED_ROWS-th of them, from the first on; `last`: that of the last.
+    """
+
+    start: int
+    count: int
+    sampled: NDArray[np.int64]
+    last: int
+
+    def overlaps(self, low: int, high: int) -> bool:
+        """Whether some of its rows may be from the minute `low` until before `high`."""
+        return bool(self.sampled[0] < high and self.last >= low)
+
+    def around(self, low: int, high: int) -> tuple[int, int]:
+        """First and end of places in the file with all its rows from `low` until before `high`, and some beside."""
+        first, end = (int(found) * SAMPLED_ROWS for found in np.searchsorted(self.sampled, [low, high]))
+        return self.start + max(first - SAMPLED_ROWS, 0), self.start + min(end, self.count)
+
+
 class BarRows:
     """Rows that are valid for themselves, in a temporary file; and the rejected ones."""
 
     def __init__(self) -> None:
         self._file = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES)  # noqa: SIM115  # closed with this object
-        self._runs: list[tuple[int, NDArray[np.int32]]] = []
-        """For each added part the number of rows before it, and its minutes since 1970, sorted."""
+        self._runs: list[_Run] = []
         self._count = 0
         self.sources: list[str] = []
         self.descriptions: list[str] = []
@@ -88,8 +111,8 @@ class BarRows:
         """Times of the first and the last row; None where there is none."""
         if not self._runs:
             return None
-        first, last = min(minutes[0] for _, minutes in self._runs), max(minutes[-1] for _, minutes in self._runs)
-        return datetime.fromtimestamp(int(first) * 60, UTC), datetime.fromtimestamp(int(last) * 60, UTC)
+        first, last = min(int(run.sampled[0]) for run in self._runs), max(run.last for run in self._runs)
+        return datetime.fromtimestamp(first * 60, UTC), datetime.fromtimestamp(last * 60, UTC)
 
     def add(self, rows: NDArray) -> None:
         """Keep `rows` (ROW), which may be in any order; later ones count where a time is repeated."""
@@ -100,7 +123,7 @@ class BarRows:
             rows = rows[np.argsort(times, kind="stable")]
         self._file.seek(0, 2)
         self._file.write(rows.tobytes())
-        self._runs.append((self._count, _minutes(rows).astype(np.int32)))
+        self._runs.append(_Run(self._count, len(rows), _minutes(rows[::SAMPLED_ROWS]), int(_minutes(rows[-1:])[0])))
         self._count += len(rows)
 
     def reject(self, rejected: list[Rejected]) -> None:
@@ -116,18 +139,14 @@ class BarRows:
         that were rejected for their price level before, and come in if it has stayed.
         """
         others = [_as_rows(frame, number) for frame, number in ((stored, STORED), (waiting, WAITING))]
-        others = [rows[~self._has_minute(rows)] for rows in others]
         context = np.empty(0, dtype=ROW)
         pieces = _at_least(self._in_time_order(np.concatenate(others)), LEAST_ROWS)
         piece = next(pieces, context)
         yield CleanBars(_bars(context), _rejected(self.rejected))
         while len(piece):
             following = next(pieces, np.empty(0, dtype=ROW))
-            judged = np.concatenate([context, piece, following[:NEIGHBOURS]])
-            prices = np.column_stack([judged[column] for column in PRICE_COLUMNS])
-            reasons = order_reasons(judged["time"], prices, at_end=not len(following))
-            yield self._split(piece, reasons[len(context) : len(context) + len(piece)])
-            context, piece = np.concatenate([context, piece])[-NEIGHBOURS:], following
+            yield self._split(piece, _reasons_beside(context, piece, following))
+            context, piece = np.concatenate([context[-NEIGHBOURS:], piece[-NEIGHBOURS:]])[-NEIGHBOURS:], following
 
     def _split(self, piece: NDArray, reasons: NDArray[np.object_]) -> CleanBars:
         bad = pd.notna(reasons) & (piece["file"] >= 0)
@@ -137,31 +156,41 @@ class BarRows:
         ]
         return CleanBars(_bars(piece[pd.isna(reasons) & (piece["file"] != STORED)]), _rejected(rejected))
 
-    def _has_minute(self, rows: NDArray) -> NDArray[np.bool_]:
-        """Which of `rows` have the minute of a row in these."""
-        found = np.zeros(len(rows), dtype=bool)
-        for _, minutes in self._runs if len(rows) else []:
-            found |= np.isin(_minutes(rows), minutes)
-        return found
-
     def _in_time_order(self, others: NDArray) -> Iterator[NDArray]:
-        """All rows and `others` in pieces of about PIECE_ROWS; rows of one time are in one piece, in their order."""
+        """All rows, and those of `others` in whose minute none of them is, in pieces of about PIECE_ROWS.
+
+        Rows of one time are in one piece, in their order.
+        """
         others = others[np.argsort(others["time"], kind="stable")]
-        sampled = [minutes[::SAMPLED_ROWS] for _, minutes in self._runs]
-        samples = np.sort(np.concatenate([*sampled, _minutes(others)]))
+        samples = np.sort(np.concatenate([*(run.sampled for run in self._runs), _minutes(others[::SAMPLED_ROWS])]))
         bounds = np.unique(samples[:: PIECE_ROWS // SAMPLED_ROWS])
         for low, high in zip(bounds, np.append(bounds[1:], np.iinfo(np.int64).max), strict=False):
-            parts = [self._between(start, minutes, low, high) for start, minutes in self._runs]
-            within = others[(_minutes(others) >= low) & (_minutes(others) < high)]
-            piece = np.concatenate([*parts, within])
-            yield piece[np.argsort(piece["time"], kind="stable")]
+            yield self._piece(low, high, _between(others, low, high))
 
-    def _between(self, start: int, minutes: NDArray[np.int32], low: int, high: int) -> NDArray:
-        if minutes[0] >= high or minutes[-1] < low:
-            return np.empty(0, dtype=ROW)
-        first, last = np.searchsorted(minutes, [low, high])
-        self._file.seek((start + int(first)) * ROW.itemsize)
-        return np.frombuffer(self._file.read(int(last - first) * ROW.itemsize), dtype=ROW)
+    def _piece(self, low: int, high: int, others: NDArray) -> NDArray:
+        runs = [run for run in self._runs if run.overlaps(low, high)]
+        parts = [_between(self._read(*run.around(low, high)), low, high) for run in runs]
+        rows = np.concatenate([others[:0], *parts])
+        rows = np.concatenate([rows, others[~np.isin(_minutes(others), _minutes(rows))]])
+        return rows[np.argsort(rows["time"], kind="stable")]
+
+    def _read(self, first: int, end: int) -> NDArray:
+        self._file.seek(first * ROW.itemsize)
+        return np.frombuffer(self._file.read((end - first) * ROW.itemsize), dtype=ROW)
+
+
+def _reasons_beside(context: NDArray, piece: NDArray, following: NDArray) -> NDArray[np.object_]:
+    """`order_reasons` of `piece` between the rows before it and those after it, none where it is the last."""
+    judged = np.concatenate([context, piece, following[:NEIGHBOURS]])
+    prices = np.column_stack([judged[column] for column in PRICE_COLUMNS])
+    reasons = order_reasons(judged["time"], prices, at_end=not len(following))
+    return reasons[len(context) : len(context) + len(piece)]
+
+
+def _between(rows: NDArray, low: int, high: int) -> NDArray:
+    """Those of `rows`, which are in time order, whose minutes are from `low` until before `high`."""
+    first, end = np.searchsorted(_minutes(rows), [low, high])
+    return rows[first:end]
 
 
 def _minutes(rows: NDArray) -> NDArray[np.int64]:

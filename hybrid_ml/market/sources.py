@@ -93,7 +93,17 @@ def load_rows(
             kind = type(error).__name__
             expected = "CSV or JSON lines" if file == STANDARD_INPUT else "CSV or Parquet"
             raise BadInput(f"{where}: cannot be read ({kind}); expected {expected}") from None
+    _give_back_memory()
     return rows
+
+
+def _give_back_memory() -> None:
+    """Return what was freed after the last batch to the system: two allocators keep it, and nothing here uses it again.
+
+    The system pool stands for malloc, with which numpy and Python allocate too.
+    """
+    for pool in (pa.default_memory_pool(), pa.system_memory_pool()):
+        pool.release_unused()
 
 
 def source_name(path: Path | None) -> str:

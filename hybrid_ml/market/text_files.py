@@ -51,19 +51,30 @@ def csv_batches(
 
     names = [f"column {position}" for position in range(found.width)]
     wanted = {column: names[position] for column, position in found.positions.items()}
-    reader = csv.open_csv(
-        stream,
-        # In one thread: blocks that are read ahead take memory.
-        csv.ReadOptions(
-            use_threads=False, block_size=BLOCK_BYTES, skip_rows=found.lines_above, column_names=names
-        ),
-        csv.ParseOptions(delimiter=found.delimiter, invalid_row_handler=skip),
-        csv.ConvertOptions(
-            include_columns=list(wanted.values()), column_types=dict.fromkeys(names, pa.string())
-        ),
-    )  # fmt: skip
-    for batch in reader:
-        yield {column: batch.column(name) for column, name in wanted.items()}
+    parse = csv.ParseOptions(delimiter=found.delimiter, invalid_row_handler=skip)
+    convert = csv.ConvertOptions(include_columns=list(wanted.values()), column_types=dict.fromkeys(names, pa.string()))
+    lines_above = found.lines_above
+    # Block by block: given the whole stream, the reader holds 32 blocks that it has read ahead.
+    for block in _blocks(stream):
+        read = csv.ReadOptions(use_threads=False, block_size=len(block), skip_rows=lines_above, column_names=names)
+        for batch in csv.open_csv(pa.BufferReader(block), read, parse, convert):
+            yield {column: batch.column(name) for column, name in wanted.items()}
+        lines_above = 0
+
+
+def _blocks(stream: "io.BufferedReader[LimitedStream]") -> Iterator[bytes]:
+    """The rest of `stream` in blocks of whole lines; raises BadInput for a line that is longer than a block."""
+    rest = b""
+    while data := stream.read(BLOCK_BYTES):
+        text = rest + data
+        end = max(text.rfind(b"\n"), text.rfind(b"\r")) + 1
+        rest = text[end:]
+        if len(rest) > BLOCK_BYTES:
+            raise BadInput(f"cannot be read (one of its lines is longer than {BLOCK_BYTES:,} bytes)")
+        if end:
+            yield text[:end]
+    if rest:
+        yield rest
 
 
 def json_batches(stream: "io.BufferedReader[LimitedStream]", reject: Callable[[str], None]) -> Iterator[Columns]:

@@ -47,7 +47,7 @@ def encode(symbol: str, bars: pd.DataFrame) -> bytes:
     rows["time_length"], rows["time"] = 8, microseconds - EPOCH_SHIFT_MICROSECONDS
     for column in columns:
         rows[f"{column}_length"], rows[column] = 8, bars[column].to_numpy()
-    return HEADER + rows.tobytes() + TRAILER
+    return b"".join([HEADER, rows.data, TRAILER])
 
 
 def decode(data: bytes) -> pd.DataFrame:

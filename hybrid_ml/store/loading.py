@@ -63,7 +63,7 @@ def load_bars(
             waiting = waiting_rows(connection, symbol, earliest, rows.span[1])
     usable = new = changed = 0
     first = last = None
-    newest = pd.DataFrame(columns=BAR_COLUMNS)
+    newest: list[pd.DataFrame] = []
     rejected, reasons = [], Counter[str]()
     for piece in rows.cleaned(stored, waiting):
         rejected.append(piece.rejected)
@@ -76,11 +76,15 @@ def load_bars(
         remove_mended_rows(engine, symbol, piece.bars)
         usable += len(piece.bars)
         first, last = first or piece.bars["time"].iloc[0].to_pydatetime(), piece.bars["time"].iloc[-1].to_pydatetime()
-        newest = piece.bars if newest.empty else pd.concat([newest, piece.bars], ignore_index=True)
-        newest = newest.tail(newest_count).reset_index(drop=True)
+        newest.append(piece.bars)
+        while sum(map(len, newest[1:])) >= newest_count:
+            del newest[0]
     store_rejected_rows(engine, symbol, pd.concat(rejected, ignore_index=True))
     counts = dict(reasons.most_common())
-    return Loaded(usable + reasons.total(), usable, new, changed, counts, first, last, newest)
+    latest = pd.concat(newest).tail(newest_count) if newest else pd.DataFrame(columns=BAR_COLUMNS)
+    return Loaded(
+        usable + reasons.total(), usable, new, changed, counts, first, last, latest.reset_index(drop=True)
+    )  # fmt: skip
 
 
 def neighbouring_bars(connection: Connection, symbol: str, first: datetime, last: datetime) -> pd.DataFrame:

@@ -46,7 +46,6 @@ def small_and_often_trained() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "BOOSTING_ROUNDS", 12)
         patch.setattr("hybrid_ml.learning.fallback.MINIMUM_RECENT_ACCURACY", 0.66)
-        patch.setattr("hybrid_ml.learning.fallback.RECOVERED_RECENT_ACCURACY", 0.70)
         patch.setattr("hybrid_ml.learning.fallback.LONGEST_SCRATCH_PERIOD", timedelta(hours=1))
         patch.setattr("hybrid_ml.signals.penalty.CHANCE_STANDARD_ERRORS", -10.0)
         patch.setattr("hybrid_ml.signals.pace.FEWEST_DAYS", 0.1)
@@ -152,7 +151,6 @@ def test_other_quiet_hours_compute_only_cycles_that_were_asleep(
     past: Past, trained: Trained, first: tuple[pd.DataFrame, KeptWork], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hybrid_ml.learning.fallback.MINIMUM_RECENT_ACCURACY", 0.0)
-    monkeypatch.setattr("hybrid_ml.learning.fallback.RECOVERED_RECENT_ACCURACY", 0.0)
     night = {"disable_sleep_window": False, "sleep_timezone": "UTC", "sleep_window": "20:00-22:00"}
     work = KeptWork()
     asleep = replayed(past, trained, work, **night)

@@ -8,7 +8,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from flows.failures import collect_failure, run_each
-from flows.final_states import Stopwatch, locks, resting_state, to_final_state
+from flows.final_states import Stopwatch, locks, resting_state, state_without_symbols, to_final_state
 from flows.scheduling import run_name, skip_if_late
 from flows.task_runners import results, submit_as_locked, with_shared_threads, workers
 from flows.weekly_training import train_symbol
@@ -45,6 +45,8 @@ def analysis(request: AnalysisRequest = AnalysisRequest()) -> State | AnalysisRe
         return late
     refuse_disallowed_files(request)
     run = open_run(request, now=datetime.now(UTC))
+    if not run.symbols:
+        return state_without_symbols()
     request = fill_in_bounds(request)
     run, closed, failures = leave_out_closed(run)
     late_bars, refused = refresh_bars(run) if run.is_live else ({}, [])

@@ -9,6 +9,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from hybrid_ml.config.settings import load_settings
+from hybrid_ml.pipeline.run import NO_SYMBOLS
 from hybrid_ml.reporting.wording import format_closed
 from hybrid_ml.review.result import ReviewReport
 from hybrid_ml.schemas.reports import AddedReport, AnalysisReport, HistoryReport, SymbolsReport, TrainingReport
@@ -55,6 +56,11 @@ def _remarks(report: SymbolsReport) -> list[str]:
 
 def _findings(report: SymbolsReport) -> list[str]:
     return report.found if isinstance(report, ReviewReport) else []
+
+
+def state_without_symbols() -> State:
+    """The final state of a scheduled run for which there is no symbol yet."""
+    return Completed(name="No symbols", message=NO_SYMBOLS)
 
 
 def resting_state(report: AnalysisReport) -> State:

@@ -8,7 +8,7 @@ from typing import Literal
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from flows.final_states import locks, to_final_state
+from flows.final_states import locks, state_without_symbols, to_final_state
 from flows.scheduling import run_name, skip_if_late
 from flows.task_runners import results, with_shared_threads, workers
 from hybrid_ml.config.settings import load_settings
@@ -36,6 +36,8 @@ def weekly_training(request: TrainingRequest = TrainingRequest()) -> State | Tra
         return late
     refuse_disallowed_files(request)
     run = open_run(request, now=datetime.now(UTC))
+    if not run.symbols:
+        return state_without_symbols()
     late_bars, refused = refresh_bars(run) if run.is_live else ({}, [])
     before, lock_seconds = find_trained(run), load_settings().hybrid_ml_lock_wait_seconds
     with workers(request, run) as working:

@@ -29,25 +29,30 @@ from hybrid_ml.store.run_timestamps import Answered
 from hybrid_ml.store.sessions import read_sessions
 from hybrid_ml.text.counts import counted
 from tasks.files import read_bars_of
-from tasks.moment import first_attempt_now
+from tasks.moment import first_attempt_now, is_scheduled
 from tasks.naming import name_symbols
 from tasks.pipeline_task import database, log, pipeline_task
 
 
 @pipeline_task("open run", timeout_seconds=120, uses_io=True)
 def open_run(request: Request, now: datetime) -> Run:
-    """Determine moment, symbols and folders; a retried run keeps the moment of its first attempt."""
+    """Determine moment, symbols and folders; a retried run keeps the moment of its first attempt.
+
+    Only a scheduled run may have no symbol: a service may be started before its first bars are there.
+    """
     now = first_attempt_now(request.as_of, now)
     with database().connect() as connection:
         newest_bars = stored_bars.newest_bars_without_feed(connection)
-        run = make_run(request, load_settings(), stored_bars.symbols(connection), now, newest_bars)
+        symbols = stored_bars.symbols(connection)
+        run = make_run(request, load_settings(), symbols, now, newest_bars, may_be_empty=is_scheduled())
         run = replace(run, leaders=registry.leaders(connection, run.symbols))
         if run.source == "db":
             run = replace(run, sessions=read_sessions(connection, [*run.symbols, *leading(run.leaders)]))
-    name_symbols(run.symbols)
+    if run.symbols:
+        name_symbols(run.symbols)
     ended = f"; ended: {format_ended(run.ended)}" if run.ended else ""
-    moment, symbols = f"{run.as_of:%Y-%m-%d %H:%M}", ", ".join(run.symbols)
-    log().info("as of %s UTC: %s, bars from %s%s", moment, symbols, run.source, ended)
+    moment, names = f"{run.as_of:%Y-%m-%d %H:%M}", ", ".join(run.symbols) or "no symbols"
+    log().info("as of %s UTC: %s, bars from %s%s", moment, names, run.source, ended)
     return run
 
 

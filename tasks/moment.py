@@ -10,6 +10,12 @@ from hybrid_ml.store import run_timestamps
 from tasks.pipeline_task import database
 
 
+def is_scheduled() -> bool:
+    """Whether a schedule started this flow run, and not a person."""
+    context = FlowRunContext.get()
+    return bool(context and context.flow_run and context.flow_run.auto_scheduled)
+
+
 def first_attempt_now(as_of: datetime | None, now: datetime) -> datetime:
     """The moment of a flow run, the same at each attempt: of a scheduled run its slot, else `now`.
 

@@ -18,6 +18,10 @@ from hybrid_ml.store.model_files import model_folder
 
 ENDED_AFTER = timedelta(days=7)
 """A symbol without a feed whose newest bar is older has ended: longer than any market is closed."""
+NO_SYMBOLS = (
+    "the database holds no bars; `hybrid-ml symbols add --exchange binance --symbols BTCUSDT` brings those of an "
+    "exchange, `hybrid-ml backfill --source file --csv_path FILE --symbol NAME` those of a file"
+)
 NO_BARS: Mapping[str, datetime] = MappingProxyType({})
 
 
@@ -69,13 +73,15 @@ def make_run(
     symbols_with_bars: list[str],
     now: datetime,
     newest_bars: Mapping[str, datetime] = NO_BARS,
+    *,
+    may_be_empty: bool = False,
 ) -> Run:
     """Determine what a request leaves open. `now`: the moment of a run without `as_of`.
 
     `newest_bars`: those of symbols without a feed; where nobody names symbols, the ones that have ended are left out.
 
     Raises BadInput for a moment in the future or symbols that do not fit the source, and
-    DataUnavailable when there is no symbol to work on.
+    DataUnavailable when there is no symbol to work on, unless it `may_be_empty`.
     """
     as_of = settle_moment(request.as_of, now)
     offered = without_simulated(symbols_with_bars)
@@ -83,10 +89,12 @@ def make_run(
     if names_symbols(request, settings) or len(ended) == len(offered):
         ended = {}  # where all have ended, somebody evaluates the past
     symbols = _symbols(request, settings, [symbol for symbol in offered if symbol not in ended])
+    if not symbols and not may_be_empty:
+        raise DataUnavailable(NO_SYMBOLS)
     return Run(
         as_of=as_of,
         symbols=symbols,
-        default_symbol=(settings.symbols or offered or symbols)[0],
+        default_symbol=next(iter(settings.symbols or offered or symbols), ""),
         source=request.source,
         csv_path=request.csv_path,
         models_dir=settings.models_dir,
@@ -148,9 +156,4 @@ def _symbols(request: Request, settings: Settings, offered: list[str]) -> list[s
         if len(named) != 1:
             raise BadInput(f"--csv_path {request.csv_path} holds one symbol; name it with --symbol NAME")
         return named
-    symbols = request.symbols or settings.symbols or offered
-    if not symbols:
-        raise DataUnavailable(
-            "the database holds no bars; load some with `hybrid-ml backfill --source csv --csv_path FILE --symbol NAME`"
-        )
-    return symbols
+    return request.symbols or settings.symbols or offered

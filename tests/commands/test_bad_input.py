@@ -127,7 +127,7 @@ def test_bad_rows_are_rejected_with_reasons_and_good_rows_are_stored(
 def test_empty_database_error_names_backfill_command(command_here: Command) -> None:
     done = command_here("analyze")
     assert done.returncode == 1
-    assert "the database holds no bars; load some with `hybrid-ml backfill" in done.stderr
+    assert "the database holds no bars; `hybrid-ml symbols add" in done.stderr
     assert done.stderr.count("Traceback") == 0
 
 

@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 from prefect import Flow
 from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.objects import State
 from prefect.flow_engine import run_flow
 from prefect.states import Scheduled
+from sqlalchemy import Engine
 
 from flows.analysis import analysis
 from flows.review import review
@@ -16,6 +18,7 @@ from flows.weekly_training import weekly_training
 from hybrid_ml.pipeline.schedule import ANALYSIS_MINUTES, TRAINING_MINUTES, format_lateness, too_late
 from hybrid_ml.schemas.backfill_request import BackfillRequest
 from hybrid_ml.schemas.requests import AnalysisRequest, ReplayRequest, ReviewRequest, TrainingRequest
+from tests.flows.running import run
 
 SLOT = datetime(2024, 2, 2, 10, 20, tzinfo=UTC)
 MANY_SYMBOLS = [f"S{number}" for number in range(200)]
@@ -26,19 +29,37 @@ def test_scheduled_run_that_begins_too_late_ends_as_skipped(
     prefect_api: str, monkeypatch: pytest.MonkeyPatch, flow: Flow, requested: Any
 ) -> None:
     late = datetime.now(UTC) - timedelta(days=2)
+    state = end_of_scheduled(flow, late, monkeypatch, request=requested())
+    assert (state.name, state.is_completed()) == ("Skipped", True)
+    assert f"scheduled for {late:%Y-%m-%d %H:%M} UTC, 2 days 0 hours late" in str(state.message)
+
+
+@pytest.mark.parametrize("flow, requested", [(analysis, AnalysisRequest), (weekly_training, TrainingRequest)])
+def test_scheduled_run_before_the_first_bars_is_no_failure(
+    engine: Engine, prefect_api: str, monkeypatch: pytest.MonkeyPatch, flow: Flow, requested: Any
+) -> None:
+    state = end_of_scheduled(flow, datetime.now(UTC), monkeypatch, request=requested())
+    assert (state.name, state.is_completed()) == ("No symbols", True)
+    assert "hybrid-ml symbols add" in str(state.message)
+    by_hand, _ = run(flow, requested())
+    assert by_hand.is_failed()
+    assert "hybrid-ml symbols add" in str(by_hand.message)
+
+
+def end_of_scheduled(flow: Flow, due: datetime, monkeypatch: pytest.MonkeyPatch, **parameters: Any) -> State:
+    """The final state of a run of `flow` that a schedule made for `due`."""
     read = SyncPrefectClient.read_flow_run
 
     def read_as_scheduled(client: SyncPrefectClient, run_id: Any) -> Any:
         return read(client, run_id).model_copy(update={"auto_scheduled": True})
 
-    monkeypatch.setattr(SyncPrefectClient, "read_flow_run", read_as_scheduled)
-    with get_client(sync_client=True) as client:
-        run = client.create_flow_run(flow, state=Scheduled(scheduled_time=late))
-        run_flow(flow, flow_run=run, parameters={"request": requested()})
-        state = client.read_flow_run(run.id).state
+    with monkeypatch.context() as patch, get_client(sync_client=True) as client:
+        patch.setattr(SyncPrefectClient, "read_flow_run", read_as_scheduled)
+        made = client.create_flow_run(flow, state=Scheduled(scheduled_time=due))
+        run_flow(flow, flow_run=made, parameters=parameters, return_type="state")
+        state = client.read_flow_run(made.id).state
     assert state is not None
-    assert (state.name, state.is_completed()) == ("Skipped", True)
-    assert f"scheduled for {late:%Y-%m-%d %H:%M} UTC, 2 days 0 hours late" in str(state.message)
+    return state
 
 
 def test_slot_is_too_late_after_its_limit() -> None:

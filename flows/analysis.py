@@ -135,6 +135,7 @@ def analyse(symbol: str, run: Run, request: AnalysisRequest) -> Proposal:
         verdicts,
         fallback=reason,
         stale=stale,
+        absent_leaders=window.rows.absent(model.base.leaders),
         explanation=explanation,
         file=seal(pack_file(model)) if trial else None,
         stage_ms=watch.stage_ms,

@@ -7,7 +7,7 @@ from hybrid_ml.console.session_tables import show_closed
 from hybrid_ml.console.terminal import CROSS, TICK, err, out
 from hybrid_ml.diagnostics.finding import Finding
 from hybrid_ml.market.labels import CLASSES
-from hybrid_ml.reporting.wording import format_fine_tuning, format_recent_accuracy, symbol_title
+from hybrid_ml.reporting.wording import format_absent_leaders, format_fine_tuning, format_recent_accuracy, symbol_title
 from hybrid_ml.schemas.reports import (
     AddedReport,
     Analysis,
@@ -109,6 +109,8 @@ def _show_analysis(analysis: Analysis) -> None:
     if analysis.fallback:
         out.print(f"  fallback: {analysis.fallback}")
     out.print(f"  {format_recent_accuracy(analysis)}; {format_fine_tuning(analysis)}")
+    if analysis.absent_leaders:
+        out.print(f"  {format_absent_leaders(analysis.absent_leaders)}", markup=False)
     table = Table("", "gate", "value", "bound", "meaning", box=None, padding=(0, 2))
     for gate in analysis.gates:
         value, bound = ("" if number is None else f"{number:z.3f}" for number in (gate.value, gate.bound))

@@ -66,7 +66,8 @@ class Proposal:
     """One symbol's answer before the signals of the run are ranked.
 
     `fallback`: why a model was trained from scratch in this run and the result, None if not.
-    `stale`: the newest bar is too old; nothing will be recorded. `composed`: the alert of a signal.
+    `stale`: the newest bar is too old; nothing will be recorded. `absent_leaders`: those without a bar in time.
+    `composed`: the alert of a signal.
     `file`: with a trial, the checksum of the serving file. `picture_bars`: those of the chart.
     There may be hundreds, and they are sent between processes: so it contains neither the model nor the window.
     """
@@ -82,6 +83,7 @@ class Proposal:
     verdicts: list[Verdict]
     fallback: str | None
     stale: bool
+    absent_leaders: list[str] = field(default_factory=list)
     explanation: Explanation = field(default_factory=Explanation)
     file: Checksum | None = None
     composed: AlertContent | None = None

@@ -9,7 +9,13 @@ from hybrid_ml.market.simulation import SIMULATED_SYMBOL
 from hybrid_ml.reporting.artifact_images import in_few_colours
 from hybrid_ml.reporting.markdown import inline, plain, section, table, wrapped
 from hybrid_ml.reporting.signal_chart import call_chart
-from hybrid_ml.reporting.wording import format_closed, format_fine_tuning, format_recent_accuracy, symbol_title
+from hybrid_ml.reporting.wording import (
+    format_absent_leaders,
+    format_closed,
+    format_fine_tuning,
+    format_recent_accuracy,
+    symbol_title,
+)
 from hybrid_ml.schemas.reports import Analysis, AnalysisReport, Failure
 from hybrid_ml.signals.gates import Verdict
 from hybrid_ml.signals.reasons import format_reason
@@ -65,6 +71,8 @@ def _warnings(analysis: Analysis) -> str:
     lines = [f"**Alert**: {plain(analysis.alert)}."] if analysis.alert else []
     if analysis.fallback:
         lines.append(f"**Fallback**: {plain(analysis.fallback)}.")
+    if analysis.absent_leaders:
+        lines.append(f"**Leader absent**: {plain(format_absent_leaders(analysis.absent_leaders))}.")
     lines += [f"**Problem**: {plain(problem)}" for problem in analysis.problems]
     return "\n\n".join(lines)
 

@@ -1,5 +1,6 @@
 """Texts shared by the terminal, the pages and the reports."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from hybrid_ml.market.simulation import SIMULATED_SYMBOL
@@ -27,6 +28,12 @@ def format_fine_tuning(analysis: Analysis) -> str:
 def symbol_title(symbol: str) -> str:
     """The symbol, with a warning where its bars are simulated."""
     return f"{symbol} (simulated data)" if symbol == SIMULATED_SYMBOL else symbol
+
+
+def format_absent_leaders(leaders: Sequence[str]) -> str:
+    """That an answer was made without these leaders; empty where none is absent."""
+    subject = "its leader" if len(leaders) == 1 else "its leaders"
+    return f"{subject} {' and '.join(leaders)} had no bar in time; the answer was made without" if leaders else ""
 
 
 def format_closed(opens_at: datetime) -> str:

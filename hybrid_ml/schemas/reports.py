@@ -95,6 +95,7 @@ class Analysis(BaseModel):
 
     `threshold`: |log return| beyond which the outcome is DOWN or UP.
     `fallback`: why a model was trained from scratch in this run and the result, None if not.
+    `absent_leaders`: leaders of the model without a bar in time; the answer was made without them.
     `refit_summary`: the comparison of the whole refit with the base on unseen rows.
     `reasons`: what moved the answer, the strongest first; where there is none, `reasons_problem` says why.
     `alert`: the states of its deliveries (sent, logged, paused), "not sent to all", "no chat wants
@@ -114,6 +115,7 @@ class Analysis(BaseModel):
     signal: bool
     refused_by: list[str]
     gates: list[Verdict]
+    absent_leaders: list[str] = []
     reasons: list[Reason] = []
     reasons_problem: str = ""
     model: ModelSummary

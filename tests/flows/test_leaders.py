@@ -21,7 +21,7 @@ from hybrid_ml.schemas.requests import AnalysisRequest, ReplayRequest, TrainingR
 from hybrid_ml.store.bars import leader_candidates, store_bars
 from hybrid_ml.store.engine import open_engine
 from tests.exchange_server import Exchange, Market, exchange_server
-from tests.flows.running import AS_OF, rows, run
+from tests.flows.running import AS_OF, page, rows, run
 from tests.simulated import bars_until, following_bars
 
 CHAMPIONS = "SELECT symbol, leaders FROM model_versions WHERE status = 'champion' ORDER BY symbol"
@@ -60,6 +60,8 @@ def test_leader_is_chosen_recorded_and_used(market: Engine, home: Path, caplog: 
     state, late = run(analysis, AnalysisRequest(symbols=["FIRST"], **BY_HAND))
     assert state.is_completed()
     assert "FIRST: its leader LEAD has no bar in time; the answer is made without it" in caplog.text
+    assert (whole.analyses[0].absent_leaders, late.analyses[0].absent_leaders) == ([], ["LEAD"])
+    assert "its leader LEAD had no bar in time; the answer was made without" in page("analysis-first")
     assert late.analyses[0].bar_time == whole.analyses[0].bar_time
     assert late.analyses[0].probabilities != whole.analyses[0].probabilities
 

@@ -112,7 +112,7 @@ def test_first_symbol_keeps_its_folder_when_it_has_ended() -> None:
 
 
 def test_run_without_any_symbol_is_refused_with_remedy() -> None:
-    with pytest.raises(DataUnavailable, match="holds no bars; load some with `hybrid-ml backfill"):
+    with pytest.raises(DataUnavailable, match="holds no bars; `hybrid-ml symbols add"):
         open_with(Request())
 
 

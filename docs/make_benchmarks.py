@@ -9,6 +9,7 @@ PAGE = Path(__file__).with_name("benchmarks.md")
 DOCUMENTS, PROGRAMS = PAGE.with_suffix(""), PAGE.parents[1] / "bench"
 DISCUSSED_IN = {
     "adapters": "experiments.md",
+    "backfill": "bars.md#load-a-file",
     "day": "reliability.md",
     "drift": "review.md",
     "experiments": "experiments.md",

@@ -6,6 +6,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from deployments.status.collect import DeploymentStatus, InstallationStatus, format_next_runs
+from hybrid_ml.config.settings import DEFAULT
 from hybrid_ml.console.terminal import CROSS, TICK, out
 from hybrid_ml.diagnostics.settings_table import SettingRow
 from hybrid_ml.diagnostics.sizes import Sizes
@@ -13,6 +14,7 @@ from hybrid_ml.health.problems import problem_text
 from hybrid_ml.market.bars import age_minutes, future_problem
 from hybrid_ml.reporting.wording import format_closed
 from hybrid_ml.schemas.bot_status import LastAnswer, SymbolStatus
+from hybrid_ml.text.counts import counted
 
 
 def show_status(status: InstallationStatus) -> None:
@@ -29,7 +31,7 @@ def show_status(status: InstallationStatus) -> None:
     if status.sizes:
         out.print(_sizes(status.sizes))
     if status.settings:
-        out.print(_settings(status.settings))
+        _show_settings(status.settings)
     for message in status.open_problems:
         out.print(f"{CROSS} {escape(problem_text(message))}")
     for problem in status.problems:
@@ -81,11 +83,15 @@ def _sizes(sizes: Sizes) -> Table:
     return table
 
 
-def _settings(rows: list[SettingRow]) -> Table:
+def _show_settings(rows: list[SettingRow]) -> None:
+    """Those that somebody set: the others, and there are forty, only hide them."""
+    stated = [row for row in rows if row.origin != DEFAULT]
     table = Table("setting", "value", "from", box=None, padding=(0, 2))
-    for row in rows:
+    for row in stated:
         table.add_row(row.name, escape(row.shown), escape(row.origin))
-    return table
+    if stated:
+        out.print(table)
+    out.print(f"{counted(len(rows) - len(stated), 'setting')} at the default; --json shows every one")
 
 
 def _answer(last: LastAnswer | None) -> str:

@@ -1,4 +1,4 @@
-"""`hybrid-ml status` on a terminal: the row of a symbol."""
+"""`hybrid-ml status` on a terminal."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -6,7 +6,9 @@ import pytest
 
 from deployments.status.collect import InstallationStatus
 from deployments.status.table import show_status
+from hybrid_ml.config.settings import DEFAULT
 from hybrid_ml.console.terminal import out
+from hybrid_ml.diagnostics.settings_table import SettingRow
 from hybrid_ml.schemas.bot_status import LastAnswer, SymbolStatus
 
 NOW = datetime(2024, 5, 1, 12, 0, tzinfo=UTC)
@@ -26,3 +28,15 @@ def test_symbol_states_its_recent_accuracy_beside_a_signal_of_any(
     show_status(InstallationStatus(as_of=NOW, symbols=[symbol]))
     row = next(line for line in capsys.readouterr().out.splitlines() if line.strip().startswith("ABC"))
     assert shown in " ".join(row.split())
+
+
+def test_settings_at_their_defaults_are_counted_not_listed(capsys: pytest.CaptureFixture) -> None:
+    rows = [
+        SettingRow(name="HYBRID_ML_SYMBOLS", shown="ABC", origin="environment"),
+        SettingRow(name="HYBRID_ML_MODELS_DIR", shown="models", origin=DEFAULT),
+    ]
+    show_status(InstallationStatus(as_of=NOW, settings=rows))
+    text = capsys.readouterr().out
+    assert "HYBRID_ML_SYMBOLS" in text
+    assert "HYBRID_ML_MODELS_DIR" not in text
+    assert "1 setting at the default; --json shows every one" in text

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import certifi
 import pytest
 from hypothesis import settings
 from sqlalchemy import Engine
@@ -38,13 +39,17 @@ os.environ.update(
         "HYBRID_ML_DATA_DIR": str(WORK),
         "HYBRID_ML_MODELS_DIR": str(WORK / "models"),
         "HYBRID_ML_MAX_GAP_MINUTES": "30",
-        "HYBRID_ML_NUM_THREADS": "2",
+        "HYBRID_ML_NUM_THREADS": "1",
         "PREFECT_HOME": str(WORK / "prefect"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         # Waiting threads must not keep a core busy that the other test processes need.
         "OMP_WAIT_POLICY": "passive",
+        # Each client reads all trusted authorities, which takes 20 ms; no test talks to a server that needs one.
+        "SSL_CERT_FILE": str(WORK / "authority.pem"),
     }
 )
+END = "-----END CERTIFICATE-----\n"
+(WORK / "authority.pem").write_text(Path(certifi.where()).read_text().partition(END)[0] + END)
 
 from hybrid_ml.config.settings import load_settings  # noqa: E402
 from hybrid_ml.store.embedded import administrator_address, start_embedded  # noqa: E402

@@ -21,10 +21,10 @@ from tests.ports import free_port
 START_SECONDS, STOP_SECONDS = 600.0, 30.0
 OWN_DATABASE = "own_prefect"
 UNUSED_SERVICES = (
-    "CANCELLATION_CLEANUP", "CLEANUP_RECONCILER", "DB_VACUUM", "FOREMAN", "LATE_RUNS", "PAUSE_EXPIRATIONS",
-    "REPOSSESSOR", "TRIGGERS",
+    "CANCELLATION_CLEANUP", "CLEANUP_RECONCILER", "DB_VACUUM", "EVENT_PERSISTER", "FOREMAN", "LATE_RUNS",
+    "PAUSE_EXPIRATIONS", "REPOSSESSOR", "TRIGGERS",
 )  # fmt: skip
-"""Services that query the database every few seconds and that no test of this server needs."""
+"""Services that query the database every few seconds, or at each event, and that no test of this server needs."""
 
 
 def shared_server(folder: Path) -> str:
@@ -66,6 +66,8 @@ def start_server(folder: Path, name: str, address: str) -> tuple[subprocess.Pope
         **os.environ,
         **{f"PREFECT_SERVER_SERVICES_{service}_ENABLED": "false" for service in UNUSED_SERVICES},
         "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "2",
+        # One transaction for the events of many tasks: each event its own costs a quarter of the server's time.
+        "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
         "PREFECT_SERVER_DATABASE_CONNECTION_URL": for_asyncpg(address),
         "PREFECT_SERVER_DATABASE_TIMEOUT": "120",
         "PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT": "60",

@@ -16,12 +16,11 @@ from typing import Any
 from uuid import UUID
 
 import psutil
-from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
-from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 from sqlalchemy import Engine, create_engine, text
 
 from deployments.provision.deploy import stated_deployments
@@ -68,8 +67,7 @@ class Up:
 
     @contextmanager
     def client(self) -> Iterator[SyncPrefectClient]:
-        access = {PREFECT_API_URL: self.api_url, PREFECT_API_AUTH_STRING: self.authentication}
-        with temporary_settings(access), get_client(sync_client=True) as client:
+        with SyncPrefectClient(self.api_url, auth_string=self.authentication) as client:
             yield client
 
     @property

@@ -25,6 +25,9 @@ A_THIRD = {"flat_share": 1 / 3}
 """With a third as FLAT the model of a few thousand simulated bars at AS_OF is right often enough to stay."""
 
 
+BOOSTING_ROUNDS = 60
+"""A fifth of the usual ones: no test of flows is about how good a model is."""
+
 RUNS: list[UUID] = []
 """The flow runs of this process. The Prefect server has those of other test processes as well."""
 

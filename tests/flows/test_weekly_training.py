@@ -9,10 +9,9 @@ import pytest
 from sqlalchemy import Engine
 
 from flows.weekly_training import weekly_training
-from hybrid_ml.learning.training import BOOSTING_ROUNDS
 from hybrid_ml.schemas.requests import TrainingRequest
 from hybrid_ml.store.bars import store_bars
-from tests.flows.running import AS_OF, analyze, page, rows, run, train
+from tests.flows.running import AS_OF, BOOSTING_ROUNDS, analyze, page, rows, run, train
 
 
 def test_first_model_is_evaluated_promoted_and_copied(market: Engine, home: Path) -> None:

@@ -1,34 +1,33 @@
-"""Where things are. The only reader of the environment and of `.env`; what they leave open, the host may offer."""
+"""Where things are. The only reader of the environment and of `.env`; blocks of a server may override what is unset."""
 
-import json
 import os
-import re
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PrivateAttr,
-    SecretStr,
-    StringConstraints,
-    ValidationError,
-    field_validator,
-)
+from pydantic import Field, PrivateAttr, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
     EnvSettingsSource,
-    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
 
+from hybrid_ml.config.formats import (
+    OFF,
+    BotApiAddress,
+    Chat,
+    ChatIds,
+    ChatIdsOrOff,
+    ChatList,
+    ExchangeAddress,
+    ExchangeAddresses,
+    Leaders,
+    SecretUrl,
+    split_names,
+)
 from hybrid_ml.config.leaders import LeaderWishes, parse_leaders
 from hybrid_ml.config.overrides import SettingOverride, current_overrides
 from hybrid_ml.config.thresholds import MaxEntropy, MaxSignals, MinConfidence, MinProbMargin, SignalsPerDay
@@ -42,7 +41,6 @@ MIN_FREE_MB = 1_024
 SETTLING_SECONDS = 2
 SILENCE_SECONDS = 150
 """Longer than a machine is suspended when it is moved or its lid closed briefly, far shorter than a slot is useful."""
-OFF = "off"
 SECRETS = {
     "hybrid_ml_health_chat_id",
     "hybrid_ml_health_webhook_url",
@@ -51,7 +49,7 @@ SECRETS = {
 }
 """Of the settings whose value an error shows otherwise; in the place of a chat there may stand a token."""
 ENVIRONMENT, ENV_FILE, DEFAULT = "environment", ".env", "default"
-"""Where a value comes from, unless it was offered: then the offer says."""
+"""Where a value comes from, unless it is an override, which says so itself."""
 
 
 def project_folder() -> Path:
@@ -59,52 +57,23 @@ def project_folder() -> Path:
     return CHECKOUT if (CHECKOUT / "pyproject.toml").is_file() else Path.cwd()
 
 
-def _chat_id(value: object) -> str:
-    """A chat's number, or the @name of a public channel."""
-    name = str(value).strip()
-    if re.search(r"\d:[\w-]{5}", name):
-        raise ValueError("the value has the form of a bot token, which belongs into TELEGRAM_BOT_TOKEN")
-    if isinstance(value, bool) or not re.fullmatch(r"-?\d{1,20}|@\w{1,64}", name, re.ASCII):
-        raise ValueError(f"{name!r} is no chat: give its number, such as 123456789 or -1001234567890, or @channelname")
-    return name.lower() if name.startswith("@") else str(int(name))
-
-
-ChatId = Annotated[str, BeforeValidator(_chat_id)]
-
-
-class Chat(BaseModel):
-    """One receiver of alerts, and which ones it wants: all symbols when none are named."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    chat_id: ChatId
-    min_confidence: float = Field(0.0, ge=0, le=1)
-    symbols: list[Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]] = []
-    commands: Literal["administrators", "everyone"] = "administrators"
-    """Who may /pause and /resume a group; a private chat's owner always may."""
-
-    def wants(self, symbol: str, confidence: float) -> bool:
-        """Whether a signal of `symbol` as sure as `confidence` is for this chat."""
-        return confidence >= self.min_confidence and (not self.symbols or symbol in self.symbols)
-
-
 class Settings(BaseSettings):
     """Environment variables, each of which may also stand in `.env`; an empty one counts as unset.
 
-    The environment wins over `.env`, even with an empty one; both win over what is offered.
+    The environment wins over `.env`, even with an empty one; both win over overrides.
     """
 
     model_config = SettingsConfigDict(env_file=(project_folder() / ".env", ".env"), extra="ignore", frozen=True)
 
     neon_conn_str: SecretStr = Field(SecretStr(""), description="PostgreSQL; unset: the embedded one")
     telegram_bot_token: SecretStr = Field(SecretStr(""), description="token of the bot that sends alerts")
-    telegram_chat_id: str = Field("", description="the chat that receives them, or several, comma separated")
-    telegram_chats: Annotated[list[Chat], NoDecode] = Field(
+    telegram_chat_id: ChatIds = Field("", description="the chat that receives them, or several, comma separated")
+    telegram_chats: ChatList = Field(
         [], description='chats with wishes: [{"chat_id": "42", "min_confidence": 0.7, "symbols": ["BTCUSD"]}]'
     )
-    telegram_base_url: str = Field("", description="a self-hosted Bot API server, http://host:port/bot")
+    telegram_base_url: BotApiAddress = Field("", description="a self-hosted Bot API server, http://host:port/bot")
     hybrid_ml_symbols: str = Field("", description="symbols, comma separated; the first is the default one")
-    hybrid_ml_leaders: str = Field(
+    hybrid_ml_leaders: Leaders = Field(
         "auto",
         description="whose bars models see too: auto, none, BTCUSD,ETHUSD or EOSUSD:BTCUSD;ADAUSD:none",
     )
@@ -140,10 +109,10 @@ class Settings(BaseSettings):
     hybrid_ml_max_file_mb: int = Field(
         500, ge=1, le=100_000, description="megabytes of a file of bars at most, expanded; 10,000 rows for each"
     )
-    hybrid_ml_binance_url: str = Field(
+    hybrid_ml_binance_url: ExchangeAddress = Field(
         "", description="address that speaks Binance's API, https://host; unset: that of the exchange"
     )
-    hybrid_ml_exchange_urls: str = Field(
+    hybrid_ml_exchange_urls: ExchangeAddresses = Field(
         "",
         description="addresses asked instead of those in ccxt, comma separated: kraken=https://host,okx=https://host",
     )
@@ -166,11 +135,11 @@ class Settings(BaseSettings):
     hybrid_ml_silence_seconds: float = Field(
         SILENCE_SECONDS, ge=5, le=3_600, description="how long a part of `up` may be silent before it is replaced"
     )
-    hybrid_ml_health_chat_id: str = Field(
+    hybrid_ml_health_chat_id: ChatIdsOrOff = Field(
         "", description="chats that hear when the service is ill, comma separated; unset: those of alerts; none: `off`"
     )
-    hybrid_ml_health_webhook_url: SecretStr = Field(SecretStr(""), description="URL that gets the same as JSON")
-    hybrid_ml_heartbeat_url: SecretStr = Field(
+    hybrid_ml_health_webhook_url: SecretUrl = Field(SecretStr(""), description="URL that gets the same as JSON")
+    hybrid_ml_heartbeat_url: SecretUrl = Field(
         SecretStr(""),
         description="URL of a dead-man's switch, requested after each good slot, URL/fail after a bad one",
     )
@@ -211,7 +180,7 @@ class Settings(BaseSettings):
     @property
     def symbols(self) -> list[str]:
         """The configured symbols in order; empty when none are configured."""
-        return list(dict.fromkeys(_split(self.hybrid_ml_symbols)))
+        return list(dict.fromkeys(split_names(self.hybrid_ml_symbols)))
 
     @property
     def leader_wishes(self) -> LeaderWishes:
@@ -221,7 +190,7 @@ class Settings(BaseSettings):
     @property
     def allowed_hosts(self) -> list[str]:
         """Names by which the server may be reached, beside its own; `*.example.com` means all below it."""
-        return list(dict.fromkeys(_split(self.hybrid_ml_allowed_hosts)))
+        return list(dict.fromkeys(split_names(self.hybrid_ml_allowed_hosts)))
 
     @property
     def models_dir(self) -> Path:
@@ -239,7 +208,7 @@ class Settings(BaseSettings):
     @property
     def file_folders(self) -> list[Path]:
         """The folders of HYBRID_ML_FILES, with commas or the system's path separator between them."""
-        return [project_folder() / name for name in _split(self.hybrid_ml_files.replace(os.pathsep, ","))]
+        return [project_folder() / name for name in split_names(self.hybrid_ml_files.replace(os.pathsep, ","))]
 
     @property
     def uses_embedded_database(self) -> bool:
@@ -248,7 +217,7 @@ class Settings(BaseSettings):
     @property
     def exchange_urls(self) -> dict[str, str]:
         """Addresses by the names of exchanges in ccxt."""
-        parts = (item.partition("=") for item in _split(self.hybrid_ml_exchange_urls))
+        parts = (item.partition("=") for item in split_names(self.hybrid_ml_exchange_urls))
         return {name.strip(): url.strip().rstrip("/") for name, _, url in parts}
 
     @property
@@ -259,7 +228,7 @@ class Settings(BaseSettings):
     def chats(self) -> list[Chat]:
         """Every receiver with its wishes; one that stands in TELEGRAM_CHATS several times has several."""
         wishes = {chat.chat_id for chat in self.telegram_chats}
-        plain = [Chat(chat_id=chat_id) for chat_id in dict.fromkeys(_split(self.telegram_chat_id))]
+        plain = [Chat(chat_id=chat_id) for chat_id in dict.fromkeys(split_names(self.telegram_chat_id))]
         return [*(chat for chat in plain if chat.chat_id not in wishes), *self.telegram_chats]
 
     @property
@@ -272,7 +241,7 @@ class Settings(BaseSettings):
         """The chats that hear when the service is ill; none where there is no bot."""
         if self.hybrid_ml_health_chat_id == OFF or not self.telegram_bot_token.get_secret_value().strip():
             return []
-        return list(dict.fromkeys(_split(self.hybrid_ml_health_chat_id))) or self.chat_ids
+        return list(dict.fromkeys(split_names(self.hybrid_ml_health_chat_id))) or self.chat_ids
 
     @property
     def missing_telegram_settings(self) -> str:
@@ -281,71 +250,10 @@ class Settings(BaseSettings):
         missing += [] if self.chats else ["TELEGRAM_CHAT_ID"]
         return f"{' and '.join(missing)} not set" if missing else ""
 
-    @field_validator("telegram_chat_id")
-    @classmethod
-    def _every_chat_is_one(cls, value: str) -> str:
-        return ",".join(_chat_id(name) for name in _split(value))
-
-    @field_validator("hybrid_ml_health_chat_id")
-    @classmethod
-    def _every_chat_is_one_or_off(cls, value: str) -> str:
-        return OFF if value.strip().lower() == OFF else ",".join(_chat_id(name) for name in _split(value))
-
-    @field_validator("hybrid_ml_health_webhook_url", "hybrid_ml_heartbeat_url")
-    @classmethod
-    def _a_url(cls, value: SecretStr) -> SecretStr:
-        url = value.get_secret_value().strip()
-        if url and not re.fullmatch(r"https?://[^\s/]+(/\S*)?", url):
-            raise ValueError("no URL; write it like https://host/path")
-        return SecretStr(url)
-
-    @field_validator("telegram_base_url")
-    @classmethod
-    def _an_address(cls, value: str) -> str:
-        if value.strip() and not re.fullmatch(r"https?://[^\s/]+/\S*", value.strip()):
-            raise ValueError("no address; write it like http://127.0.0.1:8081/bot")
-        return value.strip()
-
-    @field_validator("hybrid_ml_leaders")
-    @classmethod
-    def _leaders_of_symbols(cls, value: str) -> str:
-        parse_leaders(value)
-        return value
-
-    @field_validator("hybrid_ml_binance_url")
-    @classmethod
-    def _an_exchange(cls, value: str) -> str:
-        if value.strip() and not re.fullmatch(r"https?://[^\s/]+(/\S*)?", value.strip()):
-            raise ValueError("no address; write it like https://data-api.binance.vision")
-        return value.strip()
-
-    @field_validator("hybrid_ml_exchange_urls")
-    @classmethod
-    def _every_exchange_has_an_address(cls, value: str) -> str:
-        for item in _split(value):
-            if not re.fullmatch(r"[a-z0-9]+ *= *https?://[^\s/]+/?", item):
-                raise ValueError(f"{item!r} is no name with an address; write it like kraken=https://host")
-        return value
-
-    @field_validator("telegram_chats", mode="before")
-    @classmethod
-    def _chats_are_json(cls, value: object) -> object:
-        """An empty one counts as unset."""
-        if not isinstance(value, str):
-            return value
-        try:
-            return json.loads(value) if value.strip() else []
-        except ValueError:
-            raise ValueError('not JSON; write it like [{"chat_id": "42", "min_confidence": 0.7}]') from None
-
     @cached_property
     def training_threads(self) -> int:
         """Threads for training; a crowded machine is faster with few, so never all of a big one."""
         return self.hybrid_ml_num_threads or min(cores(), MOST_NUM_THREADS)
-
-
-def _split(names: str) -> list[str]:
-    return [name.strip() for name in names.split(",") if name.strip()]
 
 
 def cores() -> int:
@@ -355,12 +263,12 @@ def cores() -> int:
 
 def load_settings() -> Settings:
     """Read the environment now. Raises BadInput naming the variable when a value cannot be used."""
-    own = _own()
-    settings = _settled(own)
-    return _settled({**current_overrides(), **own}) if settings.hybrid_ml_blocks and current_overrides() else settings
+    own = _stated()
+    settings = _validated(own)
+    return _validated({**current_overrides(), **own}) if settings.hybrid_ml_blocks and current_overrides() else settings
 
 
-def _own() -> dict[str, SettingOverride]:
+def _stated() -> dict[str, SettingOverride]:
     """What environment and `.env` state; an empty variable hides its line in `.env`, and then counts as unset."""
     from_file = {name: (value, ENV_FILE) for name, value in DotEnvSettingsSource(Settings)().items()}
     from_environment = {name: (value, ENVIRONMENT) for name, value in EnvSettingsSource(Settings)().items()}
@@ -368,22 +276,22 @@ def _own() -> dict[str, SettingOverride]:
     return {name: SettingOverride(value, origin) for name, (value, origin) in both.items() if value and value.strip()}
 
 
-def _settled(stated: Mapping[str, SettingOverride]) -> Settings:
+def _validated(stated: Mapping[str, SettingOverride]) -> Settings:
     try:
         settings = Settings(**{name: item.value for name, item in stated.items()})  # type: ignore[arg-type]
     except ValidationError as error:
-        raise BadInput("; ".join(_told(item, stated) for item in error.errors())) from None
+        raise BadInput("; ".join(_problem(item, stated) for item in error.errors())) from None
     settings._origins = {name: item.origin for name, item in stated.items()}
     return settings
 
 
-def _told(problem: ErrorDetails, stated: Mapping[str, SettingOverride]) -> str:
+def _problem(problem: ErrorDetails, stated: Mapping[str, SettingOverride]) -> str:
     """Which variable or block, and where in it; its value only where that cannot be secret."""
     name, *within = problem["loc"]
     where = "".join(f", entry {part + 1}" if isinstance(part, int) else f", {part}" for part in within)
     text, source = problem["msg"].removeprefix("Value error, "), stated[str(name)]
     if source.origin not in (ENVIRONMENT, ENV_FILE):
-        for part in _split(source.value):
+        for part in split_names(source.value):
             text = text.replace(repr(part), "what it holds")
         return f"{source.origin}{where}: {text}"
     value = f" {source.value}" if str(name).startswith("hybrid_ml_") and str(name) not in SECRETS else ""

@@ -9,6 +9,7 @@ only show that it runs: the market they come from has no secrets. Give real ones
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import lightgbm
@@ -23,9 +24,9 @@ from hybrid_ml.learning.model import softmax
 from hybrid_ml.learning.reliability import calibration_error
 from hybrid_ml.learning.rows import EMBARGO_BARS, Window, make_window
 from hybrid_ml.learning.training import BOOSTING_ROUNDS, PARAMETERS
-from hybrid_ml.market.bars import MAX_GAP_MINUTES
-from hybrid_ml.market.features import mirror
+from hybrid_ml.market.bars import MAX_GAP_MINUTES, to_grid
 from hybrid_ml.market.labels import FLAT, FLAT_SHARE, UP, flat_threshold, label
+from hybrid_ml.market.leaders import blank_some, make_leader_bars, mirror_all
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,8 @@ class Variant:
     mirrored: str = "every other"
     half_life_rows: int | None = None
     candidates: tuple[str, ...] = ()
+    withheld_rows: int = 0
+    """The newest ones, left out as those for calibration and the hold-out are in use."""
 
 
 IN_USE = "in use"
@@ -56,6 +59,8 @@ VARIANTS = {
     "0.3 of the features": Variant({"feature_fraction": 0.3}),
     "best split points": Variant({"extra_trees": False}),
     "half the rows a tree": Variant({"bagging_fraction": 0.5, "bagging_freq": 1}),
+    "boost from average": Variant({"boost_from_average": True}),
+    "newest 3000 rows withheld": Variant(withheld_rows=3_000),
     "half-life 30000 rows": Variant(half_life_rows=30_000),
     "half-life 50000 rows": Variant(half_life_rows=50_000),
     **{f"with {name}": Variant(candidates=(name,)) for name in CANDIDATES},
@@ -88,8 +93,9 @@ def answer(
     variant: Variant, window: Window, training: NDArray[np.intp], requested: NDArray[np.intp], threads: int
 ) -> Answers:
     """Train on the rows `training`, answer the rows `requested` (places in the window)."""
-    rows = window.rows
-    features, mirrored = rows.features, mirror(rows.features)
+    rows, training = window.rows, training[: len(training) - variant.withheld_rows]
+    features = rows.matrix(list(rows.leader_features))
+    mirrored, columns = mirror_all(features), features.shape[1]
     for name in variant.candidates:
         more, directed = candidate_features(name, window.grid)
         features = np.concatenate([features, more], axis=1)
@@ -105,6 +111,7 @@ def answer(
         other = np.arange(len(training)) % 2 == 1
         learnt = np.where(other[:, None], mirrored[training], learnt)
         known = np.where(other, UP - truth, truth)
+    learnt[:, :columns] = blank_some(learnt[:, :columns])
     weights = None if variant.half_life_rows is None else 0.5 ** (age / variant.half_life_rows)
     parameters = {**PARAMETERS, **variant.parameters, "num_threads": threads}
     weights = None if weights is None else weights / weights.mean()
@@ -157,6 +164,7 @@ def measures(name: str, found: Answers, used: Answers) -> dict[str, Any]:
 
 def main() -> None:
     parser = options(__doc__, smallest={"start": "2024-11-24", "bars": 16_000, "rows": 2_000, "threads": 1})
+    parser.add_argument("--leader_path", type=Path, help="bars of a leader; with --csv_path")
     parser.add_argument("--bars", type=int, default=300_000, help="simulated bars")
     parser.add_argument("--start", default="2024-06-02", help="first Sunday, e.g. 2018-03-04")
     parser.add_argument("--sundays", type=int, default=1)
@@ -172,6 +180,9 @@ def main() -> None:
     if unknown:
         parser.error(f"no variant {', '.join(unknown)}; there are: {'; '.join(VARIANTS)}")
     window = make_window(some_bars(2_000_000 if chosen.csv_path else chosen.bars, chosen.csv_path), MAX_GAP_MINUTES)
+    if chosen.leader_path:
+        leader = make_leader_bars(to_grid(some_bars(2_000_000, chosen.leader_path), MAX_GAP_MINUTES))
+        window = window.with_leaders({"the leader": leader})
     splits = list(sundays(window, chosen.start, chosen.sundays, chosen.every, chosen.rows))
     found = {}
     for name in names:

@@ -17,8 +17,8 @@ from hybrid_ml.text.counts import counted
 ABOUT_MODELS = {"start", "cycle_minutes", "first_week", "flat_share", "fast_mode", "fine_tune_rows"}
 """What of a request decides what models answer. The hours and the oldest bar decide in which cycles they do, and kept
 predictions state their cycle; all else (gates, pace, penalty, fee, output) only judges the answers."""
-LAYOUT = 2
-"""Of the files in a folder."""
+LAYOUT = 3
+"""Of the files in a folder; also raised when the code answers otherwise, for kept answers are then those of before."""
 WEEKEND = timedelta(days=3)
 """A last week counts as complete when its bars end this much earlier."""
 

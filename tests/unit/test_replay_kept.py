@@ -167,8 +167,9 @@ def test_another_training_finds_nothing(past: Past, first: tuple[pd.DataFrame, K
     weekly = next(key for key in kept.trainings if key.kind == "base")
     del kept.trainings[weekly]
     judged = replayed(past, other, kept)
-    assert judged["model_version"].iloc[0] != first[0]["model_version"].iloc[0]
-    assert kept.computed >= len(judged)
+    assert not set(first[0]["model_version"]) >= {judged["model_version"].iloc[0]}
+    # Later ones may be of a champion that was trained from scratch on the same rows as before.
+    assert kept.computed >= (judged["model_version"] == judged["model_version"].iloc[0]).sum()
     assert kept.trained == judged["fell_back"].sum() + 1
 
 

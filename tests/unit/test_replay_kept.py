@@ -161,16 +161,16 @@ def test_other_quiet_hours_compute_only_cycles_that_were_asleep(
     assert kept.computed == 13  # twelve that were asleep, and the next, whose adapter before it is another one
 
 
-def test_another_training_finds_nothing(past: Past, first: tuple[pd.DataFrame, KeptWork]) -> None:
+def test_answers_of_another_base_are_computed_anew(past: Past, first: tuple[pd.DataFrame, KeptWork]) -> None:
     kept = again(first[1])
     other = train(past, "ABC", "base", START, 0, 2_100, 1)
     weekly = next(key for key in kept.trainings if key.kind == "base")
     del kept.trainings[weekly]
     judged = replayed(past, other, kept)
     assert not set(first[0]["model_version"]) >= {judged["model_version"].iloc[0]}
-    # Later ones may be of a champion that was trained from scratch on the same rows as before.
+    # The first challenger from scratch meets another champion; trained on the same rows, it is the one of before.
     assert kept.computed >= (judged["model_version"] == judged["model_version"].iloc[0]).sum()
-    assert kept.trained == judged["fell_back"].sum() + 1
+    assert kept.trained >= 2
 
 
 def test_kept_work_is_read_as_it_was_written(first: tuple[pd.DataFrame, KeptWork], tmp_path: Path) -> None:

@@ -140,6 +140,6 @@ def _bot(token: str, base_url: str, requests: "list[HTTPXRequest]") -> "Bot":
     from telegram import Bot
     from telegram.warnings import PTBUserWarning
 
-    # Raw updates: see `poll`.
-    warnings.filterwarnings("ignore", "Please use 'Bot.getUpdates'", PTBUserWarning)
+    # Raw updates and raw administrators: see `poll` and `administrators`.
+    warnings.filterwarnings("ignore", "Please use 'Bot.get(Updates|ChatAdministrators)'", PTBUserWarning)
     return Bot(token, base_url=base_url or PUBLIC_BASE_URL, get_updates_request=requests[0], request=requests[1])

@@ -18,14 +18,19 @@ def command_here(
     def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
         for name, value in (WITHOUT_BLOCKS | environment).items():
             monkeypatch.setenv(name, value)
-        capsys.readouterr()
-        code: object = 0
-        try:
-            main(arguments)
-        except SystemExit as end:
-            code = end.code or 0
-        output = capsys.readouterr()
-        assert isinstance(code, int)
-        return subprocess.CompletedProcess(arguments, code, output.out, output.err)
+        return run_main(capsys, *arguments)
 
     return run
+
+
+def run_main(capsys: pytest.CaptureFixture, *arguments: str) -> subprocess.CompletedProcess:
+    """Run `hybrid-ml …` in this process, with its settings."""
+    capsys.readouterr()
+    code: object = 0
+    try:
+        main(arguments)
+    except SystemExit as end:
+        code = end.code or 0
+    output = capsys.readouterr()
+    assert isinstance(code, int)
+    return subprocess.CompletedProcess(arguments, code, output.out, output.err)

@@ -45,12 +45,13 @@ def write(folder: Path, text: str, name: str = "bars.csv") -> str:
         ),
         (["review", "--days", "0"], "--days 0: Input should be greater than or equal to 1"),
         (["review", "--drift_days", "11"], "--drift_days 11: Input should be less than or equal to 10"),
+        (["up", "--port", "0"], "--port 0: Input should be greater than or equal to 1"),
         (["dance"], "invalid choice: 'dance'"),
         (["analyze", "--nonsense", "1"], "unrecognized arguments: --nonsense"),
     ],
 )
-def test_invalid_flag_is_named_with_its_value(command: Command, arguments: list[str], text: str) -> None:
-    done = command(*arguments)
+def test_invalid_flag_is_named_with_its_value(command_here: Command, arguments: list[str], text: str) -> None:
+    done = command_here(*arguments)
     assert done.returncode == 2, done.stderr
     assert text in done.stderr
     assert "Traceback" not in done.stderr

@@ -1,17 +1,21 @@
 """`hybrid-ml bot` in a process: its answers in the chat, its log, and its exit codes."""
 
+import asyncio
 import json
+import logging
 import os
 import random
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +23,10 @@ import pytest
 from sqlalchemy import Engine, text
 
 from hybrid_ml.bot.replies import HELP
+from hybrid_ml.bot.service import BotService, run_service
+from hybrid_ml.config.settings import load_settings
+from hybrid_ml.errors import AlertRefused, BadInput, ServiceBusy
+from hybrid_ml.store.engine import open_engine, open_for_writing
 from tests.conftest import ROOT, Command
 from tests.databases import end_other_connections
 from tests.faults.sample import sample
@@ -30,13 +38,18 @@ from tests.telegram_server import bot_api
 PROGRAM = [str(Path(sys.executable).with_name("hybrid-ml")), "bot"]
 
 
+def configuration(api: BotApi) -> dict[str, str]:
+    """Environment of a bot that answers three chats through `api`."""
+    chats = "42, -100777, @OurGroup"
+    return {"TELEGRAM_BOT_TOKEN": TOKEN, "TELEGRAM_CHAT_ID": chats, "TELEGRAM_BASE_URL": api.base_url}
+
+
 class BotProcess:
     """A bot in a separate process; `log` is its output."""
 
     def __init__(self, api: BotApi, folder: Path, number: int, environment: dict[str, str]) -> None:
         self._file = folder / f"bot-{number}.log"
-        environment = {**os.environ, "TELEGRAM_BOT_TOKEN": TOKEN, "TELEGRAM_CHAT_ID": "42, -100777, @OurGroup",
-                       "TELEGRAM_BASE_URL": api.base_url, "PYTHONUNBUFFERED": "1", **environment}  # fmt: skip
+        environment = {**os.environ, **configuration(api), "PYTHONUNBUFFERED": "1", **environment}
         with self._file.open("w") as file:
             self.process = subprocess.Popen(PROGRAM, cwd=ROOT, env=environment, stdout=file, stderr=file)
 
@@ -45,12 +58,51 @@ class BotProcess:
         return self._file.read_text()
 
     def end(self, number: int = signal.SIGKILL) -> int:
-        """Send a signal and wait; the exit status."""
+        """Send a signal and wait ten seconds; the exit status."""
         self.process.send_signal(number)
-        return self.process.wait(60)
+        return self.process.wait(10)
+
+
+class BotThread:
+    """The bot's service in a thread of this process, where no other process is the subject."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+        self._loop, self._task = asyncio.new_event_loop(), None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        settings = load_settings()
+        service = BotService(settings, open_for_writing(settings), partial(datetime.now, UTC))
+        self._task = self._loop.create_task(service.serve(None))
+        try:
+            self._loop.run_until_complete(self._task)
+        except asyncio.CancelledError:
+            pass
+        except Exception as error:  # the test asks for it
+            self.error = error
+        finally:
+            self._loop.close()
+
+    @property
+    def is_running(self) -> bool:
+        return self._thread.is_alive()
+
+    def wait(self) -> Exception | None:
+        """Wait for its end; the error that ended it."""
+        self._thread.join(90)
+        assert not self.is_running
+        return self.error
+
+    def end(self) -> Exception | None:
+        with suppress(RuntimeError):  # it has ended
+            self._loop.call_soon_threadsafe(self._task.cancel)
+        return self.wait()
 
 
 Start = Callable[..., BotProcess]
+Serve = Callable[..., BotThread]
 
 
 @pytest.fixture
@@ -78,6 +130,26 @@ def start(api: BotApi, home: Path) -> Iterator[Start]:
         assert TOKEN not in process.log
         if process.process.poll() is None:
             process.end()
+
+
+@pytest.fixture
+def serve(
+    api: BotApi, home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> Iterator[Serve]:
+    """Start the service in a thread, as `start` does in a process; its log is `caplog`."""
+    started: list[BotThread] = []
+    caplog.set_level(logging.INFO, logger="hybrid_ml")
+
+    def run(**environment: str) -> BotThread:
+        for name, value in (configuration(api) | environment).items():
+            monkeypatch.setenv(name, value)
+        started.append(BotThread())
+        return started[-1]
+
+    yield run
+    for service in started:
+        service.end()
+    assert TOKEN not in caplog.text
 
 
 def wait_until(condition: Callable[[], Any], seconds: float = 90) -> None:
@@ -145,11 +217,12 @@ def test_commands_of_configured_chats_are_answered_and_others_ignored(
     assert bot.log.count("chat -5, user 42 is not configured") == 1
     assert "trace" not in bot.log
     assert "cannot be read (TypeError); passed over" in bot.log
+    assert "Traceback" not in bot.log
     assert api.updates == []
 
 
-def test_pause_is_stored_for_the_configured_name_of_the_chat(api: BotApi, start: Start, engine: Engine) -> None:
-    start()
+def test_pause_is_stored_for_the_configured_name_of_the_chat(api: BotApi, serve: Serve, engine: Engine) -> None:
+    serve()
     sent_at = int(time.time()) - 600
     api.say("/pause 90", at=sent_at)
     api.administrators["-5"] = {42}
@@ -162,10 +235,10 @@ def test_pause_is_stored_for_the_configured_name_of_the_chat(api: BotApi, start:
 
 
 def test_only_administrators_pause_a_group_unless_everyone_may(
-    api: BotApi, start: Start, engine: Engine, faults: FaultRows
+    api: BotApi, serve: Serve, engine: Engine, faults: FaultRows, caplog: pytest.LogCaptureFixture
 ) -> None:
     for_everyone = [{"chat_id": "-100888", "commands": "everyone"}]
-    bot = start(TELEGRAM_CHATS=json.dumps(for_everyone))
+    serve(TELEGRAM_CHATS=json.dumps(for_everyone))
     api.administrators["-100777"] = {7}
     started = time.perf_counter()
     for user in (13, 13, 14):
@@ -193,7 +266,7 @@ def test_only_administrators_pause_a_group_unless_everyone_may(
     assert "Telegram does not return the administrators of this group" in answers_of(api)[-1]
     assert rows(engine, paused) == [("-100888",)]
     assert sum(row.method == "getChatAdministrators" for row in api.rows) <= 3
-    assert "/pause in chat -100777: user 13 may not" in bot.log
+    assert "/pause in chat -100777: user 13 may not" in caplog.text
     faults.add(
         "/pause in a group by members, a channel, an anonymous administrator and an administrator",
         "members and the channel got one plain reply a minute, the administrators their pause of 24 h",
@@ -201,14 +274,16 @@ def test_only_administrators_pause_a_group_unless_everyone_may(
     )
 
 
-def test_pending_commands_are_executed_and_old_questions_ignored(api: BotApi, start: Start, engine: Engine) -> None:
+def test_pending_commands_are_executed_and_old_questions_ignored(
+    api: BotApi, serve: Serve, engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
     long_ago = time.time() - 3_600
     for lines in ("/status", "/pause", "/help", "/resume", "/pause 5"):
         api.say(lines, at=long_ago)
     api.say("/record", at=time.time() - 600)
-    bot = start()
+    serve()
     wait_until(lambda: len(api.messages) == 4)
-    assert re.search(r"/status from chat 42 is 6\d minutes old: not answered", bot.log)
+    assert re.search(r"/status from chat 42 is 6\d minutes old: not answered", caplog.text)
     message = answers_of(api)
     assert "is paused until" in message[0]
     assert "again" in message[1]
@@ -255,12 +330,12 @@ def test_bot_killed_repeatedly_answers_no_command_twice(api: BotApi, start: Star
     assert "Traceback" not in last.log
 
 
-def test_bot_retries_after_network_errors(api: BotApi, start: Start) -> None:
+def test_bot_retries_after_network_errors(api: BotApi, serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
     api.say("/help")
     api.orders_of["getMe"] = [Fault("drop_before")]
     faults = ["bad_gateway", "garbage", "drop_after", "slow", "too_many"]
     api.orders_of["getUpdates"] = [Fault(kind) for kind in faults]
-    bot = start()
+    serve()
     wait_until(lambda: answers_of(api) == [HELP])
     api.say("/record")
     wait_until(lambda: len(api.messages) == 2)
@@ -270,51 +345,56 @@ def test_bot_retries_after_network_errors(api: BotApi, start: Start) -> None:
         "Invalid server response",
         "asking again in 4 s",
     ):
-        assert message in bot.log
-    assert "RetryAfter" in bot.log
-    assert bot.end(signal.SIGTERM) == 0
+        assert message in caplog.text
+    assert "RetryAfter" in caplog.text
 
 
-def test_unconfirmed_answer_is_not_repeated_and_refused_answer_is(api: BotApi, start: Start) -> None:
+def test_unconfirmed_answer_is_not_repeated_and_refused_answer_is(
+    api: BotApi, serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
     api.orders.extend([Fault("drop_after"), (403, {"ok": False, "description": "Forbidden: x"}), Fault("too_many")])
-    bot = start()
+    serve()
     for lines in ("/help", "/status", "/record", "/signals"):
         api.say(lines)
     wait_until(lambda: len(api.messages) == 3)
     assert [message[:10] for message in answers_of(api)] == [HELP[:10], "No answers", "No signals"]
     assert api.violations == 0
-    assert "reply to chat 42: Forbidden" in bot.log
+    assert "reply to chat 42: Forbidden" in caplog.text
 
 
-def test_second_poller_and_webhook_are_logged_with_remedy(api: BotApi, start: Start) -> None:
+def test_second_poller_and_webhook_are_logged_with_remedy(
+    api: BotApi, serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
     api.webhook = "https://example.org/hook"
-    bot = start()
+    serve()
     wait_until(lambda: sum(row.method == "getUpdates" for row in api.rows) >= 2)
     api.webhook = ""
     conflict = "Conflict: terminated by other getUpdates request; make sure that only one bot instance is running"
     api.orders_of["getUpdates"] = [(409, {"ok": False, "error_code": 409, "description": conflict})]
     api.say("/help")
     wait_until(lambda: answers_of(api) == [HELP])
-    assert "a webhook gets this bot's updates: if nothing needs it, open https://api.telegram.org/bot<" in bot.log
-    assert "another program polls this bot's updates: stop it" in bot.log
+    assert "a webhook gets this bot's updates: if nothing needs it, open https://api.telegram.org/bot<" in caplog.text
+    assert "another program polls this bot's updates: stop it" in caplog.text
 
 
-def test_invalid_token_ends_the_bot(api: BotApi, start: Start) -> None:
+def test_invalid_token_ends_the_bot(api: BotApi, start: Start, serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
     rejected_at_start = start(**{"TELEGRAM_BOT_TOKEN": "123:wrong"})
     assert rejected_at_start.process.wait(90) == 1
     assert "check TELEGRAM_BOT_TOKEN" in rejected_at_start.log
     assert "123:wrong" not in rejected_at_start.log
-    rejected_later = start()
+    assert "Traceback" not in rejected_at_start.log
+    rejected_later = serve()
     wait_until(lambda: api.polls)
     api.token = "revoked"
     api.say("/help")
-    assert rejected_later.process.wait(90) == 1
-    assert "check TELEGRAM_BOT_TOKEN" in rejected_later.log
-    assert "Traceback" not in rejected_at_start.log + rejected_later.log
+    assert "check TELEGRAM_BOT_TOKEN" in str(rejected_later.wait())
+    assert isinstance(rejected_later.error, AlertRefused)
 
 
-def test_unreachable_database_is_answered_and_no_command_runs_twice(api: BotApi, start: Start, engine: Engine) -> None:
-    bot = start()
+def test_unreachable_database_is_answered_and_no_command_runs_twice(
+    api: BotApi, serve: Serve, engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    serve()
     wait_until(lambda: api.polls)
     with refusing_connections(engine):
         api.say("/pause")
@@ -326,49 +406,35 @@ def test_unreachable_database_is_answered_and_no_command_runs_twice(api: BotApi,
     api.say("/status")
     wait_until(lambda: len(api.messages) == 2)
     assert "This chat gets alerts" in answers_of(api)[1]
-    assert bot.end(signal.SIGTERM) == 0
-    assert "the database does not answer" in bot.log
+    assert "the database does not answer" in caplog.text
     assert rows(engine, "SELECT command FROM bot_updates") == [("status",)]
 
 
-def test_second_bot_waits_then_exits_with_message(api: BotApi, start: Start) -> None:
+def test_second_bot_waits_then_exits_with_message(api: BotApi, start: Start, serve: Serve) -> None:
     first = start()
     wait_until(lambda: api.polls)
-    second = start()
-    assert second.process.wait(90) == 1
-    assert "another `hybrid-ml bot` answers for this database (waited 10 s)" in second.log
-    third = start()
+    second = serve()
+    assert isinstance(second.wait(), ServiceBusy)
+    assert "another `hybrid-ml bot` answers for this database (waited 10 s)" in str(second.error)
+    third = serve()
     time.sleep(0.5)
     assert first.end(signal.SIGTERM) == 0
     api.say("/help")
     wait_until(lambda: answers_of(api) == [HELP])
-    assert third.process.poll() is None
-
-
-def test_sigterm_and_sigint_end_the_bot_at_once(api: BotApi, start: Start) -> None:
-    for number, status in ((signal.SIGTERM, 0), (signal.SIGINT, 130)):
-        seen = len(api.rows)
-        bot = start()
-        wait_until(lambda before=seen: len(api.rows) > before)
-        time.sleep(0.2)
-        began = time.monotonic()
-        assert bot.end(number) == status
-        assert time.monotonic() - began < 10
-        assert "Traceback" not in bot.log
+    assert third.is_running
 
 
 def test_missing_telegram_settings_are_named(command: Command) -> None:
-    done = command("bot")
-    assert done.returncode == 1
-    assert "TELEGRAM_BOT_TOKEN and TELEGRAM_CHAT_ID not set" in done.stderr
     done = command("bot", TELEGRAM_BOT_TOKEN=TOKEN)
+    assert done.returncode == 1
     assert "TELEGRAM_CHAT_ID not set" in done.stderr
     assert TOKEN not in done.stderr
+    with pytest.raises(BadInput, match="TELEGRAM_BOT_TOKEN and TELEGRAM_CHAT_ID not set"):
+        asyncio.run(run_service(load_settings(), open_engine(load_settings()), partial(datetime.now, UTC)))
 
 
-def test_help_loads_no_prefect(command: Command) -> None:
-    done = command("bot", "--help")
-    assert "answers no command twice" in " ".join(done.stdout.split())
+def test_help_loads_no_prefect(command: Command, command_here: Command) -> None:
+    assert "answers no command twice" in " ".join(command_here("bot", "--help").stdout.split())
     program = (
         "import sys, hybrid_ml.cli.bot_command; print(sorted({'prefect', 'lightgbm', 'telegram'} & set(sys.modules)))"
     )

@@ -33,32 +33,24 @@ def market(engine: Engine) -> Engine:
 
 
 def test_documented_commands_work_as_written(command: Command, market: Engine, home: Path) -> None:
-    trained = command("train_model.py", "--limit", "5000", "--validate", "--as_of", MOMENT)
+    trained = command("train_model.py", "--progressive", "--validate", "--as_of", MOMENT)
     assert trained.returncode == 0, trained.stderr
     assert "is in use from now on: there was no champion" in trained.stdout
     assert "recall" in trained.stdout
+    assert "fewer than the limit" in trained.stdout
+    assert "| INFO    |" in trained.stderr
     files = sorted(path.name for path in (home / "models").iterdir())
     assert files[0] == "lightgbm_model.pkl"
     assert files[1].startswith("model_metadata_")
 
-    progressive = command("train_model.py", "--progressive", "--validate", "--as_of", MOMENT)
-    assert progressive.returncode == 0, progressive.stderr
-    assert "fewer than the limit" in progressive.stdout
-
-    request = command("analyze.py", "--source", "db", "--fast_mode", "--preset", "balanced", "--as_of", MOMENT)
+    flags = ["--source", "db", "--fast_mode", "--preset", "balanced", "--max_signals", "1", "--as_of", MOMENT]
+    request = command("analyze.py", *flags)
     assert request.returncode == 0, request.stderr
     assert "entropy" in request.stdout
-
-    limited = ["--source", "db", "--fast_mode", "--preset", "balanced", "--max_signals", "1", "--as_of", MOMENT]
-    assert command("analyze.py", *limited).returncode == 0
 
     scaling = command("check_progressive_scaling.py")
     assert scaling.returncode == 0, scaling.stderr
     assert "80,000" in scaling.stdout
-
-    loaded = command("-c", "from analyze import load_saved_model; print(load_saved_model())")
-    assert loaded.returncode == 0, loaded.stderr
-    assert loaded.stdout.startswith("HybridModel ABC@")
 
     checked = command("test_hybrid_ml.py")
     assert checked.returncode == 0, checked.stdout + checked.stderr
@@ -89,20 +81,20 @@ def test_json_flag_prints_exactly_one_document(command_here: Command, market: En
     assert json.loads(command_here("scaling", "--json").stdout)["steps"][6]["row_limit"] == 80_000
 
 
-def test_quiet_prints_warnings_and_result_only(command: Command, engine: Engine) -> None:
+def test_quiet_prints_warnings_and_result_only(command: Command, command_here: Command, engine: Engine) -> None:
     """The symbol is of this test alone: the server has the logs of other tests too."""
     store_bars(engine, "QUIET", clean_bars(simulate_bars(AS_OF, bars=9_000)).bars)
+    text = command_here("train", "--limit", "50000", "--as_of", MOMENT)
     begin = datetime.now(UTC)
-    text = command("train", "--limit", "50000", "--as_of", MOMENT)
-    assert "| INFO    |" in text.stderr
     quiet = command("train", "--limit", "50000", "--as_of", MOMENT, "--quiet")
     assert "INFO" not in quiet.stderr
     assert "| WARNING | Task run 'train QUIET (base)' - QUIET: trained on the" in quiet.stderr
     assert quiet.stdout.splitlines()[1].split(" in ")[0] == text.stdout.splitlines()[1].split(" in ")[0]
+    assert any(line.startswith("QUIET: hold-out accuracy") for line in info_lines_since(begin)), "they are in the UI"
+
     request = command("analyze", "--as_of", MOMENT, "--quiet", "--json", "--min_confidence", "0.99")
     assert request.stderr == "", "there is no alert that nobody gets"
     assert [answer["symbol"] for answer in json.loads(request.stdout)["analyses"]] == ["QUIET"]
-    assert any(line.startswith("QUIET: accuracy") for line in info_lines_since(begin)), "the Prefect UI has them all"
 
 
 def info_lines_since(begin: datetime) -> Iterator[str]:
@@ -132,12 +124,13 @@ def test_quiet_prints_errors_but_not_the_temporary_server(command: Command, mark
 def test_functions_of_analyze_module_work(command_here: Command, market: Engine) -> None:
     command_here("train", "--limit", "3000", "--as_of", MOMENT)
     model = load_saved_model()
+    assert str(model).startswith("HybridModel ABC@")
     assert validate_model_on_recent_data(model).rows == 200
     assert save_model(model) == model.version
 
 
-def test_check_fails_when_the_database_is_unreachable(command: Command) -> None:
-    done = command("check", NEON_CONN_STR="postgresql://me:s3cret@127.0.0.1:1/db")
+def test_check_fails_when_the_database_is_unreachable(command_here: Command) -> None:
+    done = command_here("check", NEON_CONN_STR="postgresql://me:s3cret@127.0.0.1:1/db")
     assert done.returncode == 1
     assert "✗ database" in done.stdout
     assert "s3cret" not in done.stdout

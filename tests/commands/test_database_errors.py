@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from hybrid_ml.cli.__main__ import main
+from tests.commands.conftest import run_main
 from tests.conftest import ROOT, WORK
 from tests.databases import OwnPostgres, role
 
@@ -92,7 +92,8 @@ def run_process(*arguments: str, **environment: str) -> subprocess.CompletedProc
     )
 
 
-RunHere = Callable[..., str]
+RunHere = Callable[..., subprocess.CompletedProcess]
+Refuse = Callable[..., str]
 
 
 @pytest.fixture
@@ -113,28 +114,34 @@ def restored_process() -> Iterator[None]:
 
 @pytest.fixture
 def run_here(restored_process: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> RunHere:
-    """Run a failing command in this process against an address; returns its stderr."""
+    """Run `hybrid-ml …` in this process against an address."""
+
+    def run(address: str, *arguments: str) -> subprocess.CompletedProcess:
+        monkeypatch.setenv("NEON_CONN_STR", address)
+        return run_main(capsys, *arguments)
+
+    return run
+
+
+@pytest.fixture
+def refusal(run_here: RunHere) -> Refuse:
+    """Run a command that fails in this process; returns its stderr, or what it printed instead."""
 
     def run(address: str, *arguments: str) -> str:
-        monkeypatch.setenv("NEON_CONN_STR", address)
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as exit_info:
-            main(arguments)
-        assert exit_info.value.code == 1
-        output = capsys.readouterr()
-        assert "Traceback" not in output.out
-        return output.err or output.out
+        done = run_here(address, *arguments)
+        assert done.returncode == 1
+        assert "Traceback" not in done.stdout
+        return done.stderr or done.stdout
 
     return run
 
 
 @pytest.mark.parametrize("case", MIGRATIONS)
-def test_migration_error_is_one_line_with_remedy(server: str, address: str, case: str) -> None:
+def test_migration_error_is_one_line_with_remedy(run_here: RunHere, server: str, address: str, case: str) -> None:
     statements, message = MIGRATIONS[case]
     with role(server, address, *statements, password=PASSWORD) as restricted:
-        done = run_process("migrate", NEON_CONN_STR=restricted)
-    assert done.returncode == 1
-    assert done.stdout == ""
+        done = run_here(restricted, "migrate")
+    assert (done.returncode, done.stdout) == (1, "")
     assert_one_line(done.stderr, message)
 
 
@@ -149,13 +156,13 @@ def test_migration_error_is_one_line_with_remedy(server: str, address: str, case
         ("pgbouncer=true&connection_limit=1", "port 1 failed: Connection refused"),
     ],
 )
-def test_address_with_unknown_parameter_is_one_line(run_here: RunHere, parameters: str, message: str) -> None:
-    line = run_here(f"postgresql://me:{PASSWORD}@127.0.0.1:1/db?{parameters}", "migrate")
+def test_address_with_unknown_parameter_is_one_line(refusal: Refuse, parameters: str, message: str) -> None:
+    line = refusal(f"postgresql://me:{PASSWORD}@127.0.0.1:1/db?{parameters}", "migrate")
     assert_one_line(line, message)
 
 
-def test_missing_database_is_one_line(run_here: RunHere, server: str) -> None:
-    line = run_here(server.replace("/postgres?", "/absent?"), "migrate")
+def test_missing_database_is_one_line(refusal: Refuse, server: str) -> None:
+    line = refusal(server.replace("/postgres?", "/absent?"), "migrate")
     assert_one_line(line, 'create it (CREATE DATABASE "absent"), or correct its name in NEON_CONN_STR')
 
 
@@ -164,16 +171,16 @@ WRITING_COMMANDS = ("train", "analyze", "backfill --source demo --bars 3000", "r
 
 @pytest.mark.parametrize("command", WRITING_COMMANDS)
 def test_writing_command_names_missing_rights_before_it_starts(
-    run_here: RunHere, server: str, home: Path, monkeypatch: pytest.MonkeyPatch, command: str
+    refusal: Refuse, server: str, home: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     address = os.environ["NEON_CONN_STR"]
     monkeypatch.setenv("TELEGRAM_BOT_TOKEN", "1:abcdef")
     monkeypatch.setenv("TELEGRAM_CHAT_ID", "42")
     with role(server, address, *READ_ONLY, password=PASSWORD) as restricted:
-        assert_one_line(run_here(restricted, *command.split()), "is read-only")
+        assert_one_line(refusal(restricted, *command.split()), "is read-only")
     revoke = "REVOKE INSERT ON predictions, bars FROM {role}"
     with role(server, address, *ALL_RIGHTS, revoke, password=PASSWORD) as restricted:
-        line = run_here(restricted, *command.split())
+        line = refusal(restricted, *command.split())
     assert_one_line(line, "has no INSERT on bars, INSERT on predictions; let the owner run: GRANT SELECT, INSERT")
 
 
@@ -181,24 +188,26 @@ def test_writing_command_names_missing_rights_before_it_starts(
     "command", [*WRITING_COMMANDS, "models list", "scaling", "replay --start 2018-06-03", "migrate"]
 )
 def test_exhausted_connections_are_one_line(
-    run_here: RunHere, server: str, home: Path, monkeypatch: pytest.MonkeyPatch, command: str
+    refusal: Refuse, server: str, home: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
     monkeypatch.setenv("TELEGRAM_BOT_TOKEN", "1:abcdef")
     monkeypatch.setenv("TELEGRAM_CHAT_ID", "42")
     with role(server, os.environ["NEON_CONN_STR"], *NO_CONNECTION, password=PASSWORD) as restricted:
-        assert_one_line(run_here(restricted, *command.split()), "has no connection left")
+        assert_one_line(refusal(restricted, *command.split()), "has no connection left")
 
 
-def test_models_list_without_table_rights_is_one_line(run_here: RunHere, server: str, home: Path) -> None:
+def test_models_list_without_table_rights_is_one_line(refusal: Refuse, server: str, home: Path) -> None:
     with role(server, os.environ["NEON_CONN_STR"], "GRANT USAGE ON SCHEMA public TO {role}") as restricted:
-        line = run_here(restricted, "models", "list")
+        line = refusal(restricted, "models", "list")
     assert_one_line(line, "permission denied for table hybrid_ml_version; let the owner run: GRANT SELECT, INSERT")
 
 
-def test_status_and_check_name_database_error_once_and_continue(server: str, home: Path) -> None:
+def test_status_and_check_name_database_error_once_and_continue(
+    run_here: RunHere, server: str, home: Path, prefect_api: str
+) -> None:
     with role(server, os.environ["NEON_CONN_STR"], *NO_CONNECTION, password=PASSWORD) as restricted:
-        status = run_process("status", NEON_CONN_STR=restricted)
-        check = run_process("check", NEON_CONN_STR=restricted)
+        status = run_here(restricted, "status")
+        check = run_here(restricted, "check")
     for done in (status, check):
         assert done.returncode == 1
         assert done.stderr == ""
@@ -216,12 +225,12 @@ def test_up_with_readonly_database_exits_before_starting_anything(server: str, h
     assert not (tmp_path / "data" / "postgres").exists()
 
 
-def test_standby_allows_reading_commands_and_refuses_writing_ones(run_here: RunHere) -> None:
+def test_standby_allows_reading_commands_and_refuses_writing_ones(run_here: RunHere, refusal: Refuse) -> None:
     with TemporaryDirectory(dir=WORK) as name:
         folder = Path(name)
         folder.chmod(0o755)  # PostgreSQL runs as another user if the tests run as root
         postgres = OwnPostgres(folder)
-        assert run_process("migrate", NEON_CONN_STR=postgres.address).returncode == 0
+        assert run_here(postgres.address, "migrate").returncode == 0
         postgres.stop()
         files = (folder / "postgres" / "PG_VERSION").stat()
         signal_file = folder / "postgres" / "standby.signal"
@@ -229,13 +238,13 @@ def test_standby_allows_reading_commands_and_refuses_writing_ones(run_here: RunH
         os.chown(signal_file, files.st_uid, files.st_gid)
         postgres.start()
         for command in ("migrate", "train", "review"):
-            line = run_here(postgres.address, *command.split())
+            line = refusal(postgres.address, *command.split())
             assert_one_line(line, "is a replica; name the primary in NEON_CONN_STR")
-        models = run_process("models", "list", NEON_CONN_STR=postgres.address)
+        models = run_here(postgres.address, "models", "list")
         assert models.returncode == 0, models.stderr
 
 
-def test_parameters_of_other_drivers_are_ignored_with_a_message(run_here: RunHere, address: str) -> None:
+def test_parameters_of_other_drivers_are_ignored_with_a_message(address: str) -> None:
     done = run_process("migrate", NEON_CONN_STR=f"{address}&pgbouncer=true&connection_limit=1&schema=public")
     assert done.returncode == 0, done.stderr
     assert "parameters of other drivers, without effect here: pgbouncer, connection_limit" in done.stdout

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from hybrid_ml.market.simulation import simulate_bars
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Command
 
 START = datetime(2024, 2, 4, tzinfo=UTC)
 WEEKS = 2
@@ -54,10 +54,11 @@ def environment(home: Path, prefect_api: str) -> dict[str, str]:
     return {**os.environ, "PREFECT_API_URL": prefect_api}
 
 
-def test_ctrl_c_keeps_finished_weeks_and_same_command_continues(home: Path, environment: dict[str, str]) -> None:
-    uninterrupted = start(home, "undisturbed", environment)
-    _, text = uninterrupted.communicate(timeout=1800)
-    assert uninterrupted.returncode == 0, text
+def test_ctrl_c_keeps_finished_weeks_and_same_command_continues(
+    home: Path, environment: dict[str, str], command_here: Command
+) -> None:
+    uninterrupted = command_here(*arguments(home, "undisturbed"))
+    assert uninterrupted.returncode == 0, uninterrupted.stderr
 
     stopped = start(home, "stopped", environment)
     wait_for(home / "stopped" / "week_000.json", stopped)
@@ -80,15 +81,15 @@ def test_ctrl_c_keeps_finished_weeks_and_same_command_continues(home: Path, envi
     pd.testing.assert_frame_equal(answers, expected)
 
 
-def test_folder_of_a_running_replay_is_refused(home: Path, environment: dict[str, str]) -> None:
+def test_folder_of_a_running_replay_is_refused(home: Path, environment: dict[str, str], command_here: Command) -> None:
     folder = home / "taken"
     folder.mkdir()
     descriptor = os.open(folder, os.O_RDONLY)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
-    refused = start(home, "taken", environment)
-    _, errors = refused.communicate(timeout=600)
+    refused = command_here(*arguments(home, "taken"))
     os.close(descriptor)
     assert refused.returncode == 1
-    assert f"--work_path {folder}: another replay uses it; run this one after it has ended" in " ".join(errors.split())
-    assert "Traceback" not in errors
+    words = " ".join(refused.stderr.split())
+    assert f"--work_path {folder}: another replay uses it; run this one after it has ended" in words
+    assert "Traceback" not in refused.stderr
     assert not list(folder.glob("week_*"))

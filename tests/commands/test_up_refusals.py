@@ -1,5 +1,6 @@
 """What `hybrid-ml up` refuses before anything starts, and commands without a server."""
 
+import os
 import signal
 import socket
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,8 +12,11 @@ import yaml
 
 from deployments.provision.deploy import stated_deployments
 from deployments.provision.server_api import server_problem
+from deployments.service.authentication import keep_authentication
 from deployments.service.server import check_browsers
-from deployments.service.up import INTERRUPT_SECONDS, Stop
+from deployments.service.supervisor import Supervisor
+from deployments.service.up import INTERRUPT_SECONDS, Stop, start_server, tell
+from hybrid_ml.config.settings import load_settings
 from hybrid_ml.errors import BadInput
 from tests.ports import free_port
 from tests.up import ROOT, Up, environment_of, make_accessible
@@ -44,19 +48,23 @@ def refused(tmp_path: Path, *arguments: str, **variables: str) -> str:
     return done.stderr
 
 
-@pytest.mark.parametrize("string", ["no-colon", ":", "user:"])
-def test_incomplete_authentication_string_is_refused_before_anything_starts(tmp_path: Path, string: str) -> None:
-    refusal = refused(tmp_path, PREFECT_SERVER_API_AUTH_STRING=string)
+def test_incomplete_authentication_string_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    refusal = refused(tmp_path, PREFECT_SERVER_API_AUTH_STRING="no-colon")
     assert "PREFECT_SERVER_API_AUTH_STRING is not USER:PASSWORD" in refusal
     assert not (tmp_path / "data" / "postgres").exists()
+    for string in (":", "user:"):
+        with pytest.raises(BadInput, match="PREFECT_SERVER_API_AUTH_STRING is not USER:PASSWORD"):
+            keep_authentication(tmp_path, string)
 
 
-def test_wildcard_host_requires_an_address_for_browsers(tmp_path: Path) -> None:
-    text = refused(tmp_path, "--host", "::", PREFECT_SERVER_API_AUTH_STRING="user:password")
-    assert "PREFECT_UI_API_URL=http://ADDRESS:4200/api" in text
+def start_here(host: str, port: int) -> None:
+    """What `hybrid-ml up` does where it starts a server of its own: up to its refusal, in this process."""
+    start_server(Supervisor(tell), load_settings(), (host, port), "user:password")
 
 
-def test_address_for_browsers_may_be_set_by_the_server_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wildcard_host_requires_an_address_for_browsers(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(BadInput, match="PREFECT_UI_API_URL=http://ADDRESS:4200/api"):
+        start_here("::", 4200)
     monkeypatch.setenv("PREFECT_SERVER_UI_API_URL", "http://192.0.2.1:4200/api")
     check_browsers("::", 4200)
 
@@ -68,20 +76,19 @@ def test_invalid_connection_string_is_refused_before_anything_starts(tmp_path: P
     assert not (tmp_path / "data" / "postgres").exists()
 
 
-def test_port_in_use_is_refused_with_remedy(tmp_path: Path) -> None:
+def test_port_in_use_is_refused_with_remedy() -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
-        port = str(other.getsockname()[1])
-        text = refused(tmp_path, "--port", port)
-    assert port in text
-    assert "--port" in text
-    assert "--port 0" in refused(tmp_path, "--port", "0")
+        port = other.getsockname()[1]
+        with pytest.raises(BadInput, match=f"cannot listen on 127.0.0.1:{port} .*choose another with --port"):
+            start_here("127.0.0.1", port)
 
 
-def test_configured_server_that_does_not_answer_is_named(tmp_path: Path) -> None:
+def test_configured_server_that_does_not_answer_is_named(home: Path, tmp_path: Path) -> None:
+    """With a database of the test, so that no other one is started first."""
     address = f"http://127.0.0.1:{free_port()}/api"
-    assert address in refused(tmp_path, PREFECT_API_URL=address)
+    assert address in refused(tmp_path, PREFECT_API_URL=address, NEON_CONN_STR=os.environ["NEON_CONN_STR"])
 
 
 class OtherServer(BaseHTTPRequestHandler):

@@ -21,6 +21,7 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.exceptions import ObjectNotFound
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 from sqlalchemy import URL, Engine, NullPool, create_engine, make_url, text
 
 from deployments.provision.deploy import stated_deployments
@@ -74,6 +75,12 @@ class Up:
     def client(self) -> Iterator[SyncPrefectClient]:
         with SyncPrefectClient(self.api_url, auth_string=self.authentication) as client:
             yield client
+
+    @contextmanager
+    def as_own_server(self) -> Iterator[None]:
+        """Within the block, this process uses its server, as the project's commands do."""
+        with temporary_settings({PREFECT_API_URL: self.api_url, PREFECT_API_AUTH_STRING: self.authentication}):
+            yield
 
     @property
     def authentication(self) -> str:
@@ -218,7 +225,7 @@ def environment_of(folder: Path, **variables: str) -> dict[str, str]:
         "NEON_CONN_STR": "",
         "HYBRID_ML_DATA_DIR": str(folder / "data"),
         "HYBRID_ML_MODELS_DIR": str(folder / "models"),
-        "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "2",
+        "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "10",
         **variables,
     }
 

@@ -73,7 +73,7 @@ def test_alerts_with_faults_and_kills_end_in_recorded_states(engine: Engine, fau
             if unreachable:
                 process.join(random_generator.uniform(0.1, 0.4))
             else:
-                wait_for_requests(process, api, random_generator.randint(alerts * 15 // 100, alerts * 45 // 100))
+                wait_for_requests(process, api, random_generator.randint(alerts * 10 // 100, alerts * 30 // 100))
             unreachable_runs += unreachable
             if process.is_alive():
                 process.kill()

@@ -40,7 +40,7 @@ def forge_pending(up: Up, run: FlowRun) -> None:
         async with PrefectEventsClient(up.api_url) as client:
             await client.emit(event)
 
-    with up.client():  # sets the authentication string of the server
+    with up.as_own_server():
         anyio.run(send)
 
 

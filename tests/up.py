@@ -1,6 +1,5 @@
 """`hybrid-ml up` as a user starts it, with a real PostgreSQL, Prefect server and worker."""
 
-import json
 import os
 import shutil
 import signal
@@ -8,9 +7,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -20,11 +19,9 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.sorting import FlowRunSort
-from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 from sqlalchemy import URL, Engine, NullPool, create_engine, make_url, text
 
-from deployments.provision.deploy import stated_deployments
 from hybrid_ml.market.simulation import SIMULATED_SYMBOL
 from hybrid_ml.store.bars import store_bars
 from hybrid_ml.store.embedded import DATABASE, administrator_address
@@ -32,6 +29,7 @@ from hybrid_ml.store.postgres_roles import ROLE
 from tests.ports import free_port
 from tests.simulated import bars_until
 from tests.terminal import Terminal
+from tests.up_schedules import set_schedules
 
 ROOT = Path(__file__).resolve().parents[1]
 SERVER = "deployments.service.prefect_server"
@@ -145,10 +143,6 @@ class Up:
         """The flow processes of current runs."""
         return self.children(FLOW_PROCESS)
 
-    def own_process(self) -> list[psutil.Process]:
-        """The process of `up` itself."""
-        return [psutil.Process(self.process.pid)]
-
     def task_names(self, run_id: UUID) -> list[str]:
         """Names of the tasks that the run has begun."""
         with self.client() as client:
@@ -210,11 +204,6 @@ def _engine(address: URL) -> Engine:
 
 def _has_begun(run: FlowRun) -> bool:
     return run.state.name == "Running" or run.state.is_final()
-
-
-def is_slot(due: datetime) -> bool:
-    """Whether a run due then is of a schedule of prefect.yaml; runs of `runs_every` have a fractional second."""
-    return (due.second, due.microsecond) == (50, 0)
 
 
 def environment_of(folder: Path, **variables: str) -> dict[str, str]:
@@ -293,59 +282,10 @@ def everything_up(folder: Path, **variables: str) -> Iterator[Up]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def set_schedules(up: Up, *names: str, active: bool) -> None:
-    """Switch the schedules of prefect.yaml on or off, as the UI's switch does: all, or those of deployments `names`."""
-    with up.client() as client:
-        for name in names or [name for name, _ in stated_deployments()]:
-            deployment = client.read_deployment_by_name(name)
-            for schedule in deployment.schedules:
-                client.update_deployment_schedule(deployment.id, schedule.id, active=active)
-
-
-@contextmanager
-def schedules_on(up: Up, *names: str) -> Iterator[None]:
-    """The schedules of prefect.yaml, all or those of `names`, are on within the block: one of their runs may begin."""
-    set_schedules(up, *names, active=True)
-    try:
-        yield
-    finally:
-        set_schedules(up, *names, active=False)
-
-
 def load_bars(running: Up) -> None:
     """Bars of the simulated market, the newest a minute old."""
     until = datetime.now(UTC).replace(second=0, microsecond=0)
     store_bars(running.engine(), SIMULATED_SYMBOL, bars_until(until, 9_000))
-
-
-@contextmanager
-def runs_every(
-    up: Up, minutes: int = 60, *, in_seconds: float = 12.0, due: datetime | None = None, **request: Any
-) -> Iterator[UUID]:
-    """Another schedule of the analysis with its own `request`; yields its first run, at `due` or in `in_seconds`.
-
-    The server creates the runs at once: its scheduler would, on a busy machine, come when the first is in the past.
-    """
-    due = due or datetime.now(UTC) + timedelta(seconds=in_seconds)
-    body = {"schedule": {"interval": minutes * 60, "anchor_date": due.isoformat()}, "active": True}
-    body |= {"parameters": {"request": request}} if request else {}
-    with up.client() as client:
-        deployment = client.read_deployment_by_name("analysis/analysis").id
-        path = f"/deployments/{deployment}/schedules"
-        response = client._client.post(path, content=json.dumps([body]), headers={"Content-Type": "application/json"})
-        response.raise_for_status()
-        schedule = response.json()[0]["id"]
-        before = due - timedelta(seconds=0.5)
-        runs = {"start_time": before.isoformat(), "min_runs": 7}
-        client.request("POST", "/deployments/{id}/schedule", path_params={"id": deployment}, json=runs)
-        created = FlowRunFilter(deployment_id={"any_": [deployment]}, expected_start_time={"after_": before})
-        first = client.read_flow_runs(flow_run_filter=created, sort=FlowRunSort.EXPECTED_START_TIME_ASC)[0]
-        assert first.expected_start_time == due, f"{first.expected_start_time} is not {due}"
-    try:
-        yield first.id
-    finally:
-        with up.client() as client, suppress(ObjectNotFound):  # a new deployment removes it
-            client.delete_deployment_schedule(deployment, UUID(schedule))
 
 
 @contextmanager

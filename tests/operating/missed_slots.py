@@ -5,7 +5,8 @@ from uuid import UUID
 
 from sqlalchemy import text
 
-from tests.up import SERVER, Up, runs_every, wait_for
+from tests.up import SERVER, Up, wait_for
+from tests.up_schedules import runs_every
 
 
 def miss_six_slots(up: Up, *, kill_server: bool = False) -> None:

@@ -19,16 +19,8 @@ from tests.faults.sample import matrix
 from tests.flows.running import rows
 from tests.ports import free_port
 from tests.terminal import Terminal
-from tests.up import (
-    Up,
-    make_accessible,
-    nothing_left_of,
-    runs_every,
-    set_schedules,
-    start_up,
-    stop,
-    wait_for,
-)
+from tests.up import Up, make_accessible, nothing_left_of, start_up, stop, wait_for
+from tests.up_schedules import runs_every, set_schedules
 
 SYMBOLS = ["ABCUSDT", "XYZUSDT"]
 MINUTE, AHEAD = timedelta(minutes=1), timedelta(seconds=10)

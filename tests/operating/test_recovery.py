@@ -14,7 +14,8 @@ from tests.operating.waiting import (
     wait_until_at_lock,
     waiting_run,
 )
-from tests.up import AWAKE, Up, runs_every, wait_for
+from tests.up import AWAKE, Up, wait_for
+from tests.up_schedules import runs_every
 
 
 def test_runs_begin_after_a_worker_was_killed_and_after_runs_that_were_cancelled_or_killed(up: Up) -> None:

@@ -24,7 +24,8 @@ from tests.operating.waiting import (
     wait_until_at_lock,
     waiting_run,
 )
-from tests.up import AWAKE, SERVER, Up, everything_up, runs_every, wait_for, without_bars
+from tests.up import AWAKE, SERVER, Up, everything_up, wait_for, without_bars
+from tests.up_schedules import runs_every
 
 
 @matrix

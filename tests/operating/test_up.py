@@ -18,7 +18,8 @@ from deployments.provision.names import POOL
 from deployments.service.supervisor import SupervisedProcess, Supervisor
 from deployments.status.collect import collect_status
 from hybrid_ml.errors import BadInput, ServiceUnavailable
-from tests.up import Up, is_slot, runs_every, schedules_on, wait_for
+from tests.up import Up, wait_for
+from tests.up_schedules import is_slot, runs_every, schedules_on
 
 SCHEDULED = ("weekly training/weekly-training", "analysis/analysis", "review/review", "backup/backup", "repair/repair")
 BY_HAND = ("backfill/backfill", "add symbols/add-symbols", "replay/replay")

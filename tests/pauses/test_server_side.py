@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import anyio
+import psutil
 from prefect.client.schemas.objects import FlowRun
 from prefect.events.clients import PrefectEventsClient
 from prefect.events.schemas.events import Event
@@ -54,7 +55,7 @@ def test_runs_survive_a_pause_of_server_worker_or_everything(
     current_runs.assert_heartbeats_resume(*ALL)
     faults.add("the server stands still for 110 s", f"{PARTS} stay Running", 0)
 
-    pause(lambda: [*up.own_process(), *up.children("hybrid_ml.cli worker")])
+    pause(lambda: [psutil.Process(up.process.pid), *up.children("hybrid_ml.cli worker")])
     current_runs.assert_heartbeats_resume(*ALL)
     faults.add("`up` and worker stand still for 110 s", f"{PARTS} stay Running", 0)
 

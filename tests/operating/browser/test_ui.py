@@ -6,7 +6,8 @@ from uuid import UUID
 from playwright.sync_api import Page, expect
 
 from tests.operating.browser.conftest import save_screenshot
-from tests.up import AWAKE, WAIT_SECONDS, Up, schedules_on, without_bars
+from tests.up import AWAKE, WAIT_SECONDS, Up, without_bars
+from tests.up_schedules import schedules_on
 
 RUN_MS = WAIT_SECONDS * 1_000
 

@@ -68,12 +68,16 @@ TOGETHER = {
     "tests/operating/test_live_bars.py": "live bars",
     "tests/operating/test_stop.py": "stop",
     "tests/operating/": "up",
+    "tests/faults/test_kill.py": "faults",
+    "tests/faults/test_machine.py": "faults",
+    "tests/faults/test_model_files.py": "faults",
+    "tests/faults/test_windows.py": "faults",
     "tests/commands/test_configuration.py": "own server",
     "tests/commands/test_monitor.py": "own server",
     "tests/flows/test_configuration.py": "own server",
 }
-"""Tests below these paths share a process, because they share a `hybrid-ml up`, or a Prefect server whose blocks or
-runs they change. The first matching path counts."""
+"""Tests below these paths share a process, because they share a `hybrid-ml up`, a trained installation, or a Prefect
+server whose blocks or runs they change. The first matching path counts."""
 
 
 class TogetherScheduling(LoadScopeScheduling):

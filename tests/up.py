@@ -1,6 +1,5 @@
 """`hybrid-ml up` as a user starts it, with a real PostgreSQL, Prefect server and worker."""
 
-import json
 import os
 import shutil
 import signal
@@ -8,9 +7,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -20,15 +19,17 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.sorting import FlowRunSort
-from prefect.exceptions import ObjectNotFound
-from sqlalchemy import Engine, create_engine, text
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
+from sqlalchemy import URL, Engine, NullPool, create_engine, make_url, text
 
-from deployments.provision.deploy import stated_deployments
 from hybrid_ml.market.simulation import SIMULATED_SYMBOL
 from hybrid_ml.store.bars import store_bars
-from hybrid_ml.store.embedded import start_embedded
+from hybrid_ml.store.embedded import DATABASE, administrator_address
+from hybrid_ml.store.postgres_roles import ROLE
 from tests.ports import free_port
 from tests.simulated import bars_until
+from tests.terminal import Terminal
+from tests.up_schedules import set_schedules
 
 ROOT = Path(__file__).resolve().parents[1]
 SERVER = "deployments.service.prefect_server"
@@ -39,6 +40,9 @@ PROGRAM = str(Path(sys.executable).with_name("hybrid-ml"))
 AWAKE = {"disable_sleep_window": True, "max_bar_age_minutes": 1_440}
 WAIT_SECONDS = 300.0
 """The longest wait for an event, which only a test that fails uses up: machines may be slow and busy."""
+POLL_SECONDS = 0.3
+"""Between two looks at what is waited for: many of them ask the server, which then has less time for the run."""
+STOP_SECONDS = 180.0
 
 
 def wait_for(what: str, condition: Callable[[], Any], seconds: float = WAIT_SECONDS) -> Any:
@@ -48,7 +52,7 @@ def wait_for(what: str, condition: Callable[[], Any], seconds: float = WAIT_SECO
         result = condition()
         if result:
             return result
-        time.sleep(0.1)
+        time.sleep(POLL_SECONDS)
     raise AssertionError(f"waited {seconds:g} s for {what}")
 
 
@@ -69,6 +73,12 @@ class Up:
     def client(self) -> Iterator[SyncPrefectClient]:
         with SyncPrefectClient(self.api_url, auth_string=self.authentication) as client:
             yield client
+
+    @contextmanager
+    def as_own_server(self) -> Iterator[None]:
+        """Within the block, this process uses its server, as the project's commands do."""
+        with temporary_settings({PREFECT_API_URL: self.api_url, PREFECT_API_AUTH_STRING: self.authentication}):
+            yield
 
     @property
     def authentication(self) -> str:
@@ -98,17 +108,22 @@ class Up:
 
     def wait_for_end(self, run_id: UUID, seconds: float = WAIT_SECONDS) -> FlowRun:
         """The run, once it has a final state."""
-        return wait_for(f"the end of {run_id}", lambda: self._if(run_id, lambda run: run.state.is_final()), seconds)
+        return self._wait_until(f"the end of {run_id}", run_id, lambda run: run.state.is_final(), seconds)
 
     def wait_until_running(self, run_id: UUID) -> FlowRun:
         """The run, once it is Running."""
-        run = wait_for(f"the beginning of {run_id}", lambda: self._if(run_id, _has_begun))
+        run = self._wait_until(f"the beginning of {run_id}", run_id, _has_begun, WAIT_SECONDS)
         assert run.state.name == "Running", f"{run.state.name}: {run.state.message}"
         return run
 
-    def _if(self, run_id: UUID, holds: Callable[[FlowRun], bool]) -> FlowRun | None:
-        run = self.run(run_id)
-        return run if holds(run) else None
+    def _wait_until(self, what: str, run_id: UUID, holds: Callable[[FlowRun], bool], seconds: float) -> FlowRun:
+        with self.client() as client:
+
+            def run_if_it_holds() -> FlowRun | None:
+                run = client.read_flow_run(run_id)
+                return run if holds(run) else None
+
+            return wait_for(what, run_if_it_holds, seconds)
 
     def child(self, words: str) -> psutil.Process:
         """The process below `up` whose command line contains `words`, once it exists."""
@@ -127,10 +142,6 @@ class Up:
     def flow_processes(self) -> list[psutil.Process]:
         """The flow processes of current runs."""
         return self.children(FLOW_PROCESS)
-
-    def own_process(self) -> list[psutil.Process]:
-        """The process of `up` itself."""
-        return [psutil.Process(self.process.pid)]
 
     def task_names(self, run_id: UUID) -> list[str]:
         """Names of the tasks that the run has begun."""
@@ -174,22 +185,25 @@ class Up:
 
     def engine(self) -> Engine:
         """The project's own database."""
-        address = self.environment["NEON_CONN_STR"] or start_embedded(self.data_dir)
-        return create_engine(address.replace("postgresql://", "postgresql+psycopg2://"))
+        address = self.environment["NEON_CONN_STR"]
+        return _engine(make_url(address)) if address else self._embedded(DATABASE)
 
     def prefect_engine(self) -> Engine:
         """The database of the Prefect server."""
-        address = start_embedded(self.data_dir, "prefect")
-        return create_engine(address.replace("postgresql://", "postgresql+psycopg2://"))
+        return self._embedded("prefect")
+
+    def _embedded(self, database: str) -> Engine:
+        """This process does not join the embedded PostgreSQL, which then stops with `up`."""
+        return _engine(make_url(administrator_address(self.data_dir, database)).set(username=ROLE))
+
+
+def _engine(address: URL) -> Engine:
+    """Without connections that stay open: PostgreSQL may be killed between two of them."""
+    return create_engine(address.set(drivername="postgresql+psycopg2"), poolclass=NullPool)
 
 
 def _has_begun(run: FlowRun) -> bool:
     return run.state.name == "Running" or run.state.is_final()
-
-
-def is_slot(due: datetime) -> bool:
-    """Whether a run due then is of a schedule of prefect.yaml; runs of `runs_every` have a fractional second."""
-    return (due.second, due.microsecond) == (50, 0)
 
 
 def environment_of(folder: Path, **variables: str) -> dict[str, str]:
@@ -200,20 +214,22 @@ def environment_of(folder: Path, **variables: str) -> dict[str, str]:
         "NEON_CONN_STR": "",
         "HYBRID_ML_DATA_DIR": str(folder / "data"),
         "HYBRID_ML_MODELS_DIR": str(folder / "models"),
-        "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "2",
+        "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "10",
         **variables,
     }
 
 
-def start_up(folder: Path, port: int, *flags: str, **variables: str) -> Up:
-    """Start `hybrid-ml up` with `flags` and wait until it reports that all parts are ready."""
+def start_up(folder: Path, port: int, *flags: str, terminal: Terminal | None = None, **variables: str) -> Up:
+    """Start `hybrid-ml up` with `flags`, on a `terminal` or in the background, and wait until all parts are ready."""
     (folder / "home").mkdir(parents=True, exist_ok=True)
     environment, log = environment_of(folder, **variables), folder / "up.log"
-    with log.open("a") as output:
-        output.truncate(0)
-        process = subprocess.Popen(
-            [PROGRAM, "up", "--port", str(port), *flags], cwd=ROOT, env=environment, stdout=output, stderr=output
-        )
+    command = [PROGRAM, "up", "--port", str(port), *flags]
+    log.write_text("")
+    if terminal:
+        process = terminal.start(command, log, cwd=ROOT, env=environment)
+    else:
+        with log.open("a") as output:
+            process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
     up = Up(process, environment, log, f"http://127.0.0.1:{port}/api")
     try:
         wait_for("up", lambda: "Ctrl-C stops" in log.read_text() or process.poll() is not None, WAIT_SECONDS)
@@ -229,10 +245,20 @@ def stop(up: Up) -> None:
     if up.process.poll() is None:
         up.process.send_signal(signal.SIGINT)
         try:
-            up.process.wait(180)
+            up.process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             up.process.kill()
             raise
+
+
+@contextmanager
+def nothing_left_of(up: Up) -> Iterator[None]:
+    """What the block does ends `up` with success, all processes below it, and its PostgreSQL."""
+    children = psutil.Process(up.process.pid).children(recursive=True)
+    yield
+    assert up.process.wait(STOP_SECONDS) == 0
+    assert not [child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
+    assert not (up.data_dir / "postgres" / "postmaster.pid").exists()
 
 
 def make_accessible(folder: Path) -> Path:
@@ -256,59 +282,10 @@ def everything_up(folder: Path, **variables: str) -> Iterator[Up]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def set_schedules(up: Up, *, active: bool) -> None:
-    """Switch the schedules of prefect.yaml on or off, as the UI's switch does."""
-    with up.client() as client:
-        for name, _ in stated_deployments():
-            deployment = client.read_deployment_by_name(name)
-            for schedule in deployment.schedules:
-                client.update_deployment_schedule(deployment.id, schedule.id, active=active)
-
-
-@contextmanager
-def schedules_on(up: Up) -> Iterator[None]:
-    """The schedules of prefect.yaml are on within the block: one of their runs may begin."""
-    set_schedules(up, active=True)
-    try:
-        yield
-    finally:
-        set_schedules(up, active=False)
-
-
 def load_bars(running: Up) -> None:
     """Bars of the simulated market, the newest a minute old."""
     until = datetime.now(UTC).replace(second=0, microsecond=0)
     store_bars(running.engine(), SIMULATED_SYMBOL, bars_until(until, 9_000))
-
-
-@contextmanager
-def runs_every(
-    up: Up, minutes: int = 60, *, in_seconds: float = 12.0, due: datetime | None = None, **request: Any
-) -> Iterator[UUID]:
-    """Another schedule of the analysis with its own `request`; yields its first run, at `due` or in `in_seconds`.
-
-    The server creates the runs at once: its scheduler would, on a busy machine, come when the first is in the past.
-    """
-    due = due or datetime.now(UTC) + timedelta(seconds=in_seconds)
-    body = {"schedule": {"interval": minutes * 60, "anchor_date": due.isoformat()}, "active": True}
-    body |= {"parameters": {"request": request}} if request else {}
-    with up.client() as client:
-        deployment = client.read_deployment_by_name("analysis/analysis").id
-        path = f"/deployments/{deployment}/schedules"
-        response = client._client.post(path, content=json.dumps([body]), headers={"Content-Type": "application/json"})
-        response.raise_for_status()
-        schedule = response.json()[0]["id"]
-        before = due - timedelta(seconds=0.5)
-        runs = {"start_time": before.isoformat(), "min_runs": 7}
-        client.request("POST", "/deployments/{id}/schedule", path_params={"id": deployment}, json=runs)
-        created = FlowRunFilter(deployment_id={"any_": [deployment]}, expected_start_time={"after_": before})
-        first = client.read_flow_runs(flow_run_filter=created, sort=FlowRunSort.EXPECTED_START_TIME_ASC)[0]
-        assert first.expected_start_time == due, f"{first.expected_start_time} is not {due}"
-    try:
-        yield first.id
-    finally:
-        with up.client() as client, suppress(ObjectNotFound):  # a new deployment removes it
-            client.delete_deployment_schedule(deployment, UUID(schedule))
 
 
 @contextmanager

@@ -5,7 +5,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -21,12 +21,20 @@ from hybrid_ml.store.bars import store_bars
 from hybrid_ml.store.engine import open_engine
 from tests.databases import database
 from tests.faults.table import FaultRows
-from tests.flows.running import A_THIRD, AS_OF, SURE, analyze, train
+from tests.flows.running import A_THIRD, AS_OF, BOOSTING_ROUNDS, SURE, analyze, train
 
 ANALYSIS = {"as_of": AS_OF, "symbols": ["ABC"], "disable_sleep_window": True, **SURE}
 TRAINING = {"as_of": AS_OF, "symbols": ["ABC"], "limit": 7_000, **A_THIRD}
 """Enough rows for a challenger that is promoted, so that a fault could lose the promotion."""
 REQUESTS: dict[str, dict[str, Any]] = {"analysis": ANALYSIS, "weekly training": TRAINING}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_trees() -> Iterator[None]:
+    """Models of a fifth of the trees, as in the processes of `victim`: no fault depends on how good a model is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hybrid_ml.learning.training.BOOSTING_ROUNDS", BOOSTING_ROUNDS)
+        yield
 
 
 @pytest.fixture
@@ -128,21 +136,39 @@ def copy_template(
         engine.dispose()
 
 
+class EndStates(dict[str, dict[str, Any]]):
+    """The end state of each flow without faults, by its name; a flow runs when its state is asked for."""
+
+    def __init__(self, copies: Callable[[], AbstractContextManager[Installation]]) -> None:
+        super().__init__()
+        self._copies = copies
+
+    def __missing__(self, name: str) -> dict[str, Any]:
+        with self._copies() as installation:
+            if name == "analysis":
+                analyze(**ANALYSIS)
+            else:
+                assert train(**TRAINING).promoted
+            self[name] = installation.end_state()
+        return self[name]
+
+
 @pytest.fixture(scope="session")
 def end_states(
     template: Template, server: str, prefect_api: str, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, dict[str, Any]]:
+) -> EndStates:
     """The end state of each flow without faults."""
-    states = {}
-    for name, work in (("analysis", lambda: analyze(**ANALYSIS)), ("weekly training", lambda: train(**TRAINING))):
+
+    @contextmanager
+    def copies() -> Iterator[Installation]:
+        folder = tmp_path_factory.mktemp("undisturbed")
         with (
             pytest.MonkeyPatch.context() as patch,
-            copy_template(template, server, prefect_api, tmp_path_factory.mktemp("undisturbed"), patch) as installation,
+            copy_template(template, server, prefect_api, folder, patch) as installation,
         ):
-            report = work()
-            assert name != "weekly training" or report.promoted
-            states[name] = installation.end_state()
-    return states
+            yield installation
+
+    return EndStates(copies)
 
 
 def timed(work: Callable[[], Any]) -> tuple[Any, float]:

@@ -1,4 +1,4 @@
-"""A thousand alerts with every fault of Telegram, network and sender: each ends in a recorded state."""
+"""Many alerts with every fault of Telegram, network and sender: each ends in a recorded state."""
 
 import random
 import re
@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,20 +15,20 @@ from sqlalchemy import Engine, text
 from hybrid_ml.alerts.html import REPEAT
 from hybrid_ml.alerts.telegram import TelegramSender
 from tests.faults import sender
+from tests.faults.sample import sample
 from tests.faults.table import FaultRows
 from tests.outbox import PNG, deliveries, states, write_alert
 from tests.telegram_api import BotApi, Fault, FaultPlan, Row
 from tests.telegram_rules import Limits
 from tests.telegram_server import TOKEN, bot_api
 
-ALERTS = 1_000
 SHARES = {
     "too_many": 0.06, "error_500": 0.06, "bad_gateway": 0.04, "hang_before": 0.02, "hang_after": 0.03,
     "drop_before": 0.04, "drop_after": 0.04, "drop_half_way": 0.03, "garbage": 0.03, "slow": 0.05,
 }  # fmt: skip
 GOOD_CHATS = [str(100 + number) for number in range(44)]
 BLOCKED, UNKNOWN, SILENT = "900", "901", "902"
-SHORT_LIVED = range(0, ALERTS, 50)
+SHORT_LIVED = range(0, 1_000, 50)
 """Numbers of alerts that are valid for four seconds only."""
 MOST_SECONDS, LONGEST_LIFE_SECONDS = 450, 40
 
@@ -44,12 +43,14 @@ def requests_by_alert(rows: Iterable[Row]) -> dict[str, list[Row]]:
     return results
 
 
-def test_thousand_alerts_with_faults_and_kills_end_in_recorded_states(
-    engine: Engine, home: Path, monkeypatch: pytest.MonkeyPatch, faults: FaultRows
+@pytest.mark.parametrize(("alerts", "least", "most"), sample([(1_000, 150, 450), (300, 30, 90)], (300, 30, 90)))
+def test_alerts_with_faults_and_kills_end_in_recorded_states(
+    engine: Engine, faults: FaultRows, alerts: int, least: int, most: int
 ) -> None:
+    """Between two kills of the sender are `least` to `most` requests."""
     random_generator = random.Random(5)  # noqa: S311  # deterministic on purpose
     chats = [*GOOD_CHATS, BLOCKED, UNKNOWN, SILENT]
-    for number in range(ALERTS):
+    for number in range(alerts):
         write_alert(
             engine,
             number,
@@ -74,7 +75,7 @@ def test_thousand_alerts_with_faults_and_kills_end_in_recorded_states(
             if unreachable:
                 process.join(random_generator.uniform(0.1, 0.4))
             else:
-                wait_for_requests(process, api, random_generator.randint(150, 450))
+                wait_for_requests(process, api, random_generator.randint(least, most))
             unreachable_runs += unreachable
             if process.is_alive():
                 process.kill()
@@ -82,14 +83,14 @@ def test_thousand_alerts_with_faults_and_kills_end_in_recorded_states(
                 kills += 1
         rows = list(api.rows)
     seconds = time.monotonic() - started
-    check_deliveries(deliveries(engine), requests_by_alert(rows))
+    check_deliveries(deliveries(engine), requests_by_alert(rows), alerts)
     faults_seen = {row.fault for row in rows if row.fault}
     assert faults_seen == set(SHARES)
     assert kills >= 5
     assert unreachable_runs >= 1
     message = ", ".join(f"{count} {state}" for state, count in sorted(states(engine).items()))
     faults.add(
-        f"{ALERTS:,} alerts, {len(rows):,} requests, every fault of Telegram, {kills} x kill -9", message, seconds
+        f"{alerts:,} alerts, {len(rows):,} requests, every fault of Telegram, {kills} x kill -9", message, seconds
     )
 
 
@@ -100,9 +101,9 @@ def wait_for_requests(process: BaseProcess, api: BotApi, requests: int) -> None:
         process.join(0.01)
 
 
-def check_deliveries(outbox: dict[tuple[str, str], Any], requested: dict[str, list[Row]]) -> None:
+def check_deliveries(outbox: dict[tuple[str, str], Any], requested: dict[str, list[Row]], alerts: int) -> None:
     """Compare every delivery of the outbox with the requests that the server received."""
-    assert len(outbox) == ALERTS
+    assert len(outbox) == alerts
     for (name, chat), delivery in outbox.items():
         rows = requested[name]
         accepted = [row for row in rows if row.message_id is not None]
@@ -128,15 +129,14 @@ def check_deliveries(outbox: dict[tuple[str, str], Any], requested: dict[str, li
             assert delivery.unsure == 0 or delivery.state == "refused"  # without an answer once, then refused
         assert delivery.state != "refused" or "chat" in delivery.detail
     confirmed = [delivery.message_id for delivery in outbox.values() if delivery.state == "sent"]
-    assert len(set(confirmed)) == len(confirmed) > ALERTS * 0.7
+    assert len(set(confirmed)) == len(confirmed) > alerts * 0.7
 
 
-def test_burst_of_500_alerts_respects_telegram_limits(
-    engine: Engine, home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("alerts", sample([500, 150], 150))
+def test_burst_of_alerts_respects_telegram_limits(engine: Engine, monkeypatch: pytest.MonkeyPatch, alerts: int) -> None:
     chats = [*(str(number) for number in range(1, 40)), "-100500"]
-    for number in range(500):
-        write_alert(engine, number, [chats[-1] if number % 100 == 0 else chats[number % 39]])
+    for number in range(alerts):
+        write_alert(engine, number, [chats[-1] if number % (alerts // 5) == 0 else chats[number % 39]])
     sends: list[tuple[str, float]] = []
     original_send = TelegramSender.send
 
@@ -147,10 +147,10 @@ def test_burst_of_500_alerts_respects_telegram_limits(
     monkeypatch.setattr(TelegramSender, "send", record_send)
     with bot_api() as api:
         send_all(engine, api.base_url, patience_seconds=180)
-        assert states(engine) == {"sent": 500}
+        assert states(engine) == {"sent": alerts}
     limits = Limits()
-    assert [limits.wait_seconds(chat, at) for chat, at in sends] == [0] * 500
-    assert sends[-1][1] - sends[0][1] >= 500 / 30 - 1
+    assert [limits.wait_seconds(chat, at) for chat, at in sends] == [0] * alerts
+    assert sends[-1][1] - sends[0][1] >= alerts / 30 - 1
 
 
 def test_failing_chat_does_not_delay_other_chats(engine: Engine) -> None:

@@ -25,7 +25,9 @@ from sqlalchemy.engine.default import DefaultDialect
 import flows.analysis
 import flows.task_runners
 import flows.weekly_training
+from hybrid_ml.learning import training
 from hybrid_ml.schemas.requests import AnalysisRequest, TrainingRequest
+from tests.flows.running import BOOSTING_ROUNDS
 
 FLOWS = {
     "analysis": (flows.analysis.analysis, AnalysisRequest),
@@ -114,6 +116,7 @@ def run(flow_name: str, request: dict, environment: dict[str, str], point: str, 
     if file_size_limit is not None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_size_limit, file_size_limit))
+    training.BOOSTING_ROUNDS = BOOSTING_ROUNDS
     flow, request_model = FLOWS[flow_name]
     kill_switch = KillSwitch(point)
     if point:

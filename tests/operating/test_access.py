@@ -16,6 +16,8 @@ import pytest
 import websockets
 
 from deployments.service.authentication import export_line
+from hybrid_ml.cli.service_commands import ui
+from hybrid_ml.errors import BadInput
 from tests.up import SERVER, Up
 
 EVIL = "evil.example"
@@ -76,12 +78,19 @@ def test_port_stays_bound_while_the_server_is_suspended(up: Up) -> None:
     assert listening.fd >= 0, "`up` itself listens, so the port is held when the server has died, too"
 
 
-@pytest.mark.parametrize("form", ["authentication=ü", "authentication=%ff", "authentication", ""])
-def test_invalid_sign_in_forms_are_refused_without_server_error(up: Up, form: str) -> None:
-    url = up.api_url.removesuffix("/api") + "/hybrid-ml/sign-in"
-    assert httpx.post(url, content=form.encode()).status_code == 403
-    server_lines = [export for export in up.log.read_text().splitlines() if re.match(r" *server +\|", export)]
-    assert not [export for export in server_lines if "Traceback" in export]
+def test_sign_in_refuses_wrong_and_invalid_forms_without_server_error(up: Up) -> None:
+    url, right = up.api_url.removesuffix("/api") + "/hybrid-ml/sign-in", up.authentication
+    with httpx.Client() as client:
+        for form in ("authentication=ü", "authentication=%ff", "authentication", ""):
+            assert client.post(url, content=form.encode()).status_code == 403, form
+        assert client.get(url).status_code == 405
+        assert client.post(url, data={"authentication": "hybrid-ml:guessed"}).status_code == 403
+        assert client.post(url, data={"authentication": "x" * 10_000}).status_code == 413
+        answer = client.post(url, data={"authentication": right})
+    assert answer.status_code == 200
+    assert answer.headers["cache-control"] == "no-store"
+    server_lines = [line for line in up.log.read_text().splitlines() if re.match(r" *server +\|", line)]
+    assert not [line for line in server_lines if "Traceback" in line]
 
 
 def test_requests_without_authentication_are_refused(up: Up) -> None:
@@ -174,7 +183,7 @@ def _environment(process: psutil.Process) -> dict[str, str]:
     return process.environ()
 
 
-def test_own_and_prefect_commands_find_the_authentication_string(up: Up) -> None:
+def test_prefect_commands_find_the_authentication_string(up: Up) -> None:
     log = up.log.read_text()
     export = export_line(up.api_url, up.data_dir / "prefect-auth")
     assert export in log
@@ -183,10 +192,6 @@ def test_own_and_prefect_commands_find_the_authentication_string(up: Up) -> None
     environment = {name: value for name, value in up.environment.items() if not name.startswith("PREFECT_API")}
     done = subprocess.run(["sh", "-c", shell], env=environment, capture_output=True, text=True, check=False)
     assert "hybrid-ml" in done.stdout, done.stdout + done.stderr
-    status = up.command("status", PREFECT_API_URL=up.api_url)
-    assert "✓ server" in status.stdout, status.stdout
-    checked = up.command("check")
-    assert f"at {up.api_url}" in checked.stdout, checked.stdout
 
 
 def test_authentication_string_is_not_sent_to_another_server(up: Up) -> None:
@@ -221,6 +226,9 @@ def test_ui_command_without_browser_prints_address_and_file_of_the_string(up: Up
     assert up.api_url.removesuffix("/api") in done.stdout
     assert str(up.data_dir / "prefect-auth") in done.stdout
     assert up.authentication not in done.stdout
-    nowhere = up.command("ui", HYBRID_ML_DATA_DIR=os.devnull + "/none")
-    assert nowhere.returncode == 1
-    assert "start it first" in nowhere.stderr
+
+
+def test_ui_command_without_up_says_to_start_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HYBRID_ML_DATA_DIR", os.devnull + "/none")
+    with pytest.raises(BadInput, match="start it first"):
+        ui()

@@ -23,7 +23,8 @@ from tests.faults.table import FaultRows
 from tests.hooks import Hooks, hooks
 from tests.telegram_api import TOKEN, BotApi
 from tests.telegram_server import bot_api
-from tests.up import AWAKE, SERVER, Up, everything_up, runs_every, wait_for
+from tests.up import AWAKE, SERVER, Up, everything_up, wait_for
+from tests.up_schedules import runs_every
 
 __all__ = ["faults"]
 

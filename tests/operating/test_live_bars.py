@@ -1,8 +1,11 @@
 """`hybrid-ml up --symbols` beside an exchange on loopback: added, then every slot with its bar, also a late one."""
 
+import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -15,10 +18,13 @@ from tests.exchange_server import Exchange, Market, exchange_server
 from tests.faults.sample import matrix
 from tests.flows.running import rows
 from tests.ports import free_port
-from tests.up import Up, runs_every, set_schedules, start_up, stop, wait_for
+from tests.terminal import Terminal
+from tests.up import Up, make_accessible, nothing_left_of, start_up, stop, wait_for
+from tests.up_schedules import runs_every, set_schedules
 
 SYMBOLS = ["ABCUSDT", "XYZUSDT"]
 MINUTE, AHEAD = timedelta(minutes=1), timedelta(seconds=10)
+SECRET = "somebody:something"
 REQUEST = {"disable_sleep_window": True}
 ANSWERS = "SELECT as_of, symbol, bar_time FROM predictions WHERE as_of >= '{}' ORDER BY 1, 2"
 ON_TIME = {"Completed"}
@@ -42,17 +48,17 @@ class Live:
         return rows(self.up.engine(), statement)
 
 
-@pytest.fixture(scope="module")
-def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    folder = tmp_path_factory.mktemp("live")
-    for path in (folder, folder.parent, folder.parent.parent):
-        path.chmod(0o755)  # PostgreSQL runs as another user if the tests run as root
+@contextmanager
+def live_up(folder: Path, terminal: Terminal | None = None, **variables: str) -> Iterator[Live]:
+    """`up --symbols` with its exchange; the schedules of prefect.yaml are off."""
     markets = {name: Market(now() - timedelta(days=400)) for name in SYMBOLS}
     with exchange_server(Exchange(now, markets)) as exchange:
         flags = ("--exchange", "binance", "--symbols", ",".join(SYMBOLS), "--days", "3")
-        up = start_up(folder, free_port(), *flags, HYBRID_ML_BINANCE_URL=exchange.url)
+        variables |= {"HYBRID_ML_BINANCE_URL": exchange.url}
+        up = start_up(make_accessible(folder), free_port(), *flags, terminal=terminal, **variables)
         try:
             set_schedules(up, active=False)
+            wait_for("the added symbols", lambda: "loaded, trained and answered" in up.log.read_text())
             yield Live(up, exchange)
         finally:
             stop(up)
@@ -63,22 +69,40 @@ def next_slot() -> datetime:
     return (now() + 2 * AHEAD).replace(second=0, microsecond=0) + MINUTE
 
 
-def test_named_symbols_are_loaded_trained_and_answered(live: Live) -> None:
-    added = wait_for("the added symbols", lambda: "loaded, trained and answered" in live.up.log.read_text())
-    assert added
-    assert {symbol for _, symbol, _ in live.rows(ANSWERS.format("2024-01-01"))} == set(SYMBOLS)
-    assert live.rows("SELECT DISTINCT symbol FROM model_versions WHERE status = 'champion' ORDER BY 1") == [
-        (symbol,) for symbol in SYMBOLS
-    ]
+def test_named_symbols_are_added_and_answered_ahead_of_slots_until_the_terminal_is_closed(tmp_path: Path) -> None:
+    """The server has the user's own authentication string, which commands of other shells find."""
+    terminal = Terminal()
+    variables = {"PREFECT_SERVER_API_AUTH_STRING": SECRET, "COLUMNS": "200"}
+    with live_up(tmp_path, terminal, **variables) as live:
+        assert live.up.authentication == SECRET
+        assert {symbol for _, symbol, _ in live.rows(ANSWERS.format("2024-01-01"))} == set(SYMBOLS)
+        champions = "SELECT DISTINCT symbol FROM model_versions WHERE status = 'champion' ORDER BY 1"
+        assert live.rows(champions) == [(symbol,) for symbol in SYMBOLS]
+        check_run_ahead_of_its_slot(live)
+        status = live.up.command("status")
+        assert "analysis" in status.stdout, status.stderr
+        printed = live.up.log.read_text()
+        assert SECRET not in printed + status.stdout + status.stderr
+        assert "Traceback" not in printed
+        with nothing_left_of(live.up):
+            terminal.close()
+            live.up.process.send_signal(signal.SIGHUP)
 
 
-def test_run_ahead_of_its_slot_answers_on_the_slots_bar(live: Live) -> None:
+def check_run_ahead_of_its_slot(live: Live) -> None:
+    """A run that begins before its slot answers on the slot's bar."""
     slot = next_slot()
     with runs_every(live.up, due=slot - AHEAD, **REQUEST) as run_id:
         run = live.up.wait_for_end(run_id)
     assert run.state.name in ON_TIME, run.state
     assert live.rows(ANSWERS.format(slot)) == [(slot, symbol, slot - MINUTE) for symbol in SYMBOLS]
     assert run.expected_start_time < slot < run.end_time
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    with live_up(tmp_path_factory.mktemp("live")) as running:
+        yield running
 
 
 @matrix

@@ -226,6 +226,7 @@ def test_alert_is_sent_at_once_while_server_is_frozen(
     faults.add(f"server frozen, run at {place!r}", "alert once; then Completed with its page", seconds)
 
 
+@matrix
 def test_alert_is_sent_at_once_after_server_is_killed(
     up: Up, telegram: BotApi, signal_times: Iterator[datetime], faults: FaultRows
 ) -> None:

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
 import anyio
+import psutil
 from prefect.client.schemas.objects import FlowRun
 from prefect.events.clients import PrefectEventsClient
 from prefect.events.schemas.events import Event
@@ -40,7 +41,7 @@ def forge_pending(up: Up, run: FlowRun) -> None:
         async with PrefectEventsClient(up.api_url) as client:
             await client.emit(event)
 
-    with up.client():  # sets the authentication string of the server
+    with up.as_own_server():
         anyio.run(send)
 
 
@@ -54,7 +55,7 @@ def test_runs_survive_a_pause_of_server_worker_or_everything(
     current_runs.assert_heartbeats_resume(*ALL)
     faults.add("the server stands still for 110 s", f"{PARTS} stay Running", 0)
 
-    pause(lambda: [*up.own_process(), *up.children("hybrid_ml.cli worker")])
+    pause(lambda: [psutil.Process(up.process.pid), *up.children("hybrid_ml.cli worker")])
     current_runs.assert_heartbeats_resume(*ALL)
     faults.add("`up` and worker stand still for 110 s", f"{PARTS} stay Running", 0)
 

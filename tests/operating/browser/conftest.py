@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from tests.up import Up
 
@@ -39,25 +39,28 @@ def page(up: Up, visitor: Page) -> Page:
 
 
 @pytest.fixture
-def visitor(up: Up, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Page]:
-    """An empty tab of a browser with a new profile, not signed in; paths are relative to the UI."""
-    assert CHROMIUM.exists(), f"there is no {CHROMIUM}: apt-get install chromium"
+def visitor(up: Up, chromium: Browser, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """An empty tab with a new profile, not signed in; paths are relative to the UI."""
     console = request.node.stash.setdefault(CONSOLE, [])
+    profile = chromium.new_context(viewport=SIZE, timezone_id="UTC", base_url=up.api_url.removesuffix("/api"))
+    try:
+        profile.set_default_timeout(ANSWER_MS)
+        tab = profile.new_page()
+        tab.on("console", lambda message: console.append(_line(message)))
+        tab.on("pageerror", lambda error: console.append(f"error: {error}"))
+        yield tab
+    finally:
+        profile.close()
+
+
+@pytest.fixture(scope="package")
+def chromium() -> Iterator[Browser]:
+    """One browser, in which each test has its own profile."""
+    assert CHROMIUM.exists(), f"there is no {CHROMIUM}: apt-get install chromium"
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch_persistent_context(
-            tmp_path / "profile",
-            executable_path=CHROMIUM,
-            args=FLAGS,
-            viewport=SIZE,
-            timezone_id="UTC",
-            base_url=up.api_url.removesuffix("/api"),
-        )
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         try:
-            browser.set_default_timeout(ANSWER_MS)
-            tab = browser.new_page()
-            tab.on("console", lambda message: console.append(_line(message)))
-            tab.on("pageerror", lambda error: console.append(f"error: {error}"))
-            yield tab
+            yield browser
         finally:
             browser.close()
 

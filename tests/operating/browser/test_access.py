@@ -54,24 +54,32 @@ def page_of_another_site(up: Up) -> Iterator[str]:
         server.shutdown()
 
 
-def test_page_of_another_origin_gets_nothing_in_a_signed_in_browser(up: Up, page: Page) -> None:
-    page.goto("/v2/deployments")
-    expect(page.get_by_role("link", name="analysis").first).to_be_visible()
-    with page_of_another_site(up) as address:
-        other = page.context.new_page()
-        other.goto(address)
-        other.wait_for_function("document.title != 'at it'")
-        results = json.loads(other.title())
+def test_owner_signs_in_by_the_ui_command_and_a_page_of_another_origin_gets_nothing(
+    up: Up, visitor: Page, tmp_path: Path
+) -> None:
+    """The browser is opened with a file that only its owner can read; the string is in no address."""
+    visitor.goto("/v2/")
+    field = visitor.locator("input[type=password]")
+    expect(field).to_be_visible()
+    field.fill("hybrid-ml:guessed")
+    field.press("Enter")
+    expect(field).to_be_visible()
+    expect(visitor.get_by_role("link", name="Deployments")).to_have_count(0)
+    visitor.goto(address_opened_by_the_ui_command(up, tmp_path))
+    visitor.wait_for_url(f"{up.api_url.removesuffix('/api')}/**")
+    visitor.goto("/v2/deployments")
+    expect(visitor.get_by_role("link", name="analysis").first).to_be_visible()
+    save_screenshot(visitor, "ui_signed_in")
+    results = results_of_another_site(up, visitor)
     assert set(results.values()) == {"nothing"}, results
     assert len(results) == 6
+    visitor.goto("/deployments")  # the classic UI
+    expect(visitor.get_by_role("link", name="analysis").first).to_be_visible()
 
 
-def test_ui_command_signs_the_browser_in(up: Up, visitor: Page, tmp_path: Path) -> None:
-    """The browser is opened with a file that only its owner can read; the string is in no address."""
-    visitor.goto("/v2/deployments")
-    expect(visitor.get_by_role("link", name="analysis")).to_have_count(0)
-    opened_address = tmp_path / "opened"
-    browser = tmp_path / "browser"
+def address_opened_by_the_ui_command(up: Up, folder: Path) -> str:
+    """The address with which `hybrid-ml ui` opens a browser."""
+    opened_address, browser = folder / "opened", folder / "browser"
     browser.write_text(f'#!/bin/sh\necho "$1" > {opened_address}\n')
     browser.chmod(0o755)
     done = up.command("ui", BROWSER=f"{browser} %s")
@@ -79,33 +87,21 @@ def test_ui_command_signs_the_browser_in(up: Up, visitor: Page, tmp_path: Path) 
     address = opened_address.read_text().strip()
     assert address.startswith("file://")
     assert up.authentication not in address + done.stdout
-    visitor.goto(address)
-    visitor.wait_for_url(f"{up.api_url.removesuffix('/api')}/**")
-    visitor.goto("/v2/deployments")
-    expect(visitor.get_by_role("link", name="analysis").first).to_be_visible()
-    save_screenshot(visitor, "ui_signed_in")
-    visitor.goto("/deployments")  # the classic UI
-    expect(visitor.get_by_role("link", name="analysis").first).to_be_visible()
+    return address
 
 
-def test_ui_without_authentication_asks_for_it(up: Up, visitor: Page) -> None:
+def results_of_another_site(up: Up, page: Page) -> dict[str, str]:
+    """What a page of another origin reads in another tab, by attempt."""
+    with page_of_another_site(up) as address:
+        other = page.context.new_page()
+        other.goto(address)
+        other.wait_for_function("document.title != 'at it'")
+        return json.loads(other.title())
+
+
+def test_string_is_accepted_by_the_field_that_asks_for_it(up: Up, visitor: Page) -> None:
     visitor.goto("/v2/")
     field = visitor.locator("input[type=password]")
-    expect(field).to_be_visible()
-    field.fill("hybrid-ml:guessed")
-    field.press("Enter")
-    expect(field).to_be_visible()
     field.fill(up.authentication)
     field.press("Enter")
     expect(visitor.get_by_role("link", name="Deployments")).to_be_visible()
-
-
-def test_sign_in_with_a_wrong_string_is_refused(up: Up, visitor: Page) -> None:
-    url = up.api_url.removesuffix("/api") + "/hybrid-ml/sign-in"
-    request = visitor.context.request
-    assert request.get(url).status == 405
-    assert request.post(url, form={"authentication": "hybrid-ml:guessed"}).status == 403
-    assert request.post(url, form={"authentication": "x" * 10_000}).status == 413
-    answer = request.post(url, form={"authentication": up.authentication})
-    assert answer.status == 200
-    assert answer.headers["cache-control"] == "no-store"

@@ -6,14 +6,10 @@ from uuid import UUID
 from playwright.sync_api import Page, expect
 
 from tests.operating.browser.conftest import save_screenshot
-from tests.up import AWAKE, WAIT_SECONDS, Up, schedules_on, without_bars
+from tests.up import AWAKE, WAIT_SECONDS, Up, without_bars
+from tests.up_schedules import schedules_on
 
 RUN_MS = WAIT_SECONDS * 1_000
-
-
-def test_deployments_show_their_schedules(up: Up, page: Page) -> None:
-    with schedules_on(up):
-        see_the_schedules(page)
 
 
 def see_the_schedules(page: Page) -> None:
@@ -27,7 +23,9 @@ def see_the_schedules(page: Page) -> None:
     expect(page.get_by_text("Every 10 minutes")).to_be_visible()
 
 
-def test_analysis_started_by_its_form_completes_with_a_chart_on_its_page(up: Up, page: Page) -> None:
+def test_schedules_are_shown_and_an_analysis_started_by_its_form_completes_with_a_chart(up: Up, page: Page) -> None:
+    with schedules_on(up):
+        see_the_schedules(page)
     fill_form(page)
     page.get_by_role("button", name="Submit").click()
     page.get_by_role("button", name="View run").click()
@@ -48,9 +46,7 @@ def test_analysis_started_by_its_form_completes_with_a_chart_on_its_page(up: Up,
 
 
 def fill_form(page: Page) -> None:
-    """Fill the form of a custom run: no quiet hours, and bars up to a day old."""
-    page.goto("/v2/deployments")
-    page.get_by_role("link", name="analysis").first.click()
+    """Fill the form of a custom run on the page of the analysis: no quiet hours, and bars up to a day old."""
     page.get_by_role("button", name="Run", exact=True).click()
     page.get_by_text("Custom run").click()
     page.get_by_label("No quiet hours").click()

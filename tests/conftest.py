@@ -71,9 +71,10 @@ TOGETHER = {
     "tests/commands/test_configuration.py": "own server",
     "tests/commands/test_monitor.py": "own server",
     "tests/flows/test_configuration.py": "own server",
+    "tests/flows/test_replay_": "replay",
 }
-"""Tests below these paths share a process, because they share a `hybrid-ml up`, or a Prefect server whose blocks or
-runs they change. The first matching path counts."""
+"""Tests below these paths share a process, because they share a `hybrid-ml up`, a Prefect server whose blocks or
+runs they change, or a finished replay. The first matching path counts."""
 
 
 class TogetherScheduling(LoadScopeScheduling):

@@ -48,7 +48,7 @@ def test_symbol_whose_first_training_fails_is_named_once_and_repair_fills_an_inn
     engine: Engine, exchange: Exchange
 ) -> None:
     exchange.markets["NEWUSDT"] = Market(now() - 900 * MINUTE)
-    state, report = run(add_symbols, AddSymbolsRequest(symbols=["ABCUSDT", "NEWUSDT"], days=3))
+    state, report = run(add_symbols, AddSymbolsRequest(symbols=["ABCUSDT", "NEWUSDT"], days=2))
     assert state.is_failed()
     assert [failure.symbol for failure in report.failures] == ["NEWUSDT"]
     assert [answer.symbol for answer in report.analyses] == ["ABCUSDT"]
@@ -74,7 +74,7 @@ def test_symbol_whose_first_training_fails_is_named_once_and_repair_fills_an_inn
 def test_added_symbols_are_loaded_trained_and_answered_whatever_the_exchange_does_then(
     engine: Engine, exchange: Exchange, capsys: pytest.CaptureFixture
 ) -> None:
-    state, report = run(add_symbols, AddSymbolsRequest(symbols=[*SYMBOLS, "ABCUSTD"], days=3))
+    state, report = run(add_symbols, AddSymbolsRequest(symbols=[*SYMBOLS, "ABCUSTD"], days=2))
     assert state.is_failed()
     assert "ABCUSTD: binance has no symbol ABCUSTD; did you mean ABCUSDT" in state.message
     assert [answer.symbol for answer in report.analyses] == SYMBOLS

@@ -71,7 +71,7 @@ def test_replayed_answers_equal_live_answers(
     store_bars(engine, "LEAD", leader)
     threads, recipe = load_settings().training_threads, Recipe(("LEAD",))
     analysis_options = {**SURE, "min_confidence": 0.45, "symbols": ["ABC"], "signals_per_day": 20}
-    analysis_options |= {"disable_sleep_window": True, "enable_recent_penalty": True}
+    analysis_options |= {"disable_sleep_window": True, "enable_recent_penalty": True, "fine_tune_rows": 500}
     past = Past(bars, MAX_GAP_MINUTES, leaders={"LEAD": make_leader_bars(to_grid(leader, MAX_GAP_MINUTES))})
     first_at: list[datetime] = []
 
@@ -165,7 +165,7 @@ def test_replayed_answers_equal_live_answers_with_a_calendar(engine: Engine, pre
     )
     with engine.connect() as connection:
         past = Past(bars, MAX_GAP_MINUTES, read_calendar(connection, "of ABC"))
-    options = {**SURE, "symbols": ["ABC"], "disable_sleep_window": True}
+    options = {**SURE, "symbols": ["ABC"], "disable_sleep_window": True, "fine_tune_rows": 500}
     first, threads = MONDAY + 690 * MINUTE, load_settings().training_threads
 
     def scaling(now: datetime) -> tuple[int, int]:

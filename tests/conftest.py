@@ -75,9 +75,10 @@ TOGETHER = {
     "tests/commands/test_configuration.py": "own server",
     "tests/commands/test_monitor.py": "own server",
     "tests/flows/test_configuration.py": "own server",
+    "tests/flows/test_replay_": "replay",
 }
-"""Tests below these paths share a process, because they share a `hybrid-ml up`, a trained installation, or a Prefect
-server whose blocks or runs they change. The first matching path counts."""
+"""Tests below these paths share a process, because they share a `hybrid-ml up`, a trained installation, a finished
+replay, or a Prefect server whose blocks or runs they change. The first matching path counts."""
 
 
 class TogetherScheduling(LoadScopeScheduling):

@@ -5,18 +5,22 @@ import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 from sqlalchemy import Engine
 
+from flows.replay import replay
 from hybrid_ml.config.settings import load_settings
 from hybrid_ml.market.bars import clean_bars
 from hybrid_ml.market.simulation import simulate_bars
+from hybrid_ml.schemas.requests import ReplayRequest
 from hybrid_ml.store.bars import store_bars
 from hybrid_ml.store.engine import open_engine
 from tests.databases import database, replace
-from tests.flows.running import AS_OF, BOOSTING_ROUNDS, train
+from tests.flows.replays import FEWEST_ROWS, START, Finished, options_in
+from tests.flows.running import AS_OF, BOOSTING_ROUNDS, page, run, train
 from tests.telegram_api import BotApi
 from tests.telegram_server import TOKEN, bot_api
 
@@ -77,3 +81,41 @@ def telegram(monkeypatch: pytest.MonkeyPatch) -> Iterator[BotApi]:
         monkeypatch.setenv("TELEGRAM_CHAT_ID", "42")
         monkeypatch.setenv("TELEGRAM_BASE_URL", api.base_url)
         yield api
+
+
+@pytest.fixture(scope="session")
+def replayed_bars() -> pd.DataFrame:
+    """5,500 simulated bars without forty minutes, a session break, in the second day of the replay."""
+    whole = clean_bars(simulate_bars(datetime(2024, 2, 4, 4, 40, tzinfo=UTC), bars=5_500)).bars
+    minutes = (whole["time"] - whole["time"].iloc[START]) // pd.Timedelta(minutes=1)
+    return whole[~minutes.between(1_805, 1_844)].reset_index(drop=True)
+
+
+@pytest.fixture(scope="session")
+def finished(
+    server: str, migrated: str, prefect_api: str, replayed_bars: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory
+) -> Finished:
+    """One replay for all tests that begin with a finished one; `kept` is a copy of its folder."""
+    options = options_in(tmp_path_factory.mktemp("finished"), replayed_bars)
+    with database(server, template=migrated) as address, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NEON_CONN_STR", address)
+        patch.setattr("hybrid_ml.replay.baselines.FEWEST_ROWS_FOR_LIMITS", FEWEST_ROWS)
+        state, report = run(replay, ReplayRequest(**options))
+    assert state.is_completed(), state.message
+    return Finished(options, report, page("replay"), pd.read_parquet(options["predictions_path"]))
+
+
+@pytest.fixture
+def replay_options(
+    replayed_bars: pd.DataFrame, tmp_path: Path, engine: Engine, prefect_api: str, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, Any]:
+    """The request of `finished`, for another folder, in which nothing is kept."""
+    monkeypatch.setattr("hybrid_ml.replay.baselines.FEWEST_ROWS_FOR_LIMITS", FEWEST_ROWS)
+    return options_in(tmp_path, replayed_bars)
+
+
+@pytest.fixture
+def kept(replay_options: dict[str, Any], finished: Finished) -> dict[str, Any]:
+    """The request of `finished`, for a copy of its folder."""
+    shutil.copytree(finished.options["work_path"], replay_options["work_path"])
+    return replay_options

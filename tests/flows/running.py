@@ -14,6 +14,7 @@ from flows.analysis import analysis
 from flows.weekly_training import weekly_training
 from hybrid_ml.schemas.reports import Analysis, Training
 from hybrid_ml.schemas.requests import AnalysisRequest, TrainingRequest
+from hybrid_ml.store.sessions import set_calendar, store_own_days
 
 AS_OF = datetime(2024, 2, 2, 10, 20, tzinfo=UTC)
 """15:50 in Kolkata, outside of quiet hours."""
@@ -64,3 +65,11 @@ def rows(engine: Engine, statement: str) -> list[tuple[Any, ...]]:
     """The rows of a query."""
     with engine.connect() as connection:
         return [tuple(row) for row in connection.execute(text(statement))]
+
+
+def choose_calendar(engine: Engine, symbol: str, times: list[tuple[datetime, datetime]]) -> None:
+    """Give `symbol` a calendar of its own with these sessions."""
+    calendar = f"of {symbol}"
+    with engine.begin() as connection:
+        store_own_days(connection, calendar, {times[0][0].date(): times})
+        set_calendar(connection, [symbol], calendar)

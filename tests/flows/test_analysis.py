@@ -1,6 +1,5 @@
 """The ten-minute analysis as a Prefect flow."""
 
-import pickle
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -34,14 +33,29 @@ def test_saved_model_is_validated_fine_tuned_used_and_saved(trained: Engine, hom
     after = (home / "models" / "lightgbm_model.pkl").read_bytes()
     assert (after != before) == (answer.model.kind == "adapter")
     assert len(after) <= 1.1 * len(before)
-
-
-def test_what_moved_the_answer_is_reported_and_recorded(trained: Engine) -> None:
-    answer = analyze()
     assert 1 <= len(answer.reasons) <= 3
     assert not answer.reasons_problem
-    recorded = rows(trained, "SELECT reasons FROM predictions")[0][0]
-    assert recorded == [vars(reason) for reason in answer.reasons]
+    assert rows(trained, "SELECT reasons FROM predictions") == [([vars(reason) for reason in answer.reasons],)]
+
+
+def test_second_run_of_the_same_time_changes_nothing_and_later_adapters_are_made_from_the_base(
+    trained: Engine,
+) -> None:
+    first, second = analyze(), analyze()
+    assert second.probabilities == first.probabilities
+    assert rows(trained, "SELECT count(*) FROM predictions") == [(1,)]
+    assert rows(trained, "SELECT count(*) FROM model_versions") == [(2,)]
+    later = analyze(fast_mode=True, as_of=AS_OF + timedelta(minutes=10))
+    assert later.model.version == first.model.version, "fast mode uses the adapter of the previous run"
+    for step in (2, 3):
+        analyze(as_of=AS_OF + timedelta(minutes=10 * step))
+    assert rows(trained, "SELECT count(*) FROM model_versions WHERE kind = 'adapter'") == [(3,)]
+    parents = rows(
+        trained, "SELECT DISTINCT p.kind FROM model_versions a JOIN model_versions p ON p.version = a.parent"
+    )
+    assert parents == [("base",)]
+    lengths = rows(trained, "SELECT max(length) FROM model_versions WHERE kind = 'adapter'")
+    assert lengths[0][0] < 150_000
 
 
 def test_answer_is_given_when_nothing_can_be_said_about_it(trained: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,19 +68,6 @@ def test_answer_is_given_when_nothing_can_be_said_about_it(trained: Engine, monk
     assert rows(trained, "SELECT direction, reasons FROM predictions") == [(answer.direction, None)]
 
 
-def test_fast_mode_uses_the_saved_model_unchanged(trained: Engine) -> None:
-    answer = analyze(fast_mode=True)
-    assert answer.fine_tune_step is None
-    assert answer.model.kind == "base"
-    assert rows(trained, "SELECT kind FROM model_versions") == [("base",)]
-
-
-def test_fast_mode_uses_the_adapter_of_the_previous_run(trained: Engine) -> None:
-    tuned = analyze()
-    later = analyze(fast_mode=True, as_of=AS_OF + timedelta(minutes=10))
-    assert later.model.version == tuned.model.version
-
-
 def test_changed_future_bars_change_no_prediction(trained: Engine, bars: pd.DataFrame) -> None:
     first = analyze()
     with trained.begin() as connection:
@@ -75,57 +76,12 @@ def test_changed_future_bars_change_no_prediction(trained: Engine, bars: pd.Data
     assert analyze().probabilities == first.probabilities
 
 
-def test_every_adapter_is_made_from_the_base(trained: Engine) -> None:
-    for step in range(4):
-        analyze(as_of=AS_OF + timedelta(minutes=10 * step))
-    parents = rows(
-        trained, "SELECT DISTINCT p.kind FROM model_versions a JOIN model_versions p ON p.version = a.parent"
-    )
-    assert parents == [("base",)]
-    lengths = rows(trained, "SELECT max(length) FROM model_versions WHERE kind = 'adapter'")
-    assert lengths[0][0] < 150_000
-
-
-def test_second_run_of_the_same_time_changes_nothing(trained: Engine) -> None:
-    first, second = analyze(), analyze()
-    assert second.probabilities == first.probabilities
-    assert rows(trained, "SELECT count(*) FROM predictions") == [(1,)]
-    assert rows(trained, "SELECT count(*) FROM model_versions") == [(2,)]
-
-
 def test_missing_model_is_trained_from_scratch(market: Engine, home: Path) -> None:
     answer = analyze()
     assert answer.fell_back
     assert rows(market, "SELECT kind, status FROM model_versions WHERE kind <> 'adapter'") == [("scratch", "champion")]
     assert (home / "models" / "lightgbm_model.pkl").is_file()
     assert not analyze(as_of=AS_OF + timedelta(minutes=10)).fell_back or answer.recent_accuracy < 0.45
-
-
-HOSTILE = b"cposix\nsystem\n(S'touch /tmp/hybrid-ml-was-here'\ntR."
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [b"", b"\x80\x05", HOSTILE, pickle.dumps({"format": 1, "base": b"x"})],
-    ids=["empty", "short", "hostile", "other"],
-)
-def test_damaged_model_file_is_rebuilt_from_registry(trained: Engine, home: Path, damage: bytes) -> None:
-    path = home / "models" / "lightgbm_model.pkl"
-    good = path.read_bytes()
-    path.write_bytes(damage)
-    answer = analyze(fast_mode=True)
-    assert not answer.fell_back
-    assert path.read_bytes() == good
-    assert not Path("/tmp/hybrid-ml-was-here").exists()  # noqa: S108  # the malicious pickle would create it
-
-
-def test_model_unreadable_in_file_and_registry_is_trained_again(trained: Engine, home: Path) -> None:
-    (home / "models" / "lightgbm_model.pkl").unlink()
-    with trained.begin() as connection:
-        connection.execute(text("UPDATE model_versions SET bytes = 'x'"))
-    answer = analyze(fast_mode=True)
-    assert answer.fell_back
-    assert answer.model.kind == "scratch"
 
 
 def test_model_with_low_recent_accuracy_is_retrained_once_an_hour_and_still_sends_alerts(
@@ -171,23 +127,9 @@ def test_run_in_quiet_hours_ends_asleep(trained: Engine) -> None:
     assert len(report_without_quiet_hours.analyses) == 1
 
 
-def test_failing_symbol_is_named_and_signals_with_highest_confidence_are_kept(
-    trained: Engine, bars: pd.DataFrame
+def test_fast_mode_uses_the_saved_model_unchanged_and_penalty_raises_the_bound_after_wrong_signals(
+    trained: Engine,
 ) -> None:
-    for number in range(2):
-        store_bars(trained, f"S{number}", bars.assign(close=bars["close"], volume=bars["volume"] * (number + 2)))
-    request = AnalysisRequest(symbols=["S0", "NONE", "ABC", "S1"], as_of=AS_OF, fast_mode=True, max_signals=1, **SURE)
-    state, report = run(analysis, request)
-    assert state.is_failed()
-    assert [failure.symbol for failure in report.failures] == ["NONE"]
-    assert [answer.symbol for answer in report.analyses] == ["S0", "ABC", "S1"]
-    candidates = [a for a in report.analyses if set(a.refused_by) <= {"max_signals"}]
-    signals = [a for a in report.analyses if a.signal]
-    assert len(signals) == min(1, len(candidates))
-    assert all(signals[0].confidence >= a.confidence for a in candidates)
-
-
-def test_penalty_raises_confidence_bound_after_wrong_signals(trained: Engine) -> None:
     with trained.begin() as connection:
         for minutes in range(20, 40):
             connection.execute(
@@ -200,7 +142,11 @@ def test_penalty_raises_confidence_bound_after_wrong_signals(trained: Engine) ->
                 ),
                 {"t": AS_OF - timedelta(minutes=minutes)},
             )
-    plain = {gate.gate: gate.bound for gate in analyze(fast_mode=True).gates}
+    answer = analyze(fast_mode=True)
+    assert answer.fine_tune_step is None
+    assert answer.model.kind == "base"
+    assert rows(trained, "SELECT kind FROM model_versions") == [("base",)]
+    plain = {gate.gate: gate.bound for gate in answer.gates}
     penalised = {gate.gate: gate.bound for gate in analyze(fast_mode=True, enable_recent_penalty=True).gates}
     assert plain["confidence"] == pytest.approx(0.60)
     assert penalised["confidence"] == pytest.approx(0.75)

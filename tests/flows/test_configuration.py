@@ -44,7 +44,7 @@ from tasks.configuration import load_configuration_for_command
 from tasks.pipeline_task import pipeline_task
 from tests.conftest import WORK
 from tests.flows.elsewhere import as_a_worker, bound_here
-from tests.flows.running import AS_OF, analyze, rows, run
+from tests.flows.running import AS_OF, rows, run
 from tests.prefect_server import OWN_DATABASE
 from tests.telegram_api import BotApi
 
@@ -155,12 +155,10 @@ def _places(secret: str) -> set[str]:
     return found
 
 
-def test_the_environment_wins_over_the_block(trained: Engine) -> None:
+def test_a_change_of_the_variable_counts_from_the_next_run_on_and_the_environment_wins(
+    trained: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     database_block("postgresql://postgres@/nowhere?host=/nowhere")
-    assert analyze(fast_mode=True).symbol == "ABC"
-
-
-def test_a_change_of_the_variable_counts_from_the_next_run_on(trained: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     thresholds({"min_confidence": 0.71})
     assert confidence_bound(run_analysis()[1]) == (0.71,)
     thresholds({"min_confidence": 0.83})
@@ -173,15 +171,13 @@ def test_a_change_of_the_variable_counts_from_the_next_run_on(trained: Engine, m
     assert confidence_bound(run_analysis()[1]) == (0.6,)
 
 
-def test_a_bad_variable_fails_the_run_in_one_line(trained: Engine) -> None:
+def test_a_bad_variable_or_a_block_of_another_type_fails_the_run_in_one_line(engine: Engine) -> None:
     thresholds({"max_entropy": "0.5"})
     state, error = run_analysis()
     assert state.is_failed()
     assert isinstance(error, BadInput)
     assert str(error).startswith('variable hybrid_ml_thresholds: max_entropy is "0.5": input should be a valid number;')
-
-
-def test_a_block_of_another_type_fails_the_run_in_one_line(trained: Engine) -> None:
+    Variable.unset(THRESHOLDS_VARIABLE)
     Secret(value=SecretStr(PASSWORD)).save(DATABASE_BLOCK)
     _, error = run_analysis()
     assert (
@@ -190,7 +186,7 @@ def test_a_block_of_another_type_fails_the_run_in_one_line(trained: Engine) -> N
 
 
 def test_a_block_that_cannot_be_decrypted_is_tried_again_and_never_taken_for_none(
-    own_prefect_api: str, trained: Engine
+    own_prefect_api: str, engine: Engine
 ) -> None:
     database_block("postgresql://postgres@/nowhere?host=/nowhere")
     with closing(prefect_database()) as connection, connection.cursor() as cursor:
@@ -250,7 +246,7 @@ def test_a_replay_holds_to_the_variable_and_judges_again_when_it_has_changed(
 ) -> None:
     request = ReplayRequest(
         symbols=["ABC"],
-        start=bars["time"].iloc[4_000].to_pydatetime(),
+        start=bars["time"].iloc[-2_500].to_pydatetime(),
         weeks=1,
         cycle_minutes=480,
         disable_sleep_window=True,

@@ -22,7 +22,7 @@ from tests.flows.running import rows, run
 
 NOW = datetime(2024, 3, 5, 12, 0, 40, tzinfo=UTC)
 END = NOW.replace(second=0)
-DAYS = 60
+DAYS = 30
 SYMBOLS = ["ABCUSDT", "XYZUSDT"]
 REQUEST = {"source": "exchange", "exchange": "binance", "symbols": SYMBOLS, "days": DAYS}
 STORED = "SELECT (extract(epoch FROM time) * 1000)::bigint, close, trades FROM bars WHERE symbol = '{}' ORDER BY time"

@@ -46,13 +46,25 @@ def trained(**changes: object) -> dict[str, list[str]]:
     return dict(rows(open_engine(load_settings()), CHAMPIONS))
 
 
-def test_leader_is_chosen_recorded_and_used(market: Engine, home: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_leader_is_chosen_recorded_used_and_read_once_for_all_its_followers(
+    market: Engine, home: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     leaders = trained()
     assert {symbol: names[0] for symbol, names in leaders.items()} == {"FIRST": "LEAD", "SECOND": "LEAD"}
     for path in (home / "models").rglob("model_metadata_*.json"):
         metadata = json.loads(path.read_text())
         assert (metadata["leaders"][0], metadata["flat_share"]) == ("LEAD", 0.10)
-    _, whole = run(analysis, AnalysisRequest(symbols=["FIRST"], **BY_HAND))
+    reads: list[str] = []
+    unspied = leader_bars.recent_bars
+
+    def spied(connection: object, symbol: str, *rest: object) -> pd.DataFrame:
+        reads.append(symbol)
+        return unspied(connection, symbol, *rest)
+
+    monkeypatch.setattr(leader_bars, "recent_bars", spied)
+    _, whole = run(analysis, AnalysisRequest(symbols=["FIRST", "SECOND"], **BY_HAND))
+    assert len(whole.analyses) == 2
+    assert sorted(reads) == sorted({name for names in leaders.values() for name in names})
     assert "has no bar in time" not in caplog.text
     with market.begin() as connection:
         gone = {"since": AS_OF - timedelta(minutes=10)}
@@ -64,21 +76,6 @@ def test_leader_is_chosen_recorded_and_used(market: Engine, home: Path, caplog: 
     assert "its leader LEAD had no bar in time; the answer was made without" in page("analysis-first")
     assert late.analyses[0].bar_time == whole.analyses[0].bar_time
     assert late.analyses[0].probabilities != whole.analyses[0].probabilities
-
-
-def test_one_read_of_a_leader_serves_all_its_followers(market: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    trained(leaders="LEAD")
-    reads: list[str] = []
-    unspied = leader_bars.recent_bars
-
-    def spied(connection: object, symbol: str, *rest: object) -> pd.DataFrame:
-        reads.append(symbol)
-        return unspied(connection, symbol, *rest)
-
-    monkeypatch.setattr(leader_bars, "recent_bars", spied)
-    _, report = run(analysis, AnalysisRequest(symbols=["FIRST", "SECOND"], **BY_HAND))
-    assert len(report.analyses) == 2
-    assert reads == ["LEAD"]
 
 
 def test_named_leaders_and_none(market: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,14 +93,17 @@ def test_named_leaders_and_none(market: Engine, monkeypatch: pytest.MonkeyPatch)
     assert refusal in state.message
 
 
-def test_candidates_are_other_markets_with_recent_bars(market: Engine) -> None:
-    store_bars(market, "OLD", bars_until(AS_OF - timedelta(days=9), 2_000))
-    store_bars(market, "SHORT", bars_until(AS_OF, 100))
-    store_bars(market, "DEMO", bars_until(AS_OF, 2_000))
-    with market.connect() as connection:
+def test_candidates_are_other_markets_with_recent_bars(engine: Engine) -> None:
+    for number, symbol in enumerate(("FIRST", "SECOND", "LEAD"), start=1):
+        bars = bars_until(AS_OF, 400)
+        store_bars(engine, symbol, bars.assign(volume=bars["volume"] * number))
+    store_bars(engine, "OLD", bars_until(AS_OF - timedelta(days=9), 400))
+    store_bars(engine, "SHORT", bars_until(AS_OF, 100))
+    store_bars(engine, "DEMO", bars_until(AS_OF, 400))
+    with engine.connect() as connection:
         found = leader_candidates(connection, "FIRST", AS_OF, 12)
         assert sorted(found) == ["LEAD", "SECOND"]
-        assert leader_candidates(connection, "FIRST", AS_OF, 1) == found[:1], "the one with the largest turnover"
+        assert leader_candidates(connection, "FIRST", AS_OF, 1) == ["LEAD"], "the one with the largest turnover"
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ def three_symbols(market: Engine, bars: pd.DataFrame) -> Engine:
     """Three symbols, each with its own model."""
     for symbol in SYMBOLS[1:]:
         store_bars(market, symbol, bars)
-    request = TrainingRequest(symbols=SYMBOLS, limit=3_000, as_of=AS_OF - timedelta(hours=12))
+    request = TrainingRequest(symbols=SYMBOLS, limit=2_000, as_of=AS_OF - timedelta(hours=12))
     state, report = run(weekly_training, request)
     assert state.is_completed()
     assert [training.symbol for training in report.trainings] == SYMBOLS
@@ -35,16 +35,21 @@ def make_request(**changes: Any) -> AnalysisRequest:
     return AnalysisRequest(**{"symbols": SYMBOLS, "as_of": AS_OF, **SURE, **changes})
 
 
-def test_failing_symbol_is_named_and_the_others_are_recorded(three_symbols: Engine) -> None:
-    with three_symbols.begin() as connection:
-        connection.execute(text("DELETE FROM bars WHERE symbol = 'S1'"))
-    state, report = run(analysis, make_request())
-    assert state.is_failed()
-    assert [failure.symbol for failure in report.failures] == ["S1"]
-    assert rows(three_symbols, "SELECT symbol FROM predictions ORDER BY symbol") == [("ABC",), ("S2",)]
+def test_symbols_are_answered_in_threads_and_dask_alike_whether_one_is_locked_or_fails(
+    three_symbols: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = []
+    for execution in ({}, {"runner": "dask"}):
+        state, report = run(analysis, make_request(max_signals=1, **execution))
+        assert state.is_completed(), state.message
+        answers.append([(answer.symbol, answer.probabilities, answer.signal) for answer in report.analyses])
+        signals = [answer for answer in report.analyses if answer.signal]
+        candidates = [answer for answer in report.analyses if set(answer.refused_by) <= {"max_signals"}]
+        assert len(signals) == min(1, len(candidates)), "max_signals keeps the highest confidence"
+        assert all(signals[0].confidence >= candidate.confidence for candidate in candidates)
+    assert [symbol for symbol, _, _ in answers[0]] == SYMBOLS
+    assert answers[0] == answers[1]
 
-
-def test_locked_symbol_does_not_delay_the_others(three_symbols: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HYBRID_ML_LOCK_WAIT_SECONDS", "0.5")
     with symbol_locks(three_symbols, 0) as held:
         held.take("ABC")
@@ -56,19 +61,14 @@ def test_locked_symbol_does_not_delay_the_others(three_symbols: Engine, monkeypa
     assert [answer.symbol for answer in states[0][1].analyses] == ["S1", "S2"]
     assert [training.symbol for training in states[1][1].trainings] == ["S1", "S2"]
 
-
-def test_max_signals_keeps_highest_confidence_in_threads_and_dask_alike(three_symbols: Engine) -> None:
-    answers = []
-    for execution in ({}, {"runner": "dask"}):
-        state, report = run(analysis, make_request(max_signals=1, **execution))
-        assert state.is_completed(), state.message
-        answers.append([(answer.symbol, answer.probabilities, answer.signal) for answer in report.analyses])
-        signals = [answer for answer in report.analyses if answer.signal]
-        candidates = [answer for answer in report.analyses if set(answer.refused_by) <= {"max_signals"}]
-        assert len(signals) == min(1, len(candidates))
-        assert all(signals[0].confidence >= candidate.confidence for candidate in candidates)
-    assert [symbol for symbol, _, _ in answers[0]] == SYMBOLS
-    assert answers[0] == answers[1]
+    with three_symbols.begin() as connection:
+        connection.execute(text("DELETE FROM bars WHERE symbol = 'S1'"))
+    later = AS_OF + timedelta(minutes=10)
+    state, report = run(analysis, make_request(as_of=later))
+    assert state.is_failed()
+    assert [failure.symbol for failure in report.failures] == ["S1"]
+    recorded = f"SELECT symbol FROM predictions WHERE as_of = '{later}' ORDER BY symbol"
+    assert rows(three_symbols, recorded) == [("ABC",), ("S2",)]
 
 
 def test_unreachable_dask_scheduler_is_named_with_remedy(market: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

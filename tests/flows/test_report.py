@@ -31,20 +31,19 @@ def test_training_and_analysis_write_a_page_per_symbol(market: Engine) -> None:
     assert f"{report.analyses[0].confidence:.3f}" in message
 
 
-def test_failing_chart_does_not_fail_the_run(trained: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failing_chart_does_not_fail_the_run_and_a_failed_symbol_has_its_reason_on_the_page(
+    trained: Engine, bars: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*_: Any) -> bytes:
         raise OSError("no fonts here")
 
     monkeypatch.setattr("tasks.report.answer_picture", fail)
     monkeypatch.setattr("tasks.report.training_pictures", fail)
+    train()
+    assert PICTURE not in page("training-abc")
     state, _ = run(analysis, AnalysisRequest(as_of=AS_OF, symbols="ABC"))
     assert state.is_completed()
     assert PICTURE not in page("analysis-abc")
-    train()
-    assert PICTURE not in page("training-abc")
-
-
-def test_page_of_the_run_has_the_reason_of_a_failed_symbol(trained: Engine, bars: pd.DataFrame) -> None:
     store_bars(trained, "A|B", bars[:50])
     state, _ = run(analysis, AnalysisRequest(as_of=AS_OF))
     assert state.name == "Failed"

@@ -37,7 +37,7 @@ def live(engine: Engine, prefect_api: str) -> Iterator[Engine]:
 
 
 def live_bars() -> pd.DataFrame:
-    return bars_until(datetime.now(UTC).replace(second=0, microsecond=0), 9_000, missing_share=0.0)
+    return bars_until(datetime.now(UTC).replace(second=0, microsecond=0), 4_500, missing_share=0.0)
 
 
 def attempt(flow: Flow, request: Any, run_id: UUID | None = None) -> tuple[UUID, Any]:
@@ -53,7 +53,7 @@ def attempt(flow: Flow, request: Any, run_id: UUID | None = None) -> tuple[UUID,
 
 
 def test_retried_training_trains_only_missing_symbols(live: Engine) -> None:
-    request = TrainingRequest(symbols=["ABC", "XYZ"], limit=3_000)
+    request = TrainingRequest(symbols=["ABC", "XYZ"], limit=2_000)
     run_id, first = attempt(weekly_training, request)
     assert first.state.is_failed()
     store_bars(live, "XYZ", live_bars())
@@ -80,7 +80,7 @@ def messages_about(telegram: BotApi, symbol: str) -> int:
 def test_retried_analysis_answers_only_missing_symbols_and_alerts_once(
     live: Engine, telegram: BotApi, always_up: None
 ) -> None:
-    run(weekly_training, TrainingRequest(limit=3_000))
+    run(weekly_training, TrainingRequest(limit=2_000))
     request = AnalysisRequest(symbols=["ABC", "XYZ"], disable_sleep_window=True, fast_mode=True, **SURE)
     run_id, first = attempt(analysis, request)
     assert first.state.is_failed()
@@ -96,16 +96,16 @@ def test_retried_analysis_answers_only_missing_symbols_and_alerts_once(
     assert rows(live, "SELECT count(*) FROM answers_not_counted") == [(0,)]
 
 
-def test_time_of_a_run_is_kept_thirty_days(live: Engine) -> None:
+def test_time_of_a_run_is_kept_thirty_days(engine: Engine, prefect_api: str) -> None:
     attempt(analysis, AnalysisRequest(symbols=["NONE"], disable_sleep_window=True))
-    with live.begin() as connection:
+    with engine.begin() as connection:
         connection.execute(text("UPDATE run_moments SET created_at = now() - :age"), {"age": timedelta(days=31)})
     attempt(analysis, AnalysisRequest(symbols=["NONE"], disable_sleep_window=True))
-    assert rows(live, "SELECT count(*) FROM run_moments") == [(1,)]
+    assert rows(engine, "SELECT count(*) FROM run_moments") == [(1,)]
 
 
 def test_retry_after_ten_minutes_sends_no_alert(live: Engine, telegram: BotApi, always_up: None) -> None:
-    run(weekly_training, TrainingRequest(limit=3_000))
+    run(weekly_training, TrainingRequest(limit=2_000))
     request = AnalysisRequest(symbols=["ABC", "XYZ"], disable_sleep_window=True, fast_mode=True, **SURE)
     run_id, _ = attempt(analysis, request)
     store_bars(live, "XYZ", live_bars())

@@ -14,7 +14,7 @@ from hybrid_ml.store.bars import store_bars
 from tests.flows.running import AS_OF, BOOSTING_ROUNDS, analyze, page, rows, run, train
 
 
-def test_first_model_is_evaluated_promoted_and_copied(market: Engine, home: Path) -> None:
+def test_first_model_is_evaluated_promoted_copied_and_trained_again_the_same(market: Engine, home: Path) -> None:
     training = train()
     assert training.promoted
     assert (training.rows, training.row_limit, training.week) == (3_000, 3_000, 0)
@@ -31,26 +31,26 @@ def test_first_model_is_evaluated_promoted_and_copied(market: Engine, home: Path
     assert metadata["parameters"]["learning_rate"] == 0.05
     assert metadata["parameters"]["max_depth"] == 8
     assert rows(market, "SELECT status, rows, week FROM model_versions") == [("champion", 3_000, 0)]
-
-
-def test_training_uses_only_bars_closed_at_as_of(market: Engine) -> None:
-    training = train()
-    assert training.trained_until < AS_OF
+    assert training.trained_until < AS_OF, "it uses only bars closed at as_of"
     assert rows(market, "SELECT data_until FROM model_versions")[0][0] == AS_OF
+    assert analyze().model.kind == "adapter"
+    copy = home / "models" / "lightgbm_model.pkl"
+    before = copy.read_bytes()
+    again = train()
+    assert (again.version, again.reason) == (training.version, "it is the champion already")
+    assert rows(market, "SELECT count(*) FROM model_versions WHERE kind = 'base'") == [(1,)]
+    assert copy.read_bytes() == before, "its adapter stays in the model file"
 
 
-def test_progressive_scaling_counts_weeks_from_the_first_base(market: Engine) -> None:
-    train(as_of=AS_OF - timedelta(days=2))
-    assert train(limit=None, progressive=True).week == 0
-    assert train(limit=None, as_of=AS_OF + timedelta(hours=5)).row_limit == 23_000
-    overridden = train(limit=None, week=3)
-    assert (overridden.week, overridden.row_limit) == (3, 53_000)
-
-
-def test_training_with_fewer_bars_than_the_limit_uses_all(market: Engine) -> None:
-    training = train(limit=None, week=6)
-    assert training.row_limit == 80_000
-    assert 6_000 < training.rows < 9_000
+def test_progressive_scaling_counts_weeks_from_the_first_base_and_uses_all_bars_below_the_limit(
+    market: Engine,
+) -> None:
+    train(as_of=AS_OF - timedelta(days=2), limit=2_000)
+    progressive = train(limit=None, progressive=True)
+    assert (progressive.week, progressive.row_limit) == (0, 23_000)
+    overridden = train(limit=None, week=6)
+    assert (overridden.week, overridden.row_limit) == (6, 80_000)
+    assert 6_000 < overridden.rows < 9_000
 
 
 def test_bars_of_a_file_are_trained_on_without_being_stored(
@@ -73,21 +73,6 @@ def test_bars_of_a_file_are_trained_on_without_being_stored(
     assert rows(engine, "SELECT count(*) FROM bars") == [(0,)]
 
 
-def test_training_again_on_the_same_bars_gives_the_same_version(market: Engine) -> None:
-    first, second = train(), train()
-    assert first.version == second.version
-    assert rows(market, "SELECT count(*) FROM model_versions") == [(1,)]
-
-
-def test_training_the_champion_again_keeps_its_adapter_in_the_model_file(market: Engine, home: Path) -> None:
-    train()
-    assert analyze().model.kind == "adapter"
-    copy = home / "models" / "lightgbm_model.pkl"
-    before = copy.read_bytes()
-    assert train().reason == "it is the champion already"
-    assert copy.read_bytes() == before
-
-
 def test_failing_symbol_is_named_and_does_not_stop_the_others(market: Engine, bars: pd.DataFrame) -> None:
     store_bars(market, "SHORT", bars.head(1_500))
     request = TrainingRequest(symbols=["NONE", "SHORT", "ABC"], limit=3_000, as_of=AS_OF)
@@ -100,15 +85,14 @@ def test_failing_symbol_is_named_and_does_not_stop_the_others(market: Engine, ba
     assert "NONE" in state.message
 
 
-@pytest.mark.parametrize("models_dir", ["a file", "inside a file"])
 def test_unwritable_models_folder_fails_the_run_but_keeps_the_model_in_the_registry(
-    market: Engine, home: Path, monkeypatch: pytest.MonkeyPatch, models_dir: str
+    market: Engine, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (home / "occupied").write_text("not a folder")
-    folder = home / "occupied" if models_dir == "a file" else home / "occupied" / "models"
-    monkeypatch.setenv("HYBRID_ML_MODELS_DIR", str(folder))
-    state, report = run(weekly_training, TrainingRequest(limit=3_000, as_of=AS_OF))
-    assert state.is_failed()
-    assert "cannot be written" in report.failures[0].error
-    assert "in the database" in report.failures[0].error
-    assert rows(market, "SELECT status FROM model_versions") == [("champion",)]
+    for folder in (home / "occupied", home / "occupied" / "models"):
+        monkeypatch.setenv("HYBRID_ML_MODELS_DIR", str(folder))
+        state, report = run(weekly_training, TrainingRequest(limit=2_000, as_of=AS_OF))
+        assert state.is_failed()
+        assert "cannot be written" in report.failures[0].error
+        assert "in the database" in report.failures[0].error
+        assert rows(market, "SELECT status FROM model_versions") == [("champion",)]

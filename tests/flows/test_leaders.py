@@ -28,14 +28,12 @@ CHAMPIONS = "SELECT symbol, leaders FROM model_versions WHERE status = 'champion
 BY_HAND = {"disable_sleep_window": True, "fast_mode": True, "as_of": AS_OF}
 
 
-@pytest.fixture
-def market(engine: Engine, prefect_api: str) -> Engine:
-    """LEAD, and two symbols that follow it; eleven days of bars."""
-    lead = bars_until(AS_OF, 15_900)
+def store_followers(engine: Engine, count: int) -> None:
+    """`count` bars of LEAD, and of two symbols that follow it."""
+    lead = bars_until(AS_OF, count)
     store_bars(engine, "LEAD", lead)
     for seed, symbol in enumerate(("FIRST", "SECOND"), start=31):
         store_bars(engine, symbol, following_bars(lead, seed=seed))
-    return engine
 
 
 def trained(**changes: object) -> dict[str, list[str]]:
@@ -47,8 +45,9 @@ def trained(**changes: object) -> dict[str, list[str]]:
 
 
 def test_leader_is_chosen_recorded_used_and_read_once_for_all_its_followers(
-    market: Engine, home: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, prefect_api: str, home: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    store_followers(engine, 15_900)
     leaders = trained()
     assert {symbol: names[0] for symbol, names in leaders.items()} == {"FIRST": "LEAD", "SECOND": "LEAD"}
     for path in (home / "models").rglob("model_metadata_*.json"):
@@ -66,7 +65,7 @@ def test_leader_is_chosen_recorded_used_and_read_once_for_all_its_followers(
     assert len(whole.analyses) == 2
     assert sorted(reads) == sorted({name for names in leaders.values() for name in names})
     assert "has no bar in time" not in caplog.text
-    with market.begin() as connection:
+    with engine.begin() as connection:
         gone = {"since": AS_OF - timedelta(minutes=10)}
         connection.execute(text("DELETE FROM bars WHERE symbol = 'LEAD' AND time > :since"), gone)
     state, late = run(analysis, AnalysisRequest(symbols=["FIRST"], **BY_HAND))
@@ -78,12 +77,13 @@ def test_leader_is_chosen_recorded_used_and_read_once_for_all_its_followers(
     assert late.analyses[0].probabilities != whole.analyses[0].probabilities
 
 
-def test_named_leaders_and_none(market: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert trained(leaders="FIRST:SECOND;SECOND:none") == {"FIRST": ["SECOND"], "SECOND": []}
+def test_named_leaders_and_none(engine: Engine, prefect_api: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store_followers(engine, 4_500)
+    assert trained(leaders="FIRST:SECOND;SECOND:none", limit=3_000) == {"FIRST": ["SECOND"], "SECOND": []}
     monkeypatch.setenv("HYBRID_ML_LEADERS", "none")
-    assert trained(limit=11_000) == {"FIRST": ["SECOND"], "SECOND": []}, "the champions stay"
+    assert trained(limit=2_900) == {"FIRST": ["SECOND"], "SECOND": []}, "the champions stay"
     state, _ = run(
-        weekly_training, TrainingRequest(symbols=["FIRST"], as_of=AS_OF, limit=12_000, leaders="FIRST:ABSENT")
+        weekly_training, TrainingRequest(symbols=["FIRST"], as_of=AS_OF, limit=3_000, leaders="FIRST:ABSENT")
     )
     assert state.is_failed()
     refusal = "FIRST: its leader ABSENT has no bars in the database; load some with `hybrid-ml backfill`"
@@ -118,7 +118,7 @@ def exchange(engine: Engine, prefect_api: str, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_leader_outside_of_the_run_is_brought_up_to_date_first(engine: Engine, exchange: Exchange) -> None:
-    run(add_symbols, AddSymbolsRequest(symbols=["ABCUSDT", "XYZUSDT"], days=3))
+    run(add_symbols, AddSymbolsRequest(symbols=["ABCUSDT", "XYZUSDT"], days=2))
     run(weekly_training, TrainingRequest(symbols=["ABCUSDT"], limit=2_100, leaders="XYZUSDT"))
     followers = "SELECT leaders FROM model_versions WHERE symbol = 'ABCUSDT' AND cardinality(leaders) > 0"
     assert rows(engine, followers) == [(["XYZUSDT"],)]

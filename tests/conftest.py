@@ -81,6 +81,9 @@ TOGETHER = {
 replay, or a Prefect server whose blocks or runs they change. The first matching path counts."""
 
 
+FEW_TREES = ("tests/flows/", "tests/faults/")
+
+
 class TogetherScheduling(LoadScopeScheduling):
     """Tests go to any free process, except the groups of TOGETHER, which share one."""
 
@@ -100,6 +103,18 @@ def pytest_unconfigure() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that mostly sleep come first, so that others run in parallel with them."""
     items.sort(key=lambda item: not item.nodeid.startswith("tests/pauses/"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Tests of FEW_TREES train a fifth of the trees, their fixtures too: none is about how good a model is."""
+    if not item.nodeid.startswith(FEW_TREES):
+        return (yield)
+    from tests.flows.running import BOOSTING_ROUNDS
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hybrid_ml.learning.training.BOOSTING_ROUNDS", BOOSTING_ROUNDS)
+        return (yield)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

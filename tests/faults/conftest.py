@@ -21,20 +21,12 @@ from hybrid_ml.store.bars import store_bars
 from hybrid_ml.store.engine import open_engine
 from tests.databases import database
 from tests.faults.table import FaultRows
-from tests.flows.running import A_THIRD, AS_OF, BOOSTING_ROUNDS, SURE, analyze, train
+from tests.flows.running import A_THIRD, AS_OF, SURE, analyze, train
 
 ANALYSIS = {"as_of": AS_OF, "symbols": ["ABC"], "disable_sleep_window": True, **SURE}
 TRAINING = {"as_of": AS_OF, "symbols": ["ABC"], "limit": 7_000, **A_THIRD}
 """Enough rows for a challenger that is promoted, so that a fault could lose the promotion."""
 REQUESTS: dict[str, dict[str, Any]] = {"analysis": ANALYSIS, "weekly training": TRAINING}
-
-
-@pytest.fixture(scope="session", autouse=True)
-def few_trees() -> Iterator[None]:
-    """Models of a fifth of the trees, as in the processes of `victim`: no fault depends on how good a model is."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hybrid_ml.learning.training.BOOSTING_ROUNDS", BOOSTING_ROUNDS)
-        yield
 
 
 @pytest.fixture

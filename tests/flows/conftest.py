@@ -20,17 +20,9 @@ from hybrid_ml.store.bars import store_bars
 from hybrid_ml.store.engine import open_engine
 from tests.databases import database, replace
 from tests.flows.replays import FEWEST_ROWS, START, Finished, options_in
-from tests.flows.running import AS_OF, BOOSTING_ROUNDS, page, run, train
+from tests.flows.running import AS_OF, page, run, train
 from tests.telegram_api import BotApi
 from tests.telegram_server import TOKEN, bot_api
-
-
-@pytest.fixture(scope="session", autouse=True)
-def few_trees() -> Iterator[None]:
-    """Models of a fifth of the trees: no test of this package is about how good a model is."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hybrid_ml.learning.training.BOOSTING_ROUNDS", BOOSTING_ROUNDS)
-        yield
 
 
 @pytest.fixture(scope="session")

@@ -103,7 +103,7 @@ def test_advice_another_fee_and_baselines_need_no_new_replay_and_stay(
     monkeypatch.setattr("hybrid_ml.replay.baselines.answer", lambda _: pytest.fail("a rival was replayed again"))
     _, third = run(replay, ReplayRequest(**{**kept, "preset": "very_aggressive", "fee_bps": 0}))
     assert third.advice is None
-    assert {method["method"] for method in third.methods} == {method["method"] for method in again.methods}
+    assert repr(third.methods) == repr(again.methods)  # they depend on neither preset nor fee
     text = (kept["work_path"] / "report" / "report.md").read_text()
     assert again.advice.verdict in text
     assert "Kept from an earlier run: 1 week, preset balanced" in text
